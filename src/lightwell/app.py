@@ -33,6 +33,7 @@ from lightwell.stores.db.schema import schema_state
 from lightwell.stores.objects.shared_blocks import SharedBlocks
 from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
 from lightwell.web.authorizers.federation import Federation
+from lightwell.web.authorizers.viewer_sessions import ViewerSessions
 from lightwell.web.console.table import OPERATIONS as CONSOLE
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.gateway import Gateway
@@ -52,6 +53,7 @@ from lightwell.work.server_heartbeat import ServerHeartbeat
 
 if TYPE_CHECKING:
     from lightwell.auth.builtin_authorizer import BuiltinAuthorizer
+    from lightwell.auth.viewer_token import ViewerTokens
     from lightwell.web.http1.status_server import StatusServer
 
 log = logging.getLogger("lightwell.work")
@@ -101,15 +103,14 @@ def build(
     access_control = AccessControl(stores.db, settings.region, settings.account_id)
     bindings = AuthorizerBindings(stores.db, settings.region, settings.account_id)
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation")
+    principals = Principals(stores.db, secret_box, settings.account_id, settings.region)
     return Gateway(
         AppState(
             settings=settings,
             stores=stores,
             clock=Clock(),
             ids=Ids(),
-            authenticator=Authenticator(
-                Principals(stores.db, secret_box, settings.account_id, settings.region)
-            ),
+            authenticator=Authenticator(principals),
             access_control=access_control,
             data_access_roles=DataAccessRoles(
                 roles, settings.region, settings.account_id, settings.s3_endpoint_url
@@ -118,7 +119,17 @@ def build(
             key_sessions=KeySessions(stores.db, secret_box),
             federation=Federation(settings),
             bearer_authentication=BearerAuthentication(
-                settings, bindings, roles, threads, partial(_builtin_authorizer, settings, secret_box)
+                settings,
+                bindings,
+                roles,
+                threads,
+                partial(_builtin_authorizer, settings, secret_box),
+                ViewerSessions(
+                    principals,
+                    threads,
+                    partial(_viewer_tokens, settings, secret_box),
+                    settings.authorizer_leeway,
+                ),
             ),
             administration=Administration(stores.db, secret_box, settings.region, settings.account_id),
             recorder=recorder,
@@ -137,6 +148,12 @@ def _builtin_authorizer(settings: Settings, secret_box: SecretBox) -> BuiltinAut
     from lightwell.auth.builtin_authorizer import BuiltinAuthorizer
 
     return BuiltinAuthorizer(secret_box, settings.region, settings.account_id)
+
+
+def _viewer_tokens(settings: Settings, secret_box: SecretBox) -> ViewerTokens:
+    from lightwell.auth.viewer_token import ViewerTokens
+
+    return ViewerTokens(secret_box, settings.region, settings.account_id)
 
 
 def close(gateway: Gateway) -> None:

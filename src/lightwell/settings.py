@@ -146,7 +146,9 @@ class Settings:
         choices=("403", "401"),
     )
     ohif: Path | None = _setting(
-        None, "folder of an unpacked OHIF viewer (npm's @ohif/app, package/dist) to serve below /ohif/"
+        None,
+        "folder of an unpacked OHIF viewer (npm's @ohif/app, package/dist) to serve below /ohif/; "
+        "DATA/ohif, where `lightwell ohif install` puts it, if unset",
     )
     empty_search: str = _setting(
         "200", "status of a DICOMweb search without matches: 200 with [], or 204", choices=("200", "204")
@@ -296,6 +298,10 @@ class Settings:
     @property
     def authorizers(self) -> Path:
         return self.authorizers_dir or self.data / "authorizers"
+
+    @property
+    def ohif_folder(self) -> Path:
+        return self.ohif or self.data / "ohif"
 
     @property
     def events(self) -> Path:

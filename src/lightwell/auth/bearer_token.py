@@ -22,6 +22,13 @@ GREATEST_AGE = 12 * 3600
 """Seconds since ``iat``."""
 INVALID = "Invalid or Expired Token"
 
+VIEWER_TYPE = "lightwell-viewer+jwt"
+"""The type of tokens that the console hands to viewers (`viewer_token`)."""
+# How long their first part is: {"alg":"HS256","typ":"lightwell-viewer+jwt"}, in either order.
+_VIEWER_HEADER = len(
+    base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"%s"}' % VIEWER_TYPE.encode()).rstrip(b"=")
+)
+
 _JWT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _SESSION = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _HASHED = "sub-"
@@ -55,6 +62,17 @@ class Token:
 def is_bearer(authorization: bytes) -> bool:
     """Whether an ``Authorization`` header holds a bearer token; schemes ignore case (RFC 9110 §11.1)."""
     return authorization[:6].lower() == b"bearer" and authorization[6:7] in (b"", b" ", b"\t")
+
+
+def is_viewer_token(authorization: bytes) -> bool:
+    """Whether a bearer token says that it is one of the console's for a viewer."""
+    header = authorization[6:].strip().partition(b".")[0]
+    if len(header) != _VIEWER_HEADER:
+        return False
+    try:
+        return f'"{VIEWER_TYPE}"' in _decoded(header)
+    except ValueError:
+        return False
 
 
 def read_token(

@@ -35,7 +35,7 @@ from lightwell.web.console import site
 from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import DicomwebResource
-from lightwell.web.pages.ohif import BASE, Ohif, not_served
+from lightwell.web.pages.ohif import BASE, Ohif
 from lightwell.web.pages.site_response import moved
 from lightwell.web.pages.welcome import WelcomePage, is_for_people
 from lightwell.web.requests import responses
@@ -63,10 +63,10 @@ class Gateway:
         self._cors = Cors(state.settings.cors_origins)
         self._status = Status(state.recorder.meter, state.checks, state.threads)
         self._proxies = Proxies(state.settings.proxies)
-        self._welcome = WelcomePage(has_viewer=state.settings.ohif is not None)
+        self._welcome = WelcomePage(has_viewer=(state.settings.ohif_folder / "index.html").is_file())
         self._console_api = console_api.Api(state, self._status)
         self._console = site.Console(state, state.federation.origins)
-        self._ohif = None if state.settings.ohif is None else Ohif(state, state.settings.ohif)
+        self._ohif = Ohif(state, state.settings.ohif_folder)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -146,7 +146,7 @@ class Gateway:
             return moved(site.BASE, 302) if self._console.is_built() else self._welcome.respond()
         if request.path.startswith(BASE) or request.path == BASE[:-1]:
             request.operation = PAGE
-            return not_served() if self._ohif is None else await self._ohif.respond(request)
+            return await self._ohif.respond(request)
         if request.method == "OPTIONS" and _ORIGIN in request.head and _REQUESTED_METHOD in request.head:
             request.operation = PREFLIGHT
             return self._cors.preflight(request.head.get(b"access-control-request-headers"))

@@ -146,7 +146,7 @@ def test_says_what_a_server_without_ohif_lacks(gateway: Gateway) -> None:
     for path in ("/ohif", "/ohif/viewer"):
         answered = ask(gateway, "GET", path)
         assert answered.status == 404
-        assert b"--ohif" in answered.body
+        assert b"lightwell ohif install" in answered.body
 
 
 def test_lets_only_the_named_origins_read(build: Callable[..., Gateway]) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightwell.auth import lambda_authorizer
-from lightwell.auth.bearer_token import Token, invalid_token, read_token
+from lightwell.auth.bearer_token import Token, invalid_token, is_viewer_token, read_token
 from lightwell.auth.lambda_authorizer import AuthorizerDecision, AuthorizerFailure, HttpTarget
 from lightwell.auth.principals import Principal
 from lightwell.auth.roles import RoleError, Roles, ServicePrincipal
@@ -26,6 +26,7 @@ from lightwell.operations.authorizers import AuthorizerBinding, AuthorizerBindin
 from lightwell.settings import Settings
 from lightwell.web.authorizers.http_function import HttpFunction
 from lightwell.web.authorizers.python_function import PythonFunction
+from lightwell.web.authorizers.viewer_sessions import ViewerSessions
 
 if TYPE_CHECKING:
     from lightwell.auth.builtin_authorizer import BuiltinAuthorizer
@@ -50,9 +51,11 @@ class BearerAuthentication:
         roles: Roles,
         threads: Executor,
         load_builtin: Callable[[], BuiltinAuthorizer],
+        viewers: ViewerSessions,
     ) -> None:
         """``load_builtin`` makes the server's own authorizer when it is first needed; it may block."""
         self._settings = settings
+        self.viewers = viewers
         self._load_builtin = load_builtin
         self._builtin: BuiltinAuthorizer | None = None
         self._bindings = bindings
@@ -82,6 +85,8 @@ class BearerAuthentication:
             raise ValidationError(
                 f"{datastore_id[:64]!r} is not a data store ID: it must be 32 digits and lower-case letters."
             )
+        if is_viewer_token(_authorization(headers)):
+            return await self.viewers.principal(headers, datastore_id, operation, now)
         binding = self._bindings.cached(datastore_id, now)
         if binding is None:
             binding = await self._in_thread(partial(self._bindings.load, datastore_id, now))
@@ -213,6 +218,10 @@ class BearerAuthentication:
             status=error.status,
             reason=failure.reason[:500],
         )
+
+
+def _authorization(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    return next((value for name, value in headers if name == b"authorization"), b"")
 
 
 async def _with_timeout(seconds: float, call: Coroutine[Any, Any, bytes]) -> bytes:

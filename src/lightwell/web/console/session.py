@@ -77,7 +77,7 @@ async def config(call: Call) -> Config:
         region=settings.region,
         account_id=settings.account_id,
         service="medical-imaging",
-        ohif=settings.ohif is not None,
+        ohif=(settings.ohif_folder / "index.html").is_file(),
         oidc=None if provider is None else Provider(**asdict(provider)),
     )
 

@@ -20,12 +20,14 @@ from lightwell.web.console import (
     sign_in,
     studies,
     uploads,
+    viewer_token,
 )
 from lightwell.web.console.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *session.ROUTES,
     *sign_in.ROUTES,
+    *viewer_token.ROUTES,
     *datastores.ROUTES,
     *image_sets.ROUTES,
     *keys.ROUTES,

@@ -2,7 +2,8 @@
 
 A published build expects to lie at ``/``. What says so in it is changed while it is served: the addresses in
 ``index.html`` and in style sheets, and the public path of its bundles. Nothing here needs a signature: these
-are the viewer's own files. The data that it shows comes from DICOMweb, with a token of `lightwell token`.
+are the viewer's own files. The data that it shows comes from DICOMweb, with a token of `lightwell token` or
+one that the console hands on.
 """
 
 from __future__ import annotations
@@ -51,16 +52,24 @@ _HEADERS: Headers = [
 
 
 class Ohif:
-    """OHIF as one process serves it from ``folder``."""
+    """OHIF as one process serves it from ``folder``, if it is there; another is noticed by its first page."""
 
     def __init__(self, state: AppState, folder: Path) -> None:
+        self._folder = folder
+        self._build: tuple[int, ...] | None = None
         self._files = SiteFolder(folder, change)
-        self._site = Site(state, _HEADERS, self._files.cached, self._find)
+        self._site = Site(state, _HEADERS, self._cached, self._find)
+
+    def is_installed(self) -> bool:
+        """Whether there is one. Blocks for as long as a `stat` takes."""
+        return (self._folder / INDEX).is_file()
 
     async def respond(self, request: Request) -> Response:
         """The response to a request for ``/ohif`` or anything below it."""
         if request.method not in ("GET", "HEAD"):
             return self._site.not_allowed()
+        if not self.is_installed():
+            return not_served()
         if request.path == BASE[:-1]:
             return moved(BASE + (b"?" + request.query if request.query else b""))
         file = await self._site.file(request.path[len(BASE) :])
@@ -68,13 +77,32 @@ class Ohif:
             return self._site.message(404, "OHIF has no such file.")
         return self._site.response(request, file)
 
+    def _cached(self, path: str) -> SiteFile | None:
+        # Pages are looked at each time, which is how another build is noticed.
+        return None if path == INDEX else self._files.cached(path)
+
     def _find(self, path: str) -> SiteFile | None:
+        if path == INDEX:
+            self._notice_build()
         if path in _LEFT_OUT:
             return None
         if self._files.has(path):
             return self._files.read(path)
         # A page of the viewer is an address without a file (its router shows it), and has no suffix.
-        return None if "." in path.rpartition("/")[2] else self._files.read(INDEX)
+        if "." in path.rpartition("/")[2]:
+            return None
+        self._notice_build()
+        return self._files.read(INDEX)
+
+    def _notice_build(self) -> None:
+        try:
+            found = (self._folder / INDEX).stat()
+        except OSError:
+            build = None
+        else:
+            build = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if build != self._build:
+            self._files, self._build = SiteFolder(self._folder, change), build
 
 
 def check_folder(folder: Path) -> None:
@@ -109,5 +137,5 @@ def change(path: str, data: bytes) -> bytes:
 
 def not_served() -> Response:
     """What a server without OHIF answers to somebody who follows a link into it."""
-    text = "This server has no OHIF: start it with `lightwell serve --ohif DIST`."
+    text = "This server has no OHIF: `lightwell ohif install` on its machine fetches it."
     return message(404, text, _HEADERS)

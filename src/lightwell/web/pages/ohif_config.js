@@ -1,19 +1,23 @@
 // Configuration of OHIF as lightwell serves it, below /ohif/ on the origin of the data.
 //
-// The token of `lightwell token` comes in the fragment of the address (#token=…), which browsers do not send and
-// servers therefore do not log. It is kept for this tab alone, and it says itself which data store it opens.
+// A token comes in the fragment of the address (#token=…), which browsers do not send and servers therefore do not
+// log: one of `lightwell token`, or one of the console, which stands for its session and is renewed for as long as
+// that lasts. It is kept for this tab alone, and it says itself which data store it opens.
 (() => {
   'use strict'
 
   const KEY = 'lightwell-token'
   const HOW = 'lightwell token --datastore NAME --link'
+  const OF_CONSOLE = 'lightwell-viewer+jwt'
+  // Of the console's tokens, which live for 15 minutes.
+  const RENEWED_MS = 5 * 60_000
 
   const read = (token) => {
     try {
-      const part = token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')
-      const claims = JSON.parse(atob(part))
+      const [header, claims] = token.split('.', 2).map((part) => JSON.parse(atob(part.replace(/-/g, '+').replace(/_/g, '/'))))
       const datastore = /:datastore\/([0-9a-z]{32})$/.exec(claims.aud)[1]
-      return { datastore, expires: claims.exp * 1000, scopes: claims.scope.split(' ') }
+      const isOfConsole = header.typ === OF_CONSOLE
+      return { datastore, expires: claims.exp * 1000, scopes: claims.scope.split(' '), isOfConsole }
     } catch {
       return null
     }
@@ -25,12 +29,62 @@
   const given = /[#&]token=([A-Za-z0-9._-]+)/.exec(location.hash)
   if (given) {
     if (read(given[1])) sessionStorage.setItem(KEY, given[1])
-    history.replaceState(history.state, '', location.pathname + location.search)
+    // A study is named in the fragment, too, so that it is in no request for a page.
+    const study = /[#&]study=([0-9.]{1,64})(?:&|$)/.exec(location.hash)
+    const page = study ? `/ohif/viewer?StudyInstanceUIDs=${study[1]}` : location.pathname + location.search
+    history.replaceState(history.state, '', page)
   }
   // Another link opened in a tab that has OHIF already changes only the fragment.
   addEventListener('hashchange', () => {
     if (location.hash.includes('token=')) location.reload()
   })
+
+  // Another token in place of the console's: of the server while the old one is good, else of the console itself,
+  // if the tab that opened this one still has it.
+  let renewing = null
+  const renew = () => {
+    renewing ??= renewed().finally(() => {
+      renewing = null
+    })
+    return renewing
+  }
+  const renewed = async () => {
+    const now = read(kept())
+    if (!now?.isOfConsole) return false
+    if (isCurrent(now)) {
+      const address = `${location.origin}/console/api/datastores/${now.datastore}/viewer-token/renewal`
+      const headers = { Authorization: `Bearer ${kept()}`, 'Content-Type': 'application/json' }
+      try {
+        const answer = await fetch(address, { method: 'POST', headers, body: '{}' })
+        if (answer.ok) {
+          sessionStorage.setItem(KEY, (await answer.json()).token)
+          return true
+        }
+      } catch {
+        return true // The server is away, which another token would not change.
+      }
+    }
+    return ofOpener(now.datastore)
+  }
+  const ofOpener = (datastore) =>
+    new Promise((resolve) => {
+      if (!window.opener) return resolve(false)
+      const answered = (event) => {
+        const token = event.data?.type === 'lightwell-token' ? event.data.token : ''
+        const found = event.origin === location.origin ? read(String(token)) : null
+        if (found?.datastore !== datastore || !isCurrent(found)) return
+        sessionStorage.setItem(KEY, token)
+        finish(true)
+      }
+      const finish = (result) => {
+        clearTimeout(timer)
+        removeEventListener('message', answered)
+        resolve(result)
+      }
+      const timer = setTimeout(() => finish(false), 4000)
+      addEventListener('message', answered)
+      window.opener.postMessage({ type: 'lightwell-token-wanted', datastore }, location.origin)
+    })
 
   // Ask for another token, without losing what is on the screen. A modal dialog is usable above those of OHIF, too.
   const ask = (reason) => {
@@ -43,8 +97,11 @@
     const form = dialog.appendChild(document.createElement('form'))
     const say = (tag, text) => form.appendChild(Object.assign(document.createElement(tag), { textContent: text }))
     say('p', reason)
+    const back = say('p', '').appendChild(Object.assign(document.createElement('a'), { href: '/console/' }))
+    back.textContent = 'Open the images again in the console'
+    back.style.cssText = 'color:#5acce6;text-decoration:underline'
     const code = 'font:14px monospace;background:#000;padding:6px 8px;margin:8px 0;display:inline-block'
-    say('p', 'Whoever runs the server makes a new link with this command. Open it, or paste it here:')
+    say('p', 'Or whoever runs the server makes a new link with this command. Open it, or paste it here:')
     say('code', HOW).style.cssText = code
     const field = form.appendChild(document.createElement('input'))
     field.setAttribute('aria-label', 'link or token')
@@ -88,6 +145,7 @@
   const check = async () => {
     if (Date.now() - checked < 5000) return
     checked = Date.now()
+    if (!isCurrent(read(kept()))) await renew()
     const now = read(kept())
     if (!isCurrent(now)) return ask('Your access to these images has expired.')
     const answer = await fetch(`${location.origin}/datastore/${now.datastore}/studies?limit=1`, {
@@ -96,6 +154,17 @@
     if ([401, 403, 404, 424].includes(answer.status)) ask('Your access to these images has been withdrawn.')
   }
   if (!given) addEventListener('load', check)
+
+  const keep = async () => {
+    const now = read(kept())
+    if (!now?.isOfConsole || now.expires - Date.now() > RENEWED_MS || (await renew())) return
+    if (!isCurrent(read(kept()))) ask('Your access to these images has expired.')
+  }
+  if (claims.isOfConsole) {
+    setInterval(keep, 30_000)
+    // Timers rest while a computer does.
+    document.addEventListener('visibilitychange', keep)
+  }
 
   const root = `${location.origin}/datastore/${claims.datastore}`
   window.config = {

@@ -15,10 +15,11 @@ from lightwell.web.pages import ohif
 from tests.support.javascript import needed
 
 STORE = "a" * 32
+OF_CONSOLE = "lightwell-viewer+jwt"
 _BROWSER = r"""
 const vm = require('node:vm'), fs = require('node:fs')
-const { script, hash, stored } = JSON.parse(fs.readFileSync(0, 'utf8'))
-const kept = new Map(Object.entries(stored)), did = []
+const { script, hash, stored, next } = JSON.parse(fs.readFileSync(0, 'utf8'))
+const kept = new Map(Object.entries(stored)), did = [], timers = []
 const nothing = () => {}
 const element = () => ({
   style: {}, appendChild: (child) => child, addEventListener: nothing, setAttribute: nothing, focus: nothing,
@@ -32,8 +33,14 @@ const context = {
   sessionStorage: { getItem: (key) => kept.get(key) ?? null, setItem: (key, text) => kept.set(key, text) },
   document: {
     createElement: element, body: element(), documentElement: element(), getElementById: () => null,
+    addEventListener() {},
   },
-  addEventListener() {}, stop: () => did.push('stopped'),
+  addEventListener() {}, removeEventListener() {}, stop: () => did.push('stopped'),
+  setInterval: (call) => timers.push(call), setTimeout, clearTimeout,
+  fetch: async (url, { headers }) => {
+    did.push(`${url} ${headers.Authorization}`)
+    return { ok: next !== null, json: async () => ({ token: next }) }
+  },
 }
 context.window = context
 vm.runInNewContext(script, context)
@@ -43,25 +50,28 @@ if (context.config) {
   const services = { userAuthenticationService: { setServiceImplementation } }
   context.config.extensions[0].preRegistration({ servicesManager: { services } })
 }
-console.log(JSON.stringify({ did, header, kept: Object.fromEntries(kept), config: context.config ?? null }))
+Promise.all(timers.map((call) => call())).then(() => {
+  console.log(JSON.stringify({ did, header, kept: Object.fromEntries(kept), config: context.config ?? null }))
+})
 """
 
 
-def token(*, store: str = STORE, seconds: int = 600, scope: str = "read") -> str:
+def token(*, store: str = STORE, seconds: int = 600, scope: str = "read", type: str = "JWT") -> str:
     claims = {
         "aud": f"arn:aws:medical-imaging:us-east-1:000000000000:datastore/{store}",
         "exp": int(time.time()) + seconds,
         "scope": scope,
         "sub": "Jürgen_~?>",
     }
-    parts = [json.dumps(part).encode() for part in ({"alg": "HS256"}, claims)]
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "typ": type}, claims)]
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (*parts, b"signature"))
 
 
-def run(hash: str = "", stored: str | None = None) -> dict[str, Any]:
+def run(hash: str = "", stored: str | None = None, next: str | None = None) -> dict[str, Any]:
     needed("node")
     script = Path(ohif.__file__).with_name("ohif_config.js").read_text()
-    given = {"script": script, "hash": hash, "stored": {} if stored is None else {"lightwell-token": stored}}
+    kept = {} if stored is None else {"lightwell-token": stored}
+    given = {"script": script, "hash": hash, "stored": kept, "next": next}
     done = subprocess.run(
         ["node", "-e", _BROWSER], input=json.dumps(given), capture_output=True, text=True, timeout=60
     )
@@ -95,3 +105,24 @@ def test_loads_no_viewer_without_a_token_that_is_valid(text: str) -> None:
     made = {"other store": token(store="../x"), "expired": token(seconds=-5)}
     found = run(f"#token={made.get(text, text)}")
     assert found["config"] is None and found["did"][-2:] == ["stopped", "asked"]
+
+
+def test_opens_the_study_that_the_console_names() -> None:
+    found = run(f"#token={token(type=OF_CONSOLE)}&study=1.2.840.99")
+    assert found["did"][0] == "/ohif/viewer?StudyInstanceUIDs=1.2.840.99"
+    for study in ("1.2/../x", "javascript:1", "", "1" * 65):
+        assert run(f"#token={token()}&study={study}")["did"] == ["/ohif/viewer?StudyInstanceUIDs=1.2"]
+
+
+def test_renews_a_token_of_the_console_before_it_expires() -> None:
+    old, new = token(seconds=200, type=OF_CONSOLE), token(type=OF_CONSOLE)
+    found = run(f"#token={old}", next=new)
+    address = f"https://images.example.org/console/api/datastores/{STORE}/viewer-token/renewal"
+    assert found["did"][1:] == [f"{address} Bearer {old}"]
+    assert found["kept"] == {"lightwell-token": new}
+    # Not yet, not one of `lightwell token`, and not where the session is over.
+    assert len(run(f"#token={token(seconds=800, type=OF_CONSOLE)}", next=new)["did"]) == 1
+    assert len(run(f"#token={token(seconds=200)}", next=new)["did"]) == 1
+    over = run(f"#token={old}", next=None)
+    assert over["kept"] == {"lightwell-token": old}
+    assert "asked" not in over["did"]

@@ -1,0 +1,62 @@
+"""Viewers that act for a session of the console, by its tokens (`auth.viewer_token`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING
+
+from lightwell.auth.bearer_token import invalid_token, read_token
+from lightwell.errors import AccessDeniedError
+
+if TYPE_CHECKING:
+    from lightwell.auth.principals import Principal, Principals
+    from lightwell.auth.viewer_token import ViewerToken, ViewerTokens
+
+
+class ViewerSessions:
+    """The viewers of one HTTP process."""
+
+    def __init__(
+        self, principals: Principals, threads: Executor, load: Callable[[], ViewerTokens], leeway: int
+    ) -> None:
+        """``load`` makes what mints and reads the tokens when it is first needed; it may block."""
+        self._principals = principals
+        self._threads = threads
+        self._load = load
+        self._leeway = leeway
+        self._loaded: ViewerTokens | None = None
+
+    async def mint(
+        self, principal: Principal, datastore_id: str, now: int, *, may_store: bool
+    ) -> ViewerToken:
+        """A token for a viewer that acts for this principal in one data store."""
+        return (await self._tokens()).mint(principal, datastore_id, now, may_store=may_store)
+
+    async def principal(
+        self, headers: Sequence[tuple[bytes, bytes]], datastore_id: str, operation: str, now: int
+    ) -> Principal:
+        """Whose session a viewer acts for; ``now`` is milliseconds since the epoch.
+
+        Raises `AccessDeniedError`, and `ExpiredTokenError` for a token that needs renewal only.
+        """
+        from lightwell.auth.viewer_token import may_use
+
+        token = read_token(headers, now, self._leeway, tell_expired=True)
+        id = (await self._tokens()).access_key_id(token, datastore_id)
+        is_known, found = self._principals.cached(id, now)
+        if not is_known:
+            found = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._principals.load, id, now
+            )
+        if found is None or (found.expires_at is not None and now >= found.expires_at):
+            raise invalid_token()
+        if not may_use(operation):
+            raise AccessDeniedError(f"A viewer of the console may not use {operation}.")
+        return found
+
+    async def _tokens(self) -> ViewerTokens:
+        if self._loaded is None:
+            self._loaded = await asyncio.get_running_loop().run_in_executor(self._threads, self._load)
+        return self._loaded
