@@ -1,0 +1,110 @@
+import { useRef, useState } from 'preact/hooks'
+import { CircleAlert, CircleCheck, CircleDashed } from 'lucide-preact'
+import { Button } from '../../ui/Button'
+import { Dialog } from '../../ui/Dialog'
+import { Progress, Spinner } from '../../ui/States'
+import { count, dicomDate, personName } from '../../ui/format'
+import { type BulkAction, type BulkItem, type ItemState, runBulk } from './bulk'
+
+const VERBS: Record<BulkAction, { title: string; action: string; running: string; done: string }> = {
+  delete: { title: 'Delete', action: 'Delete', running: 'Deleting', done: 'deleted' },
+  copy: { title: 'Copy', action: 'Copy', running: 'Copying', done: 'copied' },
+  promote: { title: 'Promote', action: 'Promote', running: 'Promoting', done: 'promoted' }
+}
+const NAMED = 8
+
+/** Asks once, naming what is concerned, then shows what became of each image set. */
+export function BulkDialog({ store, action, items, onClose }: { store: string; action: BulkAction; items: BulkItem[]; onClose: (changed: boolean) => void }) {
+  const [phase, setPhase] = useState<'asks' | 'runs' | 'ended'>('asks')
+  const [states, setStates] = useState<ItemState[]>(() => items.map(() => ({ is: 'waiting' })))
+  const isStopped = useRef(false)
+  const words = VERBS[action]
+  const done = states.filter((each) => each.is === 'done').length
+  const failed = states.filter((each) => each.is === 'failed').length
+
+  const run = async (only?: (index: number) => boolean) => {
+    isStopped.current = false
+    setPhase('runs')
+    await runBulk(store, action, items, (index, state) => setStates((old) => old.map((each, i) => (i === index ? state : each))), () => isStopped.current, only)
+    setPhase('ended')
+  }
+  const unfinished = (index: number) => states[index]?.is !== 'done'
+
+  return (
+    <Dialog
+      title={`${words.title} ${count(items.length, 'image set')}`}
+      isHeld={phase === 'runs'}
+      onClose={() => onClose(done > 0)}
+      actions={
+        phase === 'asks' ? (
+          <>
+            <Button onClick={() => onClose(false)}>Cancel</Button>
+            <Button look={action === 'delete' ? 'danger' : 'primary'} disabled={items.length === 0} onClick={() => void run()}>{words.action} {count(items.length, 'image set')}</Button>
+          </>
+        ) : phase === 'runs' ? (
+          <Button onClick={() => (isStopped.current = true)}>Stop</Button>
+        ) : (
+          <>
+            {done < items.length && <Button onClick={() => void run(unfinished)}>Try the rest again</Button>}
+            <Button look="primary" onClick={() => onClose(done > 0)}>Close</Button>
+          </>
+        )
+      }
+    >
+      {phase === 'asks' ? (
+        <Question action={action} items={items} />
+      ) : (
+        <div class="stack">
+          <div class="stack-tight">
+            <div class="spread"><span role="status">{phase === 'runs' ? `${words.running}…` : failed > 0 ? `${count(done, 'image set')} ${words.done}, ${failed} not` : done === items.length ? `All ${words.done}` : `${count(done, 'image set')} ${words.done}, then stopped`}</span><span class="faint number">{done + failed} / {items.length}</span></div>
+            <Progress value={done + failed} max={items.length} label={words.running} look={failed > 0 ? 'bad' : phase === 'ended' ? 'good' : 'plain'} />
+          </div>
+          <ul class="bulk-results">
+            {items.map((item, index) => <Result key={item.imageSetId} item={item} state={states[index]!} />)}
+          </ul>
+          {action === 'promote' && phase === 'ended' && done > 0 && <p class="soft small">What was promoted is now in a primary image set as well. The image sets that it came from stay; delete them if nobody needs them.</p>}
+        </div>
+      )}
+    </Dialog>
+  )
+}
+
+function Question({ action, items }: { action: BulkAction; items: BulkItem[] }) {
+  const studies = [...new Map(items.map((item) => [item.study.studyInstanceUid, item.study])).values()]
+  const instances = items.reduce((sum, item) => sum + item.instanceCount, 0)
+  return (
+    <div class="stack">
+      <ul class="bulk-studies">
+        {studies.slice(0, NAMED).map((study) => {
+          const own = items.filter((item) => item.study === study)
+          return (
+            <li key={study.studyInstanceUid}>
+              <strong>{personName(study.patientName) || 'No name'}</strong>
+              <span class="soft">{[dicomDate(study.studyDate), study.studyDescription].filter(Boolean).join(' · ')}</span>
+              <span class="faint small">{count(own.length, 'image set')}, {count(own.reduce((sum, item) => sum + item.instanceCount, 0), 'instance')}{own.length === 1 && ` · ${own[0]!.label}`}</span>
+            </li>
+          )
+        })}
+        {studies.length > NAMED && <li class="soft">and {count(studies.length - NAMED, 'more study', 'more studies')}</li>}
+      </ul>
+      <p class="soft">
+        {action === 'delete' && <>{count(instances, 'instance')} with all versions and edits go. <strong>This cannot be undone.</strong></>}
+        {action === 'copy' && 'Each copy is a new image set in this data store that is not primary. Pixels are shared, not stored twice. A copy can be deleted again.'}
+        {action === 'promote' && (items.length === 0 ? 'All image sets of these studies are primary already.' : 'Their instances join the primary image set of their series, or make one where there is none. What contradicts it is refused and stays as it is.')}
+      </p>
+    </div>
+  )
+}
+
+function Result({ item, state }: { item: BulkItem; state: ItemState }) {
+  return (
+    <li class={state.is}>
+      {state.is === 'running' ? <Spinner /> : state.is === 'done' ? <CircleCheck aria-label="Done" /> : state.is === 'failed' ? <CircleAlert aria-label="Failed" /> : <CircleDashed aria-label="Waiting" />}
+      <span class="grow">
+        <span>{personName(item.study.patientName) || 'No name'} <span class="soft">{item.label}</span></span>
+        {state.is === 'failed' && <span class="reason">{state.message}</span>}
+        {state.is === 'done' && state.note && <span class="faint small">{state.note}</span>}
+      </span>
+    </li>
+  )
+}

@@ -1,0 +1,156 @@
+// What is done to several image sets at once, one request for each, a few at the same time.
+
+import { ApiError, explain } from '../../api/errors'
+import { json } from '../../api/request'
+import { MOST_INSTANCES_IN_ARCHIVE, MOST_SETS_IN_ARCHIVE, type Study, archiveLink } from '../../api/studies'
+
+export type BulkAction = 'delete' | 'copy' | 'promote'
+
+export interface BulkItem {
+  imageSetId: string
+  versionId: string
+  isPrimary: boolean
+  instanceCount: number
+  study: Study
+  label: string
+}
+
+export type ItemState = { is: 'waiting' | 'running' } | { is: 'done'; note?: string } | { is: 'failed'; message: string }
+
+const AT_ONCE = 4
+
+/** All image sets of the studies, those that a list does not hold included. */
+export async function itemsOf(store: string, studies: Study[], signal?: AbortSignal): Promise<BulkItem[]> {
+  const items: BulkItem[] = []
+  for (const study of studies) {
+    const sets = study.hasMoreImageSets ? await allSets(store, study, signal) : study.imageSets.map((set) => ({ ...set, label: setLabel(set.seriesNumber, set.modality, set.seriesDescription) }))
+    items.push(...sets.map(({ imageSetId, versionId, isPrimary, instanceCount, label }) => ({ imageSetId, versionId, isPrimary, instanceCount, study, label })))
+  }
+  return items
+}
+
+/** What an action on studies means: their copies are not copied again, and what is primary is not promoted. */
+export function concerned(action: BulkAction, items: BulkItem[], isOne: boolean): BulkItem[] {
+  if (action === 'promote') return items.filter((item) => !item.isPrimary)
+  if (action === 'copy' && !isOne) return items.filter((item) => item.isPrimary || item.study.primaryImageSetCount === 0)
+  return items
+}
+
+export function setLabel(number: string | number | null | undefined, modality: string | null | undefined, description: string | null | undefined): string {
+  return [number != null && `Series ${number}`, modality, description].filter(Boolean).join(' · ') || 'Series'
+}
+
+interface Found {
+  imageSetId: string
+  version: number
+  isPrimary?: boolean
+  DICOMTags?: { DICOMSeriesNumber?: number; DICOMSeriesModality?: string; DICOMNumberOfStudyRelatedInstances?: number }
+}
+
+async function allSets(store: string, study: Study, signal?: AbortSignal) {
+  const found: Found[] = []
+  let nextToken: string | undefined
+  do {
+    const page = await json<{ imageSetsMetadataSummaries: Found[]; nextToken?: string }>(`/datastore/${store}/searchImageSets?maxResults=50${nextToken === undefined ? '' : `&nextToken=${encodeURIComponent(nextToken)}`}`, {
+      json: { filters: [{ operator: 'EQUAL', values: [{ DICOMStudyInstanceUID: study.studyInstanceUid }] }] },
+      signal
+    })
+    found.push(...page.imageSetsMetadataSummaries)
+    nextToken = page.nextToken
+  } while (nextToken !== undefined)
+  return found.map((each) => ({
+    imageSetId: each.imageSetId,
+    versionId: String(each.version),
+    isPrimary: each.isPrimary ?? true,
+    instanceCount: each.DICOMTags?.DICOMNumberOfStudyRelatedInstances ?? 0,
+    label: setLabel(each.DICOMTags?.DICOMSeriesNumber, each.DICOMTags?.DICOMSeriesModality, null)
+  }))
+}
+
+/** Carries out the action on each item; `told` hears of every change. Resolves when nothing runs any more. */
+export async function runBulk(store: string, action: BulkAction, items: BulkItem[], told: (index: number, state: ItemState) => void, isStopped: () => boolean, only: (index: number) => boolean = () => true): Promise<void> {
+  const left = items.map((_, index) => index).filter(only)
+  const worker = async (): Promise<void> => {
+    for (;;) {
+      const index = left.shift()
+      if (index === undefined || isStopped()) return
+      told(index, { is: 'running' })
+      try {
+        told(index, { is: 'done', note: await perform(store, action, items[index]!) })
+      } catch (error) {
+        told(index, { is: 'failed', message: explain(error) })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker))
+}
+
+async function perform(store: string, action: BulkAction, item: BulkItem): Promise<string | undefined> {
+  const path = `/datastore/${store}/imageSet/${item.imageSetId}`
+  if (action === 'delete') {
+    try {
+      await json(`${path}/deleteImageSet`, { method: 'POST' })
+    } catch (error) {
+      // Somebody else was quicker.
+      if (error instanceof ApiError && error.code === 'ResourceNotFoundException') return 'was gone already'
+      throw error
+    }
+    return undefined
+  }
+  const started = await json<{ destinationImageSetProperties: { imageSetId: string; latestVersionId: string } }>(`${path}/copyImageSet${action === 'promote' ? '?promoteToPrimary=true' : ''}`, {
+    json: { sourceImageSet: { latestVersionId: item.versionId } }
+  })
+  const { imageSetId } = started.destinationImageSetProperties
+  // That the two do not fit together is known only afterwards.
+  const ended = await settled(store, imageSetId)
+  if (ended.imageSetWorkflowStatus?.includes('FAILED')) throw new Error(ended.message ?? 'The copy failed.')
+  return undefined
+}
+
+interface Status {
+  imageSetState: string
+  imageSetWorkflowStatus?: string
+  message?: string
+}
+
+async function settled(store: string, imageSetId: string): Promise<Status> {
+  for (let wait = 100; ; wait = Math.min(wait * 2, 2000)) {
+    const status = await json<Status>(`/datastore/${store}/imageSet/${imageSetId}/getImageSet`, { method: 'POST' })
+    if (status.imageSetState !== 'LOCKED') return status
+    await new Promise((resolve) => setTimeout(resolve, wait))
+  }
+}
+
+/** The image sets in as few archives as may hold them. */
+export function archives(items: Pick<BulkItem, 'imageSetId' | 'instanceCount'>[]): string[][] {
+  const found: string[][] = []
+  let instances = Infinity
+  for (const { imageSetId, instanceCount } of items) {
+    const last = found.at(-1)
+    if (last === undefined || last.length >= MOST_SETS_IN_ARCHIVE || instances + instanceCount > MOST_INSTANCES_IN_ARCHIVE) {
+      found.push([imageSetId])
+      instances = instanceCount
+    } else {
+      last.push(imageSetId)
+      instances += instanceCount
+    }
+  }
+  return found
+}
+
+/** Has the browser save the image sets; how many files that makes. The page holds none of their bytes. */
+export async function saveArchives(store: string, items: Pick<BulkItem, 'imageSetId' | 'instanceCount'>[], syntax: 'explicit' | 'stored'): Promise<number> {
+  const all = archives(items)
+  for (const [index, ids] of all.entries()) {
+    const anchor = document.createElement('a')
+    anchor.href = await archiveLink(store, ids, syntax)
+    anchor.download = all.length === 1 ? 'dicom.zip' : `dicom-${index + 1}.zip`
+    anchor.rel = 'noreferrer'
+    document.body.append(anchor)
+    anchor.click()
+    anchor.remove()
+    // Browsers drop downloads that follow at once.
+    if (index < all.length - 1) await new Promise((resolve) => setTimeout(resolve, 1200))
+  }
+  return all.length
+}

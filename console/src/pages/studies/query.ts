@@ -1,0 +1,44 @@
+// What is looked for in each data store. It is kept in memory only, so that the way back from the viewer leads to the same list.
+
+import { signal } from '@preact/signals'
+import type { StudyQuery, StudySort } from '../../api/studies'
+
+export const NEWEST: StudyQuery = { text: '', modalities: [], firstDay: null, lastDay: null, primary: 'all', sort: 'updated', direction: 'descending' }
+
+export const queries = signal<Record<string, StudyQuery>>({})
+
+export function queryOf(store: string): StudyQuery {
+  return queries.value[store] ?? NEWEST
+}
+
+export function setQuery(store: string, change: Partial<StudyQuery>): void {
+  queries.value = { ...queries.value, [store]: { ...queryOf(store), ...change } }
+}
+
+/** Whether anything but the order was chosen. */
+export function isNarrowed(query: StudyQuery): boolean {
+  return query.text.trim() !== '' || query.modalities.length > 0 || query.firstDay !== null || query.lastDay !== null || query.primary !== 'all'
+}
+
+/** The order after a click on a column's head: its natural direction first, then the other one. */
+export function sortedBy(query: StudyQuery, sort: StudySort): Pick<StudyQuery, 'sort' | 'direction'> {
+  const natural = sort === 'updated' || sort === 'date' ? 'descending' : 'ascending'
+  if (query.sort !== sort) return { sort, direction: natural }
+  return { sort, direction: query.direction === 'ascending' ? 'descending' : 'ascending' }
+}
+
+export const PERIODS = [
+  { value: '', label: 'Any date' },
+  { value: '0', label: 'Today' },
+  { value: '7', label: 'Last 7 days' },
+  { value: '30', label: 'Last 30 days' },
+  { value: '365', label: 'Last 12 months' },
+  { value: 'own', label: 'From … to …' }
+]
+
+/** `YYYY-MM-DD` of so many days ago, here. */
+export function daysAgo(days: number, now = new Date()): string {
+  const then = new Date(now.getFullYear(), now.getMonth(), now.getDate() - days)
+  const two = (value: number) => String(value).padStart(2, '0')
+  return `${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())}`
+}

@@ -1,0 +1,37 @@
+import { expect, test } from 'vitest'
+import type { Study } from '../../api/studies'
+import { type BulkItem, archives, concerned, setLabel } from './bulk'
+import { NEWEST, daysAgo, isNarrowed, sortedBy } from './query'
+import { joined } from './studyList'
+
+const study = (uid: string, primary = 1) => ({ studyInstanceUid: uid, primaryImageSetCount: primary }) as Study
+const item = (id: string, instanceCount: number, isPrimary = true, of = study('1')) => ({ imageSetId: id, instanceCount, isPrimary, study: of }) as BulkItem
+
+test('a study that was shown before is not shown again', () => {
+  expect(joined([study('1'), study('2')], [study('2'), study('3')]).map((each) => each.studyInstanceUid)).toEqual(['1', '2', '3'])
+})
+test('archives hold at most 150 image sets and 50,000 instances, and nothing is left out', () => {
+  const many = archives(Array.from({ length: 320 }, (_, i) => item(String(i), 1)))
+  expect(many.map((each) => each.length)).toEqual([150, 150, 20])
+  expect(archives([item('a', 40_000), item('b', 20_000), item('c', 30_000), item('d', 60_000)])).toEqual([['a'], ['b', 'c'], ['d']])
+  expect(archives([])).toEqual([])
+})
+test('copying studies takes what is primary, promoting what is not, deleting all', () => {
+  const items = [item('a', 1), item('b', 1, false), item('c', 1, false, study('2', 0))]
+  const ids = (action: 'copy' | 'promote' | 'delete', isOne = false) => concerned(action, items, isOne).map((each) => each.imageSetId)
+  expect([ids('copy'), ids('copy', true), ids('promote'), ids('delete')]).toEqual([['a', 'c'], ['a', 'b', 'c'], ['b', 'c'], ['a', 'b', 'c']])
+})
+test('a column is sorted in its natural direction first', () => {
+  expect(sortedBy(NEWEST, 'patientName')).toEqual({ sort: 'patientName', direction: 'ascending' })
+  expect(sortedBy(NEWEST, 'updated')).toEqual({ sort: 'updated', direction: 'ascending' })
+  expect(sortedBy({ ...NEWEST, sort: 'patientName', direction: 'ascending' }, 'date')).toEqual({ sort: 'date', direction: 'descending' })
+})
+test('only what leaves studies out narrows', () => {
+  expect([isNarrowed(NEWEST), isNarrowed({ ...NEWEST, text: '  ' }), isNarrowed({ ...NEWEST, sort: 'date' }), isNarrowed({ ...NEWEST, modalities: ['CT'] })]).toEqual([false, false, false, true])
+})
+test('days are counted back over months and daylight saving', () => {
+  expect([daysAgo(0, new Date(2024, 2, 1, 0, 30)), daysAgo(1, new Date(2024, 2, 1, 0, 30)), daysAgo(365, new Date(2024, 11, 31, 23, 59))]).toEqual(['2024-03-01', '2024-02-29', '2024-01-01'])
+})
+test('a series is named by what is known of it', () => {
+  expect([setLabel('2', 'CT', 'Head'), setLabel(null, 'MR', null), setLabel(null, null, null)]).toEqual(['Series 2 · CT · Head', 'MR', 'Series'])
+})
