@@ -138,6 +138,26 @@ BARS: dict[str, Bar] = {
         2,
         0.5,
     ),
+    "levels-bytes": Bar(
+        "all 500 slices of a series at 64 × 64 in one request: bytes, against the whole frames",
+        "×",
+        False,
+        0.1,
+        0.05,
+    ),
+    "levels-loopback": Bar("the same: until the last one has come, loopback", "ms", False, 1500, 150),
+    "levels-first": Bar("until the first one has come, loopback", "ms", False, 300, 50),
+    "levels-line": Bar(
+        "until all 500 have come over a 4G line (12 Mbit/s, 50 ms): whole frames, 6 connections, against all "
+        "at 64 × 64 in one request",
+        "×",
+        True,
+        10,
+        25,
+    ),
+    "levels-one-by-one": Bar(
+        "the same: slices at 64 × 64 one by one, 6 connections, against one request", "×", True, 1, 1.5
+    ),
     "web-memory": Bar("memory above idle while a study of 2 GB is retrieved", "MiB", False, 200, 64),
     "claims-16": Bar(
         "chunks that 16 processes claim and end a second, PostgreSQL", "chunks/s", True, 400, 800

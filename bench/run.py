@@ -36,6 +36,7 @@ SCENARIOS = {
     "web-search": "bench.scenarios.web_search",
     "web-store": "bench.scenarios.web_store",
     "web-bearer": "bench.scenarios.web_bearer",
+    "levels": "bench.scenarios.levels",
     "web-memory": "bench.scenarios.web_memory",
     "hostile-heads": "bench.scenarios.hostile_heads",
     "pg-search": "bench.scenarios.scale.pg_search",

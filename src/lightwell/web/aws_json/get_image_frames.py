@@ -21,7 +21,7 @@ from lightwell.web.requests.packed_frames import MEDIA_TYPE, packed
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Response
 from lightwell.web.requests.state import AppState
-from lightwell.web.requests.streams import start_stream
+from lightwell.web.requests.streams import FIRST, start_stream
 from lightwell.wire.body import read_body
 from lightwell.wire.matching import decoded
 
@@ -75,7 +75,7 @@ async def serve_frames(state: AppState, caller: Caller, params: dict[str, str], 
     return Response(
         200,
         [(b"content-type", MEDIA_TYPE.encode())],
-        await start_stream(state.threads, pieces),
+        await start_stream(state.threads, pieces, FIRST),
     )
 
 

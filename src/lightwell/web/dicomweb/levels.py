@@ -24,7 +24,7 @@ from lightwell.web.requests import packed_frames
 from lightwell.web.requests.frame_bytes import read_frame
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
-from lightwell.web.requests.streams import start_stream
+from lightwell.web.requests.streams import FIRST, start_stream
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
@@ -154,7 +154,7 @@ async def series_frames(request: DicomwebRequest) -> Response:
         headers = [(b"content-type", parts.content_type(kind))]
         pieces = _parts(request, parts, frames, level)
     headers.append(_VARY)
-    return Response(200, headers, await start_stream(state.threads, pieces))
+    return Response(200, headers, await start_stream(state.threads, pieces, FIRST))
 
 
 def _parts(
