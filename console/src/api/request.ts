@@ -57,10 +57,11 @@ export async function link(path: string, seconds = 300): Promise<string> {
   return presign(key, new URL(path, location.origin).toString(), { region: config.value.region, skew, seconds })
 }
 
-async function attempt(path: string, options: RequestOptions): Promise<Response> {
+/** A request as it would be sent: for what `fetch` cannot do, such as telling how much of a body has been sent. */
+export function signed(path: string, options: RequestOptions): Promise<{ url: string; method: string; headers: Headers }> {
   const key = options.key ?? session.value
-  if (key === null) throw new ApiError(401, 'NotSignedIn', 'You are not signed in.')
-  const signed = await sign(key, new URL(path, location.origin).toString(), {
+  if (key === null) return Promise.reject(new ApiError(401, 'NotSignedIn', 'You are not signed in.'))
+  return sign(key, new URL(path, location.origin).toString(), {
     method: options.method,
     headers: options.headers,
     body: options.body,
@@ -68,9 +69,13 @@ async function attempt(path: string, options: RequestOptions): Promise<Response>
     region: config.value.region,
     skew
   })
-  return fetched(signed.url, {
-    method: signed.method,
-    headers: signed.headers,
+}
+
+async function attempt(path: string, options: RequestOptions): Promise<Response> {
+  const { url, method, headers } = await signed(path, options)
+  return fetched(url, {
+    method,
+    headers,
     body: options.body,
     signal: options.signal,
     priority: options.priority

@@ -8,6 +8,8 @@ import { signOut } from '../session/signIn'
 import { iamArn, useAllowed } from '../session/allowed'
 import { IconButton } from '../ui/Button'
 import { Menu } from '../ui/Menu'
+import { DropOverlay } from '../uploads/DropOverlay'
+import { UploadIndicator } from '../uploads/Indicator'
 import { activeStores, currentStore, currentStoreId, loadStores, stores } from './stores'
 import { headerSlot } from './headerSlot'
 import { setTheme, theme } from './theme'
@@ -44,6 +46,7 @@ export function Layout({ children }: { children: ComponentChildren }) {
         <IconButton class="nav-button" label={isOpen ? 'Close navigation' : 'Open navigation'} aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>{isOpen ? <X /> : <MenuIcon />}</IconButton>
         <a class="brand" href="/console/" aria-label="lightwell, data stores"><Mark /><span>lightwell</span></a>
         <div class="grow" />
+        <UploadIndicator />
         {headerSlot.value}
         <ThemeMenu />
         <Account />
@@ -78,6 +81,7 @@ export function Layout({ children }: { children: ComponentChildren }) {
       </nav>
       <button class="scrim" tabIndex={-1} aria-hidden="true" onClick={() => setOpen(false)} />
       <main id="main" tabIndex={-1}>{children}</main>
+      {inPath !== null && <DropOverlay store={inPath} />}
     </div>
   )
 }

@@ -1,0 +1,41 @@
+// Zip files, unpacked here: an import job reads the files in a bucket one by one and knows no archives.
+
+import { BlobReader, BlobWriter, type Entry, type FileEntry, ZipReader, configure } from '@zip.js/zip.js/lib/zip-core-native.js'
+
+// Workers would be started from blobs, which this page does not allow; the browser inflates beside the page anyway.
+configure({ useWebWorkers: false, useCompressionStream: true })
+
+export interface Member {
+  path: string
+  size: number
+  /** Why it cannot be unpacked. */
+  fault: string | null
+  open: () => Promise<Blob>
+}
+
+/** The files in a zip file. Raises an `Error` in a person's words if it cannot be read. */
+export async function members(file: Blob): Promise<Member[]> {
+  let entries: Entry[]
+  try {
+    entries = await new ZipReader(new BlobReader(file), { checkSignature: true }).getEntries()
+  } catch (error) {
+    throw new Error(`it cannot be read as a zip file (${error instanceof Error ? error.message : String(error)})`)
+  }
+  return entries.filter((entry): entry is FileEntry => !entry.directory).map((entry) => ({
+    path: cleanPath(entry.filename),
+    size: entry.uncompressedSize,
+    fault: entry.encrypted ? 'it is encrypted: unpack the zip file first' : null,
+    open: async () => {
+      try {
+        return await entry.getData(new BlobWriter(), { checkSignature: true })
+      } catch (error) {
+        throw new Error(`it is damaged in its zip file (${error instanceof Error ? error.message : String(error)})`)
+      }
+    }
+  }))
+}
+
+/** A member's name without what leads elsewhere. */
+export function cleanPath(name: string): string {
+  return name.split(/[/\\]/).filter((part) => part !== '' && part !== '.' && part !== '..').join('/') || 'unnamed'
+}
