@@ -6,6 +6,7 @@ import { bytes, count, dicomDate, dicomTime } from '../../ui/format'
 import { type Dictionary, isPrivate, shownTag } from '../../dicom/dictionary'
 import { BINARY, isSequence, nameGroups, stringify, textOf } from '../../dicom/values'
 import type { Overview } from './api'
+import { ranges } from './diff'
 import { type Edit, whyFixed } from './edits'
 import { type Hit, type Place, type Row, shownKey, shownPath } from './metadata'
 import { syntaxName } from './syntaxes'
@@ -35,8 +36,8 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onRev
       <aside class="detail" aria-label="Details">
         <div class="spread"><h3>{shownKey(String(hit.path.at(-1)))}</h3>{close}</div>
         <Value vr={hit.vr} value={hit.value} />
-        <dl class="facts"><Fact name="Tag">{shownTag(hit.tag)}</Fact><Fact name="VR">{hit.vr}</Fact><Fact name="Where">{hit.level === 'Instance' ? `Instance ${hit.number}` : hit.level}{hit.path.length > 1 ? `, ${shownPath(hit.path.slice(0, -1))}` : ''}</Fact></dl>
-        <Button icon={<ArrowRight />} onClick={() => onReveal({ level: hit.level, instance: hit.instance, path: hit.path })}>Show in the tree</Button>
+        <dl class="facts"><Fact name="Tag">{shownTag(hit.tag)}</Fact><Fact name="VR">{hit.vr}</Fact><Fact name="Where">{hit.level !== 'Instance' ? hit.level : hit.instances === 1 ? `Instance ${hit.number || hit.instance}` : `${count(hit.instances, 'instance')}: ${ranges(hit.numbers)}`}{hit.path.length > 1 ? `, ${shownPath(hit.path.slice(0, -1))}` : ''}</Fact></dl>
+        <Button icon={<ArrowRight />} onClick={() => onReveal({ level: hit.level, instance: hit.instance, path: hit.path })}>{hit.instances > 1 ? 'Show the first' : 'Show'} in the tree</Button>
       </aside>
     )
   }
@@ -115,7 +116,7 @@ function Value({ vr, value }: { vr: string; value: unknown }) {
   const isBinary = BINARY.has(vr)
   return (
     <div class="stack-tight">
-      {vr === 'PN' && nameGroups(raw).map((group) => <div key={group.label}>{group.text} <span class="faint small">{group.label}</span></div>)}
+      {vr === 'PN' && nameGroups(raw).map((group) => <div key={group.label}>{group.text} {raw.includes('=') && <span class="faint small">{group.label}</span>}</div>)}
       {readable !== null && readable !== raw && <div>{readable}</div>}
       {isBinary && <div class="faint small">{bytes(Math.floor((raw.length * 3) / 4))}, in base64</div>}
       <pre class="raw" tabIndex={0}>{raw.slice(0, LONG)}{raw.length > LONG && '…'}</pre>

@@ -8,6 +8,7 @@ import { bytes, count } from '../../ui/format'
 import { type Dictionary, loadDictionary, shownTag } from '../../dicom/dictionary'
 import { isSequence, textOf } from '../../dicom/values'
 import type { Overview } from './api'
+import { ranges } from './diff'
 import { Detail } from './Detail'
 import { type Edit, editId, withEdit } from './edits'
 import { EditDialog } from './EditDialog'
@@ -163,7 +164,7 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
             isOpenOf={(row) => (row.kind === 'hit' || row.kind === 'place' || row.kind === 'frame' ? null : row.isOpen)}
             classOf={(row) => `${['level', 'place'].includes(row.kind) ? 'level' : ['instance', 'item', 'frames', 'frame'].includes(row.kind) ? 'wide' : ''} ${changed(changeOf(row))}`}
             textOf={(row) => spoken(row, dictionary)}
-            render={(row) => <RowView row={row} edit={changeOf(row)} />}
+            render={(row) => <RowView row={row} edit={changeOf(row)} all={outline.instances.length} />}
             onEnter={(row) => {
               if (row.kind === 'hit') void reveal({ level: row.hit.level, instance: row.hit.instance, path: row.hit.path })
               else toggle(row)
@@ -246,7 +247,7 @@ function hitRows(found: Found): HitRow[] {
   const rows: HitRow[] = []
   let last = ''
   found.hits.forEach((hit, index) => {
-    const label = hit.level === 'Instance' ? `Instance ${hit.number || hit.instance}` : hit.level
+    const label = hit.level === 'Instance' ? 'Instances' : hit.level
     if (label !== last) rows.push({ kind: 'place', id: `place:${index}`, depth: 0, label })
     last = label
     rows.push({ kind: 'hit', id: `hit:${index}`, depth: 1, hit })
@@ -255,15 +256,23 @@ function hitRows(found: Found): HitRow[] {
 }
 
 function foundText(found: Found): string {
-  const more = found.hits.length < found.count ? `, the first ${count(found.hits.length)} shown` : ''
-  return `${count(found.count, 'match', 'matches')}${found.instances > 1 ? ` in ${count(found.instances, 'instance')}` : ''}${more}`
+  const more = found.isCut ? `, of which ${count(found.hits.length)} different ones are shown` : ''
+  return `${count(found.count, 'match', 'matches')}${found.instances > 1 ? `, in ${count(found.instances, 'instance')}` : ''}${more}`
+}
+
+/** In which instances a hit is. */
+export function hitWhere(hit: Hit, all: number): string {
+  if (hit.level !== 'Instance') return ''
+  if (hit.instances === all) return all === 1 ? '' : `all ${count(all)}`
+  const numbers = ranges(hit.numbers, 3)
+  return numbers === '' ? count(hit.instances, 'instance') : numbers
 }
 
 function changed(edit: Edit | undefined): string {
   return edit === undefined ? '' : edit.action === 'set' ? 'changed' : 'gone'
 }
 
-function RowView({ row, edit }: { row: AnyRow; edit: Edit | undefined }) {
+function RowView({ row, edit, all }: { row: AnyRow; edit: Edit | undefined; all: number }) {
   const twist = (isOpen: boolean | null) => (isOpen === null ? <span class="twist" /> : <ChevronRight class="twist" aria-hidden="true" />)
   if (row.kind === 'level') return <><span class="name">{twist(row.isOpen)}<span>{row.label}</span></span><span class="faint number small">{row.level === 'Instance' ? count(row.count) : count(row.count, 'attribute')}</span></>
   if (row.kind === 'place') return <span class="name"><span>{row.label}</span></span>
@@ -280,8 +289,9 @@ function RowView({ row, edit }: { row: AnyRow; edit: Edit | undefined }) {
   }
   if (row.kind === 'hit') {
     const { path, tag, vr, value } = row.hit
+    const hit = hitWhere(row.hit, all)
     const above = path.slice(0, -1)
-    return <><span class="name">{twist(null)}<span>{shownKey(String(path.at(-1)))}{above.length > 0 && <span class="path"> in {shownPath(above)}</span>}</span></span><span class="tag">{shownTag(tag)}</span><span class="vr">{vr}</span><span class="value">{value}</span></>
+    return <><span class="name">{twist(null)}<span>{shownKey(String(path.at(-1)))}{above.length > 0 && <span class="path"> in {shownPath(above)}</span>}</span></span><span class="tag">{shownTag(tag)}</span><span class="vr">{vr}</span><span class="value">{value}{hit !== '' && <span class="path"> · {hit}</span>}</span></>
   }
   const shown = edit?.action === 'set' ? textOf(edit.value) : textOf(row.value)
   return <><span class="name">{twist(row.isOpen)}<span>{shownKey(row.key)}</span></span><span class="tag">{shownTag(row.tag)}</span><span class="vr">{row.vr}</span><span class={`value ${isSequence(row.value) ? 'faint' : ''}`}>{shown.slice(0, 400)}</span></>

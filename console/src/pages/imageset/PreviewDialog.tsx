@@ -128,7 +128,7 @@ function Changes({ found, edits, onTakeBack, isForced }: { found: Preview; edits
   return (
     <>
       {levels.map((level) => (
-        <section key={level}>
+        <section key={level} class="preview-changes">
           <h3>{level === 'Instance' ? 'Instances' : level}</h3>
           <ValueLabels old="Now" now="Then" />
           {found.changes.filter((each) => each.level === level).map((change) => {

@@ -28,7 +28,7 @@ function Value({ side, diff, pieces: parts }: { side: 'old' | 'new'; diff: Eleme
   return (
     <div class={`diff-value ${side}`}>
       <span class="visually-hidden">{side === 'old' ? 'Old: ' : 'New: '}</span>
-      {text === '' ? <span class="faint">empty</span> : parts === undefined || text !== parts.map((each) => each.text).join('') ? text : parts.map((each, index) => (each.isChanged ? <mark key={index}>{each.text}</mark> : <span key={index}>{each.text}</span>))}
+      {text === '' ? <span class="faint">empty</span> : parts === undefined || parts.every((each) => each.isChanged) || text !== parts.map((each) => each.text).join('') ? text : parts.map((each, index) => (each.isChanged ? <mark key={index}>{each.text}</mark> : <span key={index}>{each.text}</span>))}
       {length !== undefined && <span class="faint">… {bytes(length)} in all</span>}
     </div>
   )

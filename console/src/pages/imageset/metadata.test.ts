@@ -51,7 +51,7 @@ describe('a metadata document', () => {
     expect(search(document, dictionary, '(0010,0020)').hits.map((hit) => hit.value)).toEqual(['P1'])
     expect(search(document, dictionary, '太郎').count).toBe(1)
     expect(search(document, dictionary, 'SECRET').hits[0]).toMatchObject({ instance: '1.2.3.1', number: '1', vr: 'LO' })
-    expect(search(document, dictionary, 'rows')).toMatchObject({ count: 2, instances: 2 })
+    expect(search(document, dictionary, 'rows')).toMatchObject({ count: 2, instances: 2, hits: [{ instances: 2, numbers: [1, 2], value: '64' }] })
     expect(search(document, dictionary, ' ').count).toBe(0)
   })
 

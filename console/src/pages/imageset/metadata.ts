@@ -68,11 +68,15 @@ export function sortedKeys(block: Block, dictionary: Dictionary, vrs?: Vrs): str
   return Object.keys(block).sort((one, other) => (tag(one) < tag(other) ? -1 : tag(one) > tag(other) ? 1 : 0))
 }
 
+/** An element that matches; at the instance level all those of the same place and value are one hit. */
 export interface Hit {
   level: Level
-  /** SOPInstanceUID, at the instance level. */
+  /** SOPInstanceUID of the first, at the instance level. */
   instance: string | null
   number: string
+  /** In how many instances it is the same, and the numbers of the first of them. */
+  instances: number
+  numbers: number[]
   /** Keys and places of items that lead to the element: `['ProcedureCodeSequence', 0, 'CodeValue']`. */
   path: (string | number)[]
   tag: string
@@ -82,18 +86,21 @@ export interface Hit {
 
 export interface Found {
   hits: Hit[]
-  /** How many elements match, of which `hits` are the first. */
+  /** How many elements match, and in how many instances. */
   count: number
   instances: number
+  /** Whether there are more than `hits`. */
+  isCut: boolean
 }
 
 const MOST_HITS = 1000
+const MOST_NUMBERS = 5000
 const LONGEST = 400
 
 /** Elements whose keyword, tag or value contains `text`; letters in either case. */
 export function search(document: MetadataDocument, dictionary: Dictionary, text: string): Found {
   const wanted = text.trim().toLowerCase()
-  const found: Found = { hits: [], count: 0, instances: 0 }
+  const found: Found = { hits: [], count: 0, instances: 0, isCut: false }
   if (wanted === '') return found
   const digits = tagDigits(wanted)
   const tags = new Map<string, { tag: string; vr: string; matches: boolean }>()
@@ -108,16 +115,28 @@ export function search(document: MetadataDocument, dictionary: Dictionary, text:
     const vr = vrs?.[key]
     return vr === undefined ? entry : { ...entry, vr }
   }
+  const ofInstances = new Map<string, Hit>()
+  const add = (hit: Omit<Hit, 'instances' | 'numbers'>) => {
+    found.count++
+    const id = hit.instance === null ? null : `${hit.path.join('/')}\n${hit.value}`
+    const same = id === null ? undefined : ofInstances.get(id)
+    const number = /^\d+$/.test(hit.number) ? Number(hit.number) : null
+    if (same !== undefined) {
+      same.instances++
+      if (number !== null && same.numbers.length < MOST_NUMBERS) same.numbers.push(number)
+    } else if (found.hits.length < MOST_HITS) {
+      const first = { ...hit, instances: hit.instance === null ? 0 : 1, numbers: number === null ? [] : [number] }
+      found.hits.push(first)
+      if (id !== null) ofInstances.set(id, first)
+    } else found.isCut = true
+  }
   const walk = (block: Block, level: Level, instance: string | null, number: string, vrs: Vrs | undefined, path: (string | number)[]) => {
     for (const key of Object.keys(block)) {
       const value = block[key]
       const entry = known(key, vrs)
       const nested = isSequence(value)
       if (entry.matches || (!nested && textOf(value).toLowerCase().includes(wanted))) {
-        found.count++
-        if (found.hits.length < MOST_HITS) {
-          found.hits.push({ level, instance, number, path: [...path, key], tag: entry.tag, vr: entry.vr, value: textOf(value).slice(0, LONGEST) })
-        }
+        add({ level, instance, number, path: [...path, key], tag: entry.tag, vr: entry.vr, value: textOf(value).slice(0, LONGEST) })
       }
       if (nested) value.forEach((item, index) => walk(item, level, instance, number, vrs, [...path, key, index]))
     }
@@ -129,10 +148,6 @@ export function search(document: MetadataDocument, dictionary: Dictionary, text:
     for (const [uid, instance] of Object.entries(series.Instances)) {
       const before = found.count
       const number = textOf(instance.DICOM['InstanceNumber']).trim()
-      if (uid.includes(wanted) && found.hits.length < MOST_HITS) {
-        found.count++
-        found.hits.push({ level: 'Instance', instance: uid, number, path: ['SOPInstanceUID'], tag: '00080018', vr: 'UI', value: uid })
-      }
       walk(instance.DICOM, 'Instance', uid, number, instance.DICOMVRs, [])
       if (found.count > before) found.instances++
     }
