@@ -1,12 +1,14 @@
 import { render } from 'preact'
 import '../styles/base.css'
 import { loadConfig } from '../api/consoleApi'
+import { answerViewers } from '../session/ohif'
 import { restore } from '../session/session'
 import { takeLink } from '../session/signIn'
 import { App, startError } from './App'
 import { applyTheme } from './theme'
 
 applyTheme()
+answerViewers()
 
 async function start(): Promise<void> {
   // Out of the address at once, before anything else happens.

@@ -10,6 +10,7 @@ import { Gate } from './gate'
 import type { Point } from '../model/camera'
 import { dot, subtract } from '../model/geometry'
 import type { StackController } from '../stack/stackController'
+import { openOhif } from '../../session/ohif'
 
 export type Tool = 'window' | 'scroll' | 'pan' | 'zoom' | 'length' | 'angle'
 
@@ -194,7 +195,7 @@ export class ViewerState {
   }
 
   openOhif(): void {
-    window.open('/ohif/', '_blank', 'noopener')
+    void openOhif(this.origin.datastoreId, this.series.value[0]?.instances[0]?.studyUid)
   }
 
   close(): void {
