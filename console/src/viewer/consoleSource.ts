@@ -80,6 +80,25 @@ export const consoleSource: ImageSource = {
   async thumbnail(instance, signal) {
     const response = await request(`${instancePath(instance)}/thumbnail${inSet(instance)}`, { headers: { accept: 'image/jpeg' }, signal })
     return response.blob()
+  },
+
+  async rendered(instance, type, signal) {
+    const response = await request(`${instancePath(instance)}/rendered${inSet(instance)}`, { headers: { accept: type }, signal })
+    // The type is the one that was asked for, whatever the bytes are: a browser must not take them for a page.
+    return new Blob([await response.arrayBuffer()], { type })
+  },
+
+  async dicomJson(instance, signal) {
+    const headers = { accept: 'application/dicom+json' }
+    const [found] = await json<Awaited<ReturnType<ImageSource['dicomJson']>>[]>(`${instancePath(instance)}/metadata${inSet(instance)}`, { headers, signal })
+    return found ?? {}
+  },
+
+  async bulk(uri, signal) {
+    // The address is absolute, for clients elsewhere; the console calls its own origin alone.
+    const { pathname, search } = new URL(uri, location.origin)
+    const response = await request(pathname + search, { headers: { accept: 'application/octet-stream' }, signal })
+    return new Uint8Array(await response.arrayBuffer())
   }
 }
 

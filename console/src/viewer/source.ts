@@ -25,4 +25,10 @@ export interface ImageSource {
   thumbnail(instance: Instance, signal: AbortSignal): Promise<Blob>
   /** One frame (from 0) decoded by the server, in native form. */
   decodedFrame(instance: Instance, frame: number, signal: AbortSignal): Promise<Uint8Array>
+  /** An instance in another form that the server makes of it, such as `application/pdf`. */
+  rendered(instance: Instance, type: string, signal: AbortSignal): Promise<Blob>
+  /** All attributes of an instance in the DICOM JSON Model, long values by address. */
+  dicomJson(instance: Instance, signal: AbortSignal): Promise<Record<string, { BulkDataURI?: string; InlineBinary?: string; Value?: unknown[] }>>
+  /** A long value, in little endian; `uri` is a BulkDataURI of `dicomJson`. */
+  bulk(uri: string, signal: AbortSignal): Promise<Uint8Array>
 }
