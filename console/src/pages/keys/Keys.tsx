@@ -18,7 +18,7 @@ import { question } from '../policies/question'
 import { NewKey } from './NewKey'
 import { pretty, storesOf, summary } from './templates'
 import '../../ui/Table.css'
-import './Keys.css'
+import '../policies/access.css'
 
 export default function Keys() {
   const keys = useResource(allKeys, [])

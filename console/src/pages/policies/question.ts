@@ -11,3 +11,7 @@ export interface Asked {
 
 /** What is asked on the explainer's page; other pages fill it in before they lead there. */
 export const question = signal<Asked>({ who: '', action: 'medical-imaging:GetImageSetMetadata', resource: '', draft: '', context: [] })
+
+export function isComplete(asked: Asked): boolean {
+  return asked.who !== '' && asked.action.trim() !== '' && asked.resource.trim() !== ''
+}
