@@ -47,10 +47,15 @@ export async function getDatastore(datastoreId: string, signal?: AbortSignal): P
   return (await json<{ datastoreProperties: DatastoreProperties }>(`/datastore/${datastoreId}`, { signal })).datastoreProperties
 }
 
-export function createDatastore(datastoreName: string, tags: Record<string, string> = {}) {
-  return json<{ datastoreId: string; datastoreStatus: string }>('/datastore', {
-    json: { datastoreName, tags, clientToken: crypto.randomUUID() }
-  })
+export interface NewDatastore {
+  datastoreName: string
+  tags?: Record<string, string>
+  lambdaAuthorizerArn?: string
+  losslessStorageFormat?: string
+}
+
+export function createDatastore(asked: NewDatastore) {
+  return json<{ datastoreId: string; datastoreStatus: string }>('/datastore', { json: { ...asked, clientToken: crypto.randomUUID() } })
 }
 
 export function deleteDatastore(datastoreId: string) {
@@ -126,4 +131,16 @@ export async function untilUnlocked(datastoreId: string, imageSetId: string, sec
     if (found.imageSetState !== 'LOCKED' || Date.now() > end) return found
     await new Promise((resolve) => setTimeout(resolve, pause))
   }
+}
+
+export async function listTagsForResource(resourceArn: string, signal?: AbortSignal): Promise<Record<string, string>> {
+  return (await json<{ tags: Record<string, string> }>(`/tags/${encodeURIComponent(resourceArn)}`, { signal })).tags
+}
+
+export function tagResource(resourceArn: string, tags: Record<string, string>) {
+  return json<object>(`/tags/${encodeURIComponent(resourceArn)}`, { json: { tags } })
+}
+
+export function untagResource(resourceArn: string, tagKeys: string[]) {
+  return json<object>(`/tags/${encodeURIComponent(resourceArn)}?${new URLSearchParams(tagKeys.map((key) => ['tagKeys', key]))}`, { method: 'DELETE' })
 }

@@ -1,6 +1,7 @@
 // What is done to several image sets at once, one request for each, a few at the same time.
 
 import { ApiError, explain } from '../../api/errors'
+import { copyImageSet, deleteImageSet, untilUnlocked } from '../../api/native'
 import { json } from '../../api/request'
 import { MOST_INSTANCES_IN_ARCHIVE, MOST_SETS_IN_ARCHIVE, type Study, archiveLink } from '../../api/studies'
 
@@ -86,10 +87,9 @@ export async function runBulk(store: string, action: BulkAction, items: BulkItem
 }
 
 async function perform(store: string, action: BulkAction, item: BulkItem): Promise<string | undefined> {
-  const path = `/datastore/${store}/imageSet/${item.imageSetId}`
   if (action === 'delete') {
     try {
-      await json(`${path}/deleteImageSet`, { method: 'POST' })
+      await deleteImageSet(store, item.imageSetId)
     } catch (error) {
       // Somebody else was quicker.
       if (error instanceof ApiError && error.code === 'ResourceNotFoundException') return 'was gone already'
@@ -97,28 +97,11 @@ async function perform(store: string, action: BulkAction, item: BulkItem): Promi
     }
     return undefined
   }
-  const started = await json<{ destinationImageSetProperties: { imageSetId: string; latestVersionId: string } }>(`${path}/copyImageSet${action === 'promote' ? '?promoteToPrimary=true' : ''}`, {
-    json: { sourceImageSet: { latestVersionId: item.versionId } }
-  })
-  const { imageSetId } = started.destinationImageSetProperties
+  const started = await copyImageSet(store, item.imageSetId, { sourceImageSet: { latestVersionId: item.versionId } }, { promoteToPrimary: action === 'promote' })
   // That the two do not fit together is known only afterwards.
-  const ended = await settled(store, imageSetId)
+  const ended = await untilUnlocked(store, started.destinationImageSetProperties.imageSetId)
   if (ended.imageSetWorkflowStatus?.includes('FAILED')) throw new Error(ended.message ?? 'The copy failed.')
   return undefined
-}
-
-interface Status {
-  imageSetState: string
-  imageSetWorkflowStatus?: string
-  message?: string
-}
-
-async function settled(store: string, imageSetId: string): Promise<Status> {
-  for (let wait = 100; ; wait = Math.min(wait * 2, 2000)) {
-    const status = await json<Status>(`/datastore/${store}/imageSet/${imageSetId}/getImageSet`, { method: 'POST' })
-    if (status.imageSetState !== 'LOCKED') return status
-    await new Promise((resolve) => setTimeout(resolve, wait))
-  }
 }
 
 /** The image sets in as few archives as may hold them. */
