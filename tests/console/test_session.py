@@ -88,9 +88,13 @@ def test_says_what_is_allowed(
         {"action": "medical-imaging:DeleteDatastore", "resource": arn},
         {"action": "medical-imaging:CreateDatastore"},
         {"action": "iam:PassRole", "resource": f"arn:aws:iam::{ACCOUNT}:role/x"},
+        {"action": "medical-imaging:GetDatastore", "resource": datastore_arn(REGION, ACCOUNT, "*")},
+        {"action": "medical-imaging:UpdateImageSet", "resource": datastore_arn(REGION, ACCOUNT, "*")},
     ]
-    assert user("POST", "allowed", {"checks": checks}) == {"allowed": [True, False, False, True, False, True]}
-    assert root("POST", "allowed", {"checks": checks}) == {"allowed": [True] * 6}
+    assert user("POST", "allowed", {"checks": checks}) == {
+        "allowed": [True, False, False, True, False, True, True, False]
+    }
+    assert root("POST", "allowed", {"checks": checks}) == {"allowed": [True] * 8}
 
 
 def test_usage_is_for_those_who_may_see_the_data_store(

@@ -39,6 +39,7 @@ export function Layout({ children }: { children: ComponentChildren }) {
     return () => document.removeEventListener('keydown', close)
   }, [])
   const store = currentStoreId.value
+  const mayHealth = useAllowed('cloudwatch:GetMetricData', '*')
   return (
     <div class={`layout ${isOpen ? 'nav-open' : ''}`}>
       <a class="skip" href="#main">Skip to content</a>
@@ -75,7 +76,7 @@ export function Layout({ children }: { children: ComponentChildren }) {
         <AccessItems />
         <ul>
           <Item href="/console/events" icon={<ScrollText />}>Events</Item>
-          <Item href="/console/health" icon={<HeartPulse />}>Health</Item>
+          {mayHealth && <Item href="/console/health" icon={<HeartPulse />}>Health</Item>}
         </ul>
         <p class="faint small version">version {config.value.version}</p>
       </nav>

@@ -104,6 +104,15 @@ class AccessControl:
             return False
         return True
 
+    def may_some(
+        self, principal: Principal, action: str, prefix: str, request_context: RequestContext
+    ) -> bool:
+        """Whether an action may be allowed on some resource that begins so; it may be refused on each."""
+        policies = principal.policies
+        if policies is None:
+            return True
+        return policies.decide(action, prefix, _context(principal, request_context), below=True).allowed
+
     def _decisions(
         self, policies: Permissions, request: AuthorizationRequest, context: Context
     ) -> list[tuple[str, Decision]]:

@@ -35,6 +35,7 @@ LINKED_SECONDS = 43_200
 CONSOLE = "console"
 """The name of a session from a link, as lists of keys show it."""
 
+_NEVER = 2**63 - 1
 _PURPOSE = "lightwell link to the console"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _NONCE, _TIME, _MAC = 16, 6, 32
@@ -119,7 +120,8 @@ class KeySessions:
             table.remove_ended(conn, now - KEPT_MS)
             key = self._row(made, token, parent, now, duration)
             table.insert(conn, key)
-            return KeySession(made, token, now + duration * 1000)
+            assert key.expires_at is not None
+            return KeySession(made, token, key.expires_at)
 
         return self._db.write(work)
 
@@ -171,7 +173,7 @@ class KeySessions:
             is_root=False,
             # Never before its key, whatever the clocks of two servers say: it would not be one of that key.
             created_at=max(now, parent.created_at),
-            expires_at=now + duration * 1000,
+            expires_at=min(now + duration * 1000, parent.expires_at or _NEVER),
             revoked_at=None,
             # For servers of a version that does not know `parent`: there it may do what its key might.
             policies=parent.policies or (),

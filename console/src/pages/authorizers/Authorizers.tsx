@@ -70,8 +70,10 @@ function Row({ of: each, edit, reload }: { of: Authorizer; edit: () => void; rel
   return (
     <tr>
       <td data-label="Lambda function">
+        <div class="function">
         {each.kind === 'builtin' ? <span class="row-wrap"><strong>Built in</strong><span class="soft small">trusts the tokens of <code>lightwell token</code></span></span> : <strong>{each.arn.split(':function:')[1] ?? each.arn}</strong>}
         <div class="arn faint small"><Copyable text={each.arn} label="Copy the ARN" /></div>
+        </div>
       </td>
       <td data-label="Answered by">
         {each.kind === 'builtin' ? <span class="row"><ShieldCheck size={16} aria-hidden="true" /> this server</span> : each.kind === 'missing' ? <Badge look="warn">nothing: tokens are refused</Badge> : <code class="target">{each.target}</code>}

@@ -77,8 +77,10 @@ function Row({ of: role, edit, reload }: { of: Role; edit: () => void; reload: (
       <td data-label="Role"><strong>{role.name}</strong></td>
       <td data-label="Who may take it">{role.trustPolicy === null ? <span class="faint">what its policy says</span> : trusted(role.trustPolicy)}</td>
       <td data-label="May do">
-        {role.policies === null ? <span class="faint">what its policy says</span> : summary(role.policies)}
-        {named.length > 0 && <span class="faint"> of {named.slice(0, 2).join(', ')}{named.length > 2 ? ` and ${named.length - 2} more` : ''}</span>}
+        <span>
+          {role.policies === null ? <span class="faint">what its policy says</span> : summary(role.policies)}
+          {named.length > 0 && <span class="faint"> of {named.slice(0, 2).join(', ')}{named.length > 2 ? ` and ${named.length - 2} more` : ''}</span>}
+        </span>
       </td>
       <td data-label="ARN" class="arn"><Copyable text={role.arn} label="Copy the ARN" /></td>
       <td data-label="Changed"><span title={time(role.updatedAt)}>{ago(role.updatedAt)}</span></td>

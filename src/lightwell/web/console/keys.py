@@ -6,6 +6,7 @@ a user may give it any rights, as on AWS, so those actions are an administrator'
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,7 +26,10 @@ from lightwell.auth.policies.actions import (
     AuthorizationRequest,
 )
 from lightwell.errors import ConfigurationError, NotFoundError, ValidationError
+from lightwell.observe.logs import event
 from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, place
+
+log = logging.getLogger(__name__)
 
 _USERS = "user/*"
 _LONGEST_NAME = 64
@@ -118,6 +122,7 @@ def create_key(call: Call) -> MadeKey:
         )
     except ConfigurationError as error:
         raise ValidationError(f"{error}.") from None
+    _tell(call, "access key made", made.access_key_id, asked.name)
     return MadeKey(
         access_key_id=made.access_key_id,
         secret_access_key=made.secret_access_key,
@@ -154,6 +159,11 @@ def revoke_key(call: Call) -> None:
         raise NotFoundError(f"There is no valid access key {id[:128]}.")
     call.check(_of(call, DELETE_ACCESS_KEY, key))
     call.state.administration.revoke_key(id, call.now)
+    _tell(call, "access key revoked", id, key.name)
+
+
+def _tell(call: Call, what: str, key: str, user: str) -> None:
+    event(log, logging.INFO, what, request=call.request.id, caller=call.principal.arn, key=key, user=user)
 
 
 def _of(call: Call, action: str, key: Any) -> list[AuthorizationRequest]:

@@ -16,6 +16,7 @@ from lightwell.web.console.route import Answer, Body, Call, Route, iso
 MOST_CHECKS = 200
 _ACTION = re.compile(r"[a-z0-9-]{1,60}:[A-Za-z0-9]{1,128}")
 _LONGEST_RESOURCE = 2048
+_SOME = "/*", ":*"
 
 
 class Provider(Answer):
@@ -100,7 +101,8 @@ def me(call: Call) -> Me:
 def allowed(call: Call) -> Allowed:
     """Whether the caller's policies allow each of these.
 
-    What depends on more of a request than that is answered for a request that has nothing more.
+    What depends on more of a request than that is answered for a request that has nothing more. A resource
+    that ends in ``/*`` asks whether it may be allowed on some of those.
     """
     body: Checks = call.body
     if len(body.checks) > MOST_CHECKS:
@@ -112,7 +114,16 @@ def allowed(call: Call) -> Allowed:
             raise ValidationError("A resource is an ARN, or *.")
     if call.principal.policies is None:
         return Allowed(allowed=[True] * len(body.checks))
-    return Allowed(allowed=[call.allows(_required(call, check)) for check in body.checks])
+    return Allowed(allowed=[_is_allowed(call, check) for check in body.checks])
+
+
+def _is_allowed(call: Call, check: Check) -> bool:
+    if check.resource.endswith(_SOME):
+        assert call.request_context is not None
+        return call.state.access_control.may_some(
+            call.principal, check.action, check.resource.removesuffix("*"), call.request_context
+        )
+    return call.allows(_required(call, check))
 
 
 def _required(call: Call, check: Check) -> list[AuthorizationRequest]:
@@ -141,6 +152,7 @@ ROUTES = (
         allowed,
         None,
         body=msgspec.json.Decoder(Checks),
-        says="Whether the caller's policies allow each of up to 200 pairs of action and resource.",
+        says="Whether the caller's policies allow each of up to 200 pairs of action and resource. A "
+        "resource that ends in `/*` or `:*` asks whether it may be allowed on some of what begins so.",
     ),
 )
