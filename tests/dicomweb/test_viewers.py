@@ -16,11 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.dicomweb.support.javascript_clients import imported, node
-from tests.support.ct_files import ROOT, ct, write
+from tests.support.ct_files import ROOT, ct, write, write_series
 from tests.support.javascript import BROWSER, needed, packages_folder, run, with_packages
 from tests.support.server import Server, running
 
 SIZE = 160
+PAGES = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,31 @@ def test_shows_the_right_pixels_by_cornerstone(server: Server, scripts: Path, tm
     # Rows and columns both brighten the picture, rows more so, and it fills the square.
     assert grey[8, 8] < grey[8, -8] < grey[-8, 8] < grey[-8, -8]
     assert np.array_equal(picture[..., 0], picture[..., 1])
+
+
+@pytest.mark.slow
+def test_shows_small_pictures_by_cornerstones_decoder(server: Server, scripts: Path) -> None:
+    write_series(server.data / "buckets" / "in-bucket" / "small", 2, study="78", size=SIZE)
+    datastore = server.client().create_datastore(datastoreName="small")["datastoreId"]
+    imported(server, datastore, "small/")
+    at = f"/datastore/{datastore}/studies/{ROOT}.78/series/{ROOT}.78.1"
+    for level, side in ((0, 40), (1, 80), (2, 160)):
+        signed = server.signed("GET", f"{at}/frames?level={level}")
+        headers = {name: signed.headers[name] for name in ("Authorization", "X-Amz-Date")}
+        headers["Accept"] = "application/vnd.lightwell.frames"
+        page = str(PAGES / "docs" / "howto" / "levels.md")
+        seen = node("levels.mjs", scripts, {"URL": signed.url, "HEADERS": json.dumps(headers), "PAGE": page})
+        for number, found in enumerate(seen, 1):
+            frame = f"{at}/instances/{ROOT}.78.1.{number}/frames/1"
+            whole = server.send(server.signed("GET", frame, headers={"Accept": "image/jphc"})).body
+            wanted = imagecodecs.jpeg2k_decode(whole, skipres=2 - level)
+            assert found == {
+                "width": side,
+                "height": side,
+                "position": number,
+                "sha256": hashlib.sha256(wanted.tobytes()).hexdigest(),
+            }
+        assert len(seen) == 2
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from lightwell.operations.dicomweb.lookup import check_ids
 from lightwell.web.dicomweb import media, resources
 from lightwell.web.dicomweb.media import DICOM_JSON, DICOM_XML, JSON, MULTIPART
 from lightwell.web.dicomweb.resources import ResourceKind
+from lightwell.web.requests.packed_frames import MEDIA_TYPE as PACKED
 from lightwell.web.requests.responses import Response
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _JSON_TYPES = (DICOM_JSON, JSON, f'{MULTIPART}; type="{DICOM_XML}"')
 _TYPES: dict[ResourceKind, tuple[str, ...]] = {
     "part10": (f'{MULTIPART}; type="application/dicom"', "application/dicom"),
     "frames": (*(f'{MULTIPART}; type="{kind}"' for kind in _FRAME_TYPES), *_FRAME_TYPES),
+    "series-frames": (PACKED, *(f'{MULTIPART}; type="{kind}"' for kind in _FRAME_TYPES)),
     "pixeldata-collection": tuple(f'{MULTIPART}; type="{kind}"' for kind in _FRAME_TYPES),
     "bulkdata": ("application/octet-stream", f'{MULTIPART}; type="application/octet-stream"'),
     "bulkdata-collection": (f'{MULTIPART}; type="application/octet-stream"',),
