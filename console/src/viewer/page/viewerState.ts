@@ -26,6 +26,8 @@ export const LAYOUTS: readonly Layout[] = [
 ]
 
 const AT_ONCE = 4
+// Segmentation Storage and Label Map Segmentation Storage (PS3.4 B.5).
+const SEGMENTATIONS: ReadonlySet<string> = new Set(['1.2.840.10008.5.1.4.1.1.66.4', '1.2.840.10008.5.1.4.1.1.66.7'])
 
 let sharedDecoders: Decoders | undefined
 
@@ -61,6 +63,7 @@ export class ViewerState {
       return made
     })
   )
+  readonly hasSegmentations = computed(() => this.sets.value.some(({ sopClass }) => SEGMENTATIONS.has(sopClass)))
   readonly activeSet = computed(() => this.cells.value[this.active.value])
   readonly activeStack = computed(() => this.stacks.value[this.active.value])
 

@@ -3,6 +3,7 @@
 import { useComputed } from '@preact/signals'
 import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks'
 import { RefreshCw } from 'lucide-preact'
+import { lazy } from 'preact-iso'
 import type { DisplayProps } from '../registry'
 import { Button } from '../../ui/Button'
 import { Spinner } from '../../ui/States'
@@ -14,6 +15,9 @@ import { ScrollBar } from './ScrollBar'
 import { StackController } from './stackController'
 import { exposeViewport } from './inspection'
 import './stack.css'
+
+// Loaded with the first segmentation of a study.
+const SegmentOverlay = lazy(() => import('../seg/SegmentOverlay'))
 
 export function StackDisplay({ set, viewer, cell, isActive }: DisplayProps) {
   const stack = useMemo(() => new StackController(set, viewer), [set, viewer])
@@ -57,6 +61,7 @@ export function StackDisplay({ set, viewer, cell, isActive }: DisplayProps) {
       data-active={isActive}
     >
       <canvas ref={canvas} aria-hidden="true" />
+      {viewer.hasSegmentations.value && <SegmentOverlay stack={stack} viewer={viewer} />}
       <ReferenceLines stack={stack} viewer={viewer} />
       <Measurements stack={stack} viewer={viewer} />
       {viewer.hasText.value && <Overlay stack={stack} />}

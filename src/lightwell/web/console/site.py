@@ -124,7 +124,8 @@ class Console:
         return self._files.cached(path) if path.startswith(_ASSETS) else None
 
     def _find(self, path: str) -> SiteFile | None:
-        if not path.startswith(_ASSETS):
+        # Another process may have given out the page of a new build: whoever has no such file looks again.
+        if not path.startswith(_ASSETS) or not self._files.has(path):
             self._notice_build()
         if self._files.has(path):
             return self._files.read(path)
