@@ -12,6 +12,7 @@ import { DropOverlay } from '../uploads/DropOverlay'
 import { UploadIndicator } from '../uploads/Indicator'
 import { activeStores, currentStore, currentStoreId, loadStores, stores } from './stores'
 import { headerSlot } from './headerSlot'
+import { preloadViewer } from '../viewer/preload'
 import { setTheme, theme } from './theme'
 import './Layout.css'
 
@@ -21,6 +22,7 @@ export function Layout({ children }: { children: ComponentChildren }) {
   const [isOpen, setOpen] = useState(false)
   const inPath = /^\/console\/stores\/([^/]+)/.exec(path)?.[1] ?? null
   useEffect(() => void loadStores(), [])
+  useEffect(preloadViewer, [])
   useEffect(() => {
     if (inPath !== null) currentStoreId.value = inPath
   }, [inPath])

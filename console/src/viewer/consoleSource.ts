@@ -42,12 +42,13 @@ export const consoleSource: ImageSource = {
   },
 
   async *frames(origin: Origin, wanted: FramesWanted, signal: AbortSignal): AsyncIterable<Packed> {
-    const isUrgent = wanted.ids.length === 1 || wanted.level !== undefined
+    const isUrgent = wanted.ids?.length === 1 || wanted.level !== undefined
     const response = await request(`/datastore/${origin.datastoreId}/imageSet/${origin.imageSetId}/getImageFrames`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({
         imageFrameIds: wanted.ids,
+        first: wanted.ids === undefined ? 'middle' : undefined,
         versionId: origin.version,
         level: wanted.level,
         uncut: wanted.level === undefined ? undefined : 'omit'

@@ -10,7 +10,8 @@ export interface ImageSetSummary {
 }
 
 export interface FramesWanted {
-  readonly ids: readonly string[]
+  /** In this order; absent: all frames of the image set, the middle one first and then outwards. */
+  readonly ids?: readonly string[]
   /** Absent: whole frames. Frames that cannot be cut are then left out. */
   readonly level?: number
 }

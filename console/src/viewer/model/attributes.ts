@@ -70,7 +70,7 @@ function toNumber(text: string): number {
   return trimmed === '' ? NaN : Number(trimmed)
 }
 
-export function fromBase64(text: string): Uint8Array | undefined {
+export function fromBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
   try {
     const binary = atob(text)
     const bytes = new Uint8Array(binary.length)

@@ -4,6 +4,7 @@ import { computed, signal } from '@preact/signals'
 import { type DisplaySet, displaySetsOf } from '../model/displaySets'
 import { type Origin, type Series, seriesOf } from '../model/document'
 import { type Decoders, startDecoders } from '../pixels/decoders'
+import { EarlyFrames } from '../pixels/earlyFrames'
 import { FrameCache, cacheLimit } from '../pixels/frameCache'
 import type { ImageSource } from '../source'
 import { Gate } from './gate'
@@ -71,6 +72,7 @@ export class ViewerState {
   /** Thumbnails wait for the first image. */
   readonly thumbnails = new Gate(2)
   readonly cache = new FrameCache(cacheLimit())
+  #early: EarlyFrames | undefined
   readonly #setsOf = new WeakMap<Series, DisplaySet[]>()
   #before: { layout: Layout; cells: readonly (DisplaySet | undefined)[]; active: number } | undefined
   readonly #abort = new AbortController()
@@ -84,6 +86,7 @@ export class ViewerState {
     this.error.value = undefined
     setTimeout(() => this.thumbnails.open(), 1500)
     const { signal } = this.#abort
+    this.#early = new EarlyFrames(this.source.frames(this.origin, { level: 0 }, signal))
     try {
       const document = await this.source.document(this.origin, signal)
       if (signal.aborted) return
@@ -95,6 +98,13 @@ export class ViewerState {
       return
     }
     await this.#loadRest(signal)
+  }
+
+  /** The small pictures that were asked for together with the metadata, for the first images that are shown. */
+  takeEarly(set: DisplaySet): EarlyFrames | undefined {
+    const early = set.series.origin === this.origin ? this.#early : undefined
+    if (early) this.#early = undefined
+    return early
   }
 
   /** The other image sets of the study: the primary ones. */

@@ -28,7 +28,7 @@ function answering(log: FramesWanted[], gate?: Promise<void>): Pick<ImageSource,
       log.push(wanted)
       await gate
       signal.throwIfAborted()
-      for (const id of wanted.ids) {
+      for (const id of wanted.ids ?? []) {
         const number = Number(id.slice(1))
         const level = wanted.level === undefined ? 'full' : wanted.level
         const record = { kind: 'frame', position: number + 1, id, syntax: HTJ2K, level, width: 2, height: 2, reduce: 0 } as const
@@ -50,7 +50,7 @@ describe('the frames of a stack', () => {
     await settled()
     expect(log[0]).toEqual({ ids: ['f2'] })
     expect(log[1]).toEqual({ ids: ['f2', 'f3', 'f4', 'f1', 'f5', 'f0'], level: 0 })
-    expect(log.slice(2).flatMap(({ ids }) => ids)).toEqual(['f3', 'f4', 'f1', 'f5', 'f0'])
+    expect(log.slice(2).flatMap(({ ids }) => ids ?? [])).toEqual(['f3', 'f4', 'f1', 'f5', 'f0'])
     for (let i = 0; i < 6; i++) {
       const state = frames.state(i)
       expect(state.kind === 'full' && state.frame.data[0]).toBe(i)
@@ -94,7 +94,7 @@ describe('the frames of a stack', () => {
   it('that the server does not send, or says are damaged, are errors', async () => {
     const source: Pick<ImageSource, 'frames'> = {
       async *frames(_origin, { ids }) {
-        if (ids.includes('f0')) yield { record: { kind: 'error', position: 1, id: 'f0', type: 'X', message: 'It is damaged.' }, body: new Uint8Array() }
+        if (ids?.includes('f0')) yield { record: { kind: 'error', position: 1, id: 'f0', type: 'X', message: 'It is damaged.' }, body: new Uint8Array() }
       }
     }
     const { frames } = stack(2, source)

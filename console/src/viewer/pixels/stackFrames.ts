@@ -5,6 +5,7 @@ import { describeImage, type ImageDescription } from '../model/image'
 import type { ImageSource } from '../source'
 import { type Decoders, NotWanted } from './decoders'
 import type { DecodedFrame } from './frame'
+import type { EarlyFrames } from './earlyFrames'
 import type { FrameCache, FrameOwner } from './frameCache'
 import { nativeFrame } from './native'
 import { outwards } from './order'
@@ -39,13 +40,17 @@ export class StackFrames implements FrameOwner {
   #isPrefetching = false
   #lanes = 0
 
-  /** `changed` is called with the position of a frame whose state is another now. */
+  /**
+   * `changed` is called with the position of a frame whose state is another now. `early` has small pictures that were
+   * asked for before it was known what they are.
+   */
   constructor(
     readonly set: DisplaySet,
     private readonly source: ImageSource,
     private readonly decoders: Decoders,
     private readonly cache: FrameCache,
-    private readonly changed: (index: number) => void
+    private readonly changed: (index: number) => void,
+    private readonly early?: EarlyFrames
   ) {
     this.#items = set.frames
     this.#items.forEach(({ instance, frame }, index) => this.#byId.set(instance.frames[frame]!.ID, index))
@@ -75,11 +80,14 @@ export class StackFrames implements FrameOwner {
     return preview ? { kind: 'preview', frame: preview } : { kind: 'loading' }
   }
 
-  /** How many frames are there in full, of how many. */
-  progress(): { full: number; previews: number; all: number } {
-    let full = 0
-    for (let i = 0; i < this.length; i++) if (this.cache.get(this, i)) full++
-    return { full, previews: this.#previews.size, all: this.length }
+  /** How many frames are there in full, how many at all, of how many. */
+  progress(): { full: number; shown: number; all: number } {
+    let [full, shown] = [0, 0]
+    for (let i = 0; i < this.length; i++) {
+      if (this.cache.get(this, i)) full++
+      if (this.cache.get(this, i) || this.#previews.has(i)) shown++
+    }
+    return { full, shown, all: this.length }
   }
 
   distance(index: number): number {
@@ -268,8 +276,10 @@ export class StackFrames implements FrameOwner {
     if (order.length === 0) return
     const ids = order.map((index) => this.#items[index]!.instance.frames[this.#items[index]!.frame]!.ID)
     const decoding: Promise<void>[] = []
+    const records = this.early?.take() ?? this.source.frames(this.set.series.origin, { ids, level: 0 }, this.#abort.signal)
     try {
-      for await (const { record, body } of this.source.frames(this.set.series.origin, { ids, level: 0 }, this.#abort.signal)) {
+      for await (const { record, body } of records) {
+        if (this.#abort.signal.aborted) return
         if (record.kind !== 'frame' || record.omitted) continue
         const index = this.#byId.get(record.id)
         if (index !== undefined && !this.cache.get(this, index)) {

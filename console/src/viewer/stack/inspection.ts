@@ -9,6 +9,8 @@ export interface ViewportInspection {
   getCurrentImageIdIndex(): number
   getImageIds(): string[]
   setImageIdIndex(index: number): void
+  /** How many frames are there in full, how many at all (in full or small), of how many. */
+  getProgress(): { full: number; shown: number; all: number }
   getCanvas(): HTMLCanvasElement
   /** The decoded frame; undefined unless it is there in full. */
   getImage(): { imageId: string; sopInstanceUid: string; frame: number; width: number; height: number; samples: number; data: SampleArray; slope: number; intercept: number } | undefined
@@ -23,6 +25,7 @@ export function exposeViewport(element: HTMLElement, stack: StackController, can
     getCurrentImageIdIndex: () => stack.index.value,
     getImageIds: () => stack.set.frames.map((_, index) => stack.frameId(index)),
     setImageIdIndex: (index) => stack.go(index),
+    getProgress: () => stack.frames.progress(),
     getCanvas: () => canvas,
     getImage() {
       const state = stack.frames.state(stack.index.value)

@@ -54,7 +54,7 @@ export class StackController {
   readonly measurements = signal<ReadonlyMap<string, readonly Measurement[]>>(new Map())
   readonly selected = signal<number | undefined>(undefined)
   readonly size = signal<Size>({ width: 1, height: 1 })
-  readonly loaded = signal({ full: 0, previews: 0, all: 0 })
+  readonly loaded = signal({ full: 0, shown: 0, all: 0 })
   readonly choice = signal<VoiChoice>({ kind: 'file', number: 0 })
 
   readonly frames: StackFrames
@@ -73,7 +73,7 @@ export class StackController {
     this.frames = new StackFrames(set, viewer.source, viewer.decoders, viewer.cache, (index) => {
       if (index === this.index.value) this.repaint()
       this.#countLater()
-    })
+    }, viewer.takeEarly(set))
     const first = set.kind === 'stack' ? Math.floor((set.frames.length - 1) / 2) : 0
     this.index.value = set.kind === 'stack' && set.frames.length > 2 ? first : 0
     const { instance, frame } = set.frames[this.index.value]!
