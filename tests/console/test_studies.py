@@ -68,6 +68,7 @@ def test_lists_studies_of_primary_image_sets_and_of_others(root: ConsoleClient, 
         ({"patient": "bo", "lastDay": "2020-12-31"}, "72"),
         ({"modalities": ["SR"]}, "71"),
         ({"primary": "nonPrimary"}, "72"),
+        ({"studyInstanceUids": [f"{ROOT}.72", "9"]}, "72"),
     ):
         found = root("POST", path, body)
         assert [each["studyInstanceUid"] for each in found["studies"]] == [f"{ROOT}.{expected}"], body
@@ -82,6 +83,8 @@ def test_lists_studies_of_primary_image_sets_and_of_others(root: ConsoleClient, 
         {"firstDay": "soon"},
         {"modalities": ["<"]},
         {"maxResults": 0},
+        {"studyInstanceUids": [""]},
+        {"studyInstanceUids": ["1"] * 101},
         {"text": "x" * 300},
         {"nextToken": "x"},
         {"more": 1},

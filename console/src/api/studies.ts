@@ -9,6 +9,8 @@ export type Primary = 'all' | 'primary' | 'nonPrimary'
 export interface StudyQuery {
   text: string
   modalities: string[]
+  /** Only these studies, at most a hundred. */
+  studyInstanceUids?: string[]
   firstDay: string | null
   lastDay: string | null
   primary: Primary
@@ -63,7 +65,8 @@ export interface StudyPage {
 /** A page of studies. What is searched for is in the body: it never stands in an address. */
 export function listStudies(datastoreId: string, query: StudyQuery, options: { nextToken?: string | null; maxResults?: number; signal?: AbortSignal } = {}): Promise<StudyPage> {
   const { signal, ...page } = options
-  return call<StudyPage>(`datastores/${datastoreId}/studies`, { body: { ...query, ...page }, signal })
+  const { text, modalities, studyInstanceUids, firstDay, lastDay, primary, sort, direction } = query
+  return call<StudyPage>(`datastores/${datastoreId}/studies`, { body: { text, modalities, studyInstanceUids, firstDay, lastDay, primary, sort, direction, ...page }, signal })
 }
 
 export const MOST_SETS_IN_ARCHIVE = 150

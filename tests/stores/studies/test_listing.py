@@ -161,7 +161,7 @@ def _finds_in_every_order_what_matches_once(stores: Stores, built: int) -> None:
                 study.study_instance_uid for study in everything if study.study_instance_uid[:5] == text
             }
         for sort in (StudySort.UPDATED, StudySort.DATE, StudySort.PATIENT_NAME, StudySort.PATIENT_ID):
-            for descending in (True, False):
+            for descending in (True, False) if text in ("doe", "e") else (len(text) % 2 == 0,):
                 asked = StudyCriteria(wanted.words, sort=sort, descending=descending)
                 found = pages(stores, built, asked)
                 assert {study.study_instance_uid for study in found} == expected, (text, sort, descending)
@@ -204,6 +204,10 @@ def _narrows_by_day_modality_and_kind_of_image_set(stores: Stores, built: int) -
         assert {s.study_instance_uid for s in found} == {
             s.study_instance_uid for s in everything if any(each.is_primary == kind for each in s.sets)
         }
+    named = ("1.2.3", "1.2.17", "1.2.30", "9")
+    for sort in (StudySort.DATE, StudySort.MODALITY):
+        found = pages(stores, built, StudyCriteria(studies=named, sort=sort), limit=2)
+        assert {s.study_instance_uid for s in found} == set(named[:3])
     accession = StudyCriteria(tuple(words("p1", (Searched.ACCESSION,))))
     assert pages(stores, built, accession) == []
 

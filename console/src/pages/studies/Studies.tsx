@@ -18,7 +18,7 @@ import { BulkDialog } from './BulkDialog'
 import { StudyFilters } from './StudyFilters'
 import { type Rights, StudyRow } from './StudyRow'
 import { type BulkAction, type BulkItem, concerned, itemsOf, saveArchives, setLabel } from './bulk'
-import { isNarrowed, queryOf, setQuery, sortedBy } from './query'
+import { EVERYTHING, isNarrowed, queryOf, setQuery, sortedBy } from './query'
 import { MOST_SHOWN, useStudies } from './studyList'
 
 const HEADS: { sort?: StudySort; label: string; class: string }[] = [
@@ -145,7 +145,7 @@ export default function Studies({ store }: { store: string }) {
           </>
         }
       />
-      <StudyFilters key={store} query={query} change={change} box={filters} />
+      <StudyFilters key={`${store} ${query.label ?? ''}`} query={query} change={change} box={filters} />
       <p class="visually-hidden" role="status">{list.isLoading ? 'Searching' : list.total !== null ? count(list.total, 'study', 'studies') : `${list.studies.length} studies shown`}</p>
       {list.error !== undefined && list.studies.length > 0 && <Notice look="bad">{explain(list.error)} <Button look="quiet" onClick={list.reload}>Try again</Button></Notice>}
       {list.error !== undefined && list.studies.length === 0 ? (
@@ -154,7 +154,7 @@ export default function Studies({ store }: { store: string }) {
         <Skeleton lines={8} />
       ) : list.studies.length === 0 && !list.isPaused ? (
         isNarrowed(query) ? (
-          <EmptyState icon={<SearchX />} title="No study matches" action={<Button onClick={() => change({ text: '', modalities: [], firstDay: null, lastDay: null, primary: 'all' })}>Clear the search</Button>}>
+          <EmptyState icon={<SearchX />} title="No study matches" action={<Button onClick={() => change(EVERYTHING)}>Clear the search</Button>}>
             Words are found anywhere in a patient's name, the patient ID, the accession number and the description; a study UID by its beginning.
           </EmptyState>
         ) : (

@@ -1,10 +1,10 @@
 import type { RefObject } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { SlidersHorizontal, X } from 'lucide-preact'
-import type { Primary, StudyQuery, StudySort } from '../../api/studies'
+import type { Primary, StudySort } from '../../api/studies'
 import { Button } from '../../ui/Button'
 import { SearchField, SelectField, TextField } from '../../ui/Fields'
-import { PERIODS, daysAgo, isNarrowed } from './query'
+import { EVERYTHING, PERIODS, type ShownQuery, daysAgo, isNarrowed } from './query'
 
 const MODALITIES = ['CT', 'MR', 'US', 'CR', 'DX', 'MG', 'XA', 'RF', 'NM', 'PT', 'OT', 'SM', 'OP', 'ES', 'ECG', 'SEG', 'SR', 'DOC', 'RTSTRUCT', 'RTDOSE']
 const SORTS: { value: StudySort; label: string }[] = [
@@ -16,7 +16,7 @@ const SORTS: { value: StudySort; label: string }[] = [
   { value: 'description', label: 'Description' }
 ]
 
-export function StudyFilters({ query, change, box }: { query: StudyQuery; change: (change: Partial<StudyQuery>) => void; box: RefObject<HTMLDivElement> }) {
+export function StudyFilters({ query, change, box }: { query: ShownQuery; change: (change: Partial<ShownQuery>) => void; box: RefObject<HTMLDivElement> }) {
   const [text, setText] = useState(query.text)
   const [isOpen, setOpen] = useState(false)
   // Asked when the fingers rest.
@@ -35,7 +35,7 @@ export function StudyFilters({ query, change, box }: { query: StudyQuery; change
   const clear = () => {
     setText('')
     setPeriod('')
-    change({ text: '', modalities: [], firstDay: null, lastDay: null, primary: 'all' })
+    change(EVERYTHING)
   }
   return (
     <div class="study-filters" ref={box} role="search">
@@ -43,6 +43,9 @@ export function StudyFilters({ query, change, box }: { query: StudyQuery; change
         <SearchField label="Search patient, accession number, description, UID" value={text} onValue={setText} maxLength={256} onKeyDown={(event) => { if (event.key === 'Enter') change({ text }) }} />
         <Button class="filters-button" icon={<SlidersHorizontal />} aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>Filters</Button>
       </div>
+      {query.studyInstanceUids !== undefined && (
+        <div><Button class="chip" icon={<X />} aria-label={`Show all studies again, not only ${query.label ?? 'these'}`} onClick={() => change({ studyInstanceUids: undefined, label: undefined })}>{query.label ?? 'Only some studies'}</Button></div>
+      )}
       <div class={`study-choices ${isOpen ? 'open' : ''}`}>
         <SelectField label="Modality" hideLabel value={query.modalities[0] ?? ''} onValue={(value) => change({ modalities: value === '' ? [] : [value] })} options={[{ value: '', label: 'Any modality' }, ...MODALITIES.map((each) => ({ value: each, label: each }))]} />
         <SelectField label="Study date" hideLabel value={period} onValue={choosePeriod} options={PERIODS} />

@@ -5,20 +5,28 @@ import type { StudyQuery, StudySort } from '../../api/studies'
 
 export const NEWEST: StudyQuery = { text: '', modalities: [], firstDay: null, lastDay: null, primary: 'all', sort: 'updated', direction: 'descending' }
 
-export const queries = signal<Record<string, StudyQuery>>({})
+/** `label` says what the named studies are, such as "3 studies of an import". */
+export interface ShownQuery extends StudyQuery {
+  label?: string
+}
 
-export function queryOf(store: string): StudyQuery {
+export const queries = signal<Record<string, ShownQuery>>({})
+
+export function queryOf(store: string): ShownQuery {
   return queries.value[store] ?? NEWEST
 }
 
-export function setQuery(store: string, change: Partial<StudyQuery>): void {
+export function setQuery(store: string, change: Partial<ShownQuery>): void {
   queries.value = { ...queries.value, [store]: { ...queryOf(store), ...change } }
 }
 
 /** Whether anything but the order was chosen. */
 export function isNarrowed(query: StudyQuery): boolean {
-  return query.text.trim() !== '' || query.modalities.length > 0 || query.firstDay !== null || query.lastDay !== null || query.primary !== 'all'
+  return query.text.trim() !== '' || query.modalities.length > 0 || query.firstDay !== null || query.lastDay !== null || query.primary !== 'all' || query.studyInstanceUids !== undefined
 }
+
+/** What shows all studies again. */
+export const EVERYTHING: Partial<ShownQuery> = { text: '', modalities: [], studyInstanceUids: undefined, label: undefined, firstDay: null, lastDay: null, primary: 'all' }
 
 /** The order after a click on a column's head: its natural direction first, then the other one. */
 export function sortedBy(query: StudyQuery, sort: StudySort): Pick<StudyQuery, 'sort' | 'direction'> {

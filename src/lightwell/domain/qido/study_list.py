@@ -86,12 +86,16 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class StudyCriteria:
-    """One search. ``first_day`` and ``last_day`` are ``YYYYMMDD``; of ``modalities`` a study has one."""
+    """One search. ``first_day`` and ``last_day`` are ``YYYYMMDD``; of ``modalities`` a study has one.
+
+    ``studies``: only those with one of these StudyInstanceUIDs.
+    """
 
     words: tuple[Word, ...] = ()
     first_day: str | None = None
     last_day: str | None = None
     modalities: tuple[str, ...] = ()
+    studies: tuple[str, ...] = ()
     primaries: Primaries = Primaries.ALL
     sort: StudySort = StudySort.UPDATED
     descending: bool = True
@@ -103,9 +107,11 @@ class StudyCriteria:
     @property
     def is_everything(self) -> bool:
         """Whether every study matches."""
-        return not (self.words or self.has_days or self.modalities)
+        return not (self.words or self.has_days or self.modalities or self.studies)
 
     def matches(self, texts: Texts) -> bool:
+        if self.studies and texts.study_instance_uid not in self.studies:
+            return False
         if self.modalities and not set(self.modalities).intersection(texts.modalities):
             return False
         if self.has_days and not (

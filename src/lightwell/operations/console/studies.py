@@ -38,6 +38,7 @@ T = TypeVar("T", Primaries, StudySort)
 
 LONGEST_TEXT = 256
 _MOST_MODALITIES = 32
+_MOST_STUDIES = 100
 _MODALITY = re.compile(r"[A-Za-z0-9_ ]{1,16}", re.ASCII)
 _WITHOUT_IMAGES = frozenset(
     [
@@ -81,6 +82,7 @@ class StudyQuery:
     first_day: str | None = None
     last_day: str | None = None
     modalities: Sequence[str] = ()
+    study_instance_uids: Sequence[str] = ()
     primaries: str = Primaries.ALL
     sort: str = StudySort.UPDATED
     descending: bool = True
@@ -154,11 +156,17 @@ def _criteria(query: StudyQuery) -> StudyCriteria:
     for modality in query.modalities:
         if not _MODALITY.fullmatch(modality):
             raise ValidationError(f"{modality[:40]!r} is not the code of a modality, such as CT.")
+    if len(query.study_instance_uids) > _MOST_STUDIES:
+        raise ValidationError(f"Name at most {_MOST_STUDIES} studies.")
+    for uid in query.study_instance_uids:
+        if not 0 < len(uid) <= LONGEST_TEXT or not uid.isprintable():
+            raise ValidationError(f"{uid[:80]!r} is not a UID.")
     return StudyCriteria(
         tuple(words),
         _day("firstDay", query.first_day),
         _day("lastDay", query.last_day),
         tuple(sorted({modality.strip().upper() for modality in query.modalities})),
+        tuple(dict.fromkeys(query.study_instance_uids)),
         _member(Primaries, "primary", query.primaries),
         _member(StudySort, "sort", query.sort),
         query.descending,

@@ -118,7 +118,12 @@ class ListedStudies:
         return [StudyRow(*row) for row in found]
 
     def few(self, criteria: StudyCriteria, most: int) -> list[StudyRow] | None:
-        """All that match, in no order, if an index finds no more than ``most`` that may; else None."""
+        """All that match, in no order, if an index finds no more than ``most`` that may; else None.
+
+        Of studies that are named, always.
+        """
+        if criteria.studies:
+            return [row for row in self.rows(self._named(criteria)) if criteria.matches(row.texts)]
         for keys in (self._by_words(criteria, most), self._by_day(criteria, most)):
             if keys is not None and len(keys) <= most:
                 return [row for row in self.rows(keys) if criteria.matches(row.texts)]
@@ -136,6 +141,12 @@ class ListedStudies:
                 )
                 found += [StudyRow(*row) for row in self._reader.ask(sql, (self._datastore, *values, most))]
         return [row for row in found if criteria.matches(row.texts)]
+
+    def _named(self, criteria: StudyCriteria) -> list[int]:
+        places = ", ".join([self._mark] * len(criteria.studies))
+        named = f"t.datastore = {self._mark} AND t.study_instance_uid IN ({places})"
+        sql = f"SELECT t.key FROM study t WHERE {named}"
+        return [key for (key,) in self._reader.ask(sql, (self._datastore, *criteria.studies))]
 
     def _by_words(self, criteria: StudyCriteria, most: int) -> list[int] | None:
         """Studies among which are all that match, or more than ``most``; None if grams do not help."""

@@ -82,6 +82,8 @@ class _Listing:
         if criteria.sort not in SERVED:
             return self._by_another_order(others)
         walked = None
+        if criteria.studies:
+            return self._of_all(self._places(self._listed.few(criteria, FEW) or []) + others)
         if criteria.is_everything:
             walked = self._listed.walk(criteria, self._after, self._limit + 1, self._limit + 1)
         else:

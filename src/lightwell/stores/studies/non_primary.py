@@ -71,6 +71,11 @@ def find(reader: Reader, datastore: int, criteria: StudyCriteria) -> tuple[dict[
     mark = PLACEHOLDER[reader.dialect]
     where = f"m.listed_in = {mark} AND m.is_primary = {'0' if reader.dialect == 'sqlite' else 'false'}"
     some = f"SELECT {_COLUMNS} FROM image_set m WHERE {where}"
+    if criteria.studies:
+        places = ", ".join([mark] * len(criteria.studies))
+        sql = f"{some} AND m.study_instance_uid IN ({places}) LIMIT {mark}"
+        rows = _sets(reader.ask(sql, (datastore, *criteria.studies, NEWEST + 1)))
+        return _by_study(rows[:NEWEST], criteria), len(rows) <= NEWEST
     newest = f"{some} ORDER BY m.updated_at DESC, m.key DESC LIMIT {mark}"
     rows = _sets(reader.ask(newest, (datastore, NEWEST + 1)))
     is_whole = len(rows) <= NEWEST
@@ -82,11 +87,15 @@ def find(reader: Reader, datastore: int, criteria: StudyCriteria) -> tuple[dict[
                 places = ", ".join([mark] * len(values))
                 sql = f"{some} AND {column} IN ({places}) LIMIT {mark}"
                 rows += _sets(reader.ask(sql, (datastore, *values, _MOST_BY_ID)))
+    return _by_study(rows, criteria), is_whole
+
+
+def _by_study(rows: Sequence[_SetRow], criteria: StudyCriteria) -> dict[int, FoundStudy]:
     found: dict[int, FoundStudy] = {}
     for row in rows:
         if criteria.is_everything or criteria.matches(row.texts):
             found.setdefault(row.study, FoundStudy(row.key, _as_study(row)))
-    return found, is_whole
+    return found
 
 
 def _sets(rows: Sequence[tuple[Any, ...]]) -> list[_SetRow]:

@@ -29,6 +29,7 @@ class StudyFilters(Body):
     first_day: str | None = None
     last_day: str | None = None
     modalities: tuple[str, ...] = ()
+    study_instance_uids: tuple[str, ...] = ()
     primary: str = "all"
     sort: str = "updated"
     direction: str = "descending"
@@ -107,6 +108,7 @@ def list_studies(call: Call) -> StudyPage:
         first_day=asked.first_day,
         last_day=asked.last_day,
         modalities=asked.modalities,
+        study_instance_uids=asked.study_instance_uids,
         primaries=asked.primary,
         sort=asked.sort,
         descending=asked.direction == "descending",
