@@ -92,8 +92,9 @@ def test_a_dropped_folder_becomes_one_version(
     until(lambda: anna("GET", job)["phase"] == "done")
     shown = anna("GET", job)
     assert shown["jobStatus"] == "COMPLETED" and shown["isOwn"]
-    counts = [shown[f"{name}Files"] for name in ("scanned", "read", "imported", "failed")]
-    assert counts == [5, 5, 3, 2]
+    counts = [shown[f"{name}Files"] for name in ("scanned", "read", "imported", "failed", "notDicom")]
+    assert counts == [5, 5, 3, 1, 1]
+    assert anna("GET", path)["leftFiles"] == 1  # before the others are removed, and afterwards
     reasons = anna("GET", f"{job}/reasons")
     assert (reasons["notDicom"], reasons["notDicomNames"]) == (1, ["Müller^Jörg/notes.txt"])
     assert [(r["files"], r["example"]) for r in reasons["failures"]] == [(1, "Müller^Jörg/cut.dcm")]
@@ -119,7 +120,7 @@ def test_a_dropped_folder_becomes_one_version(
     # What was imported goes, what was not stays for a day, or until it is discarded.
     until(lambda: anna("GET", path)["arrivedFiles"] == 1)
     left = anna("GET", path)
-    assert left["keptUntil"] > shown["endedAt"] and left["jobId"] == job_id
+    assert left["leftFiles"] == 1 and left["keptUntil"] > shown["endedAt"] and left["jobId"] == job_id
     assert anna.refused("GET", f"{path}/files?x=1")[0] == 400
     assert put(anna, path, "more.dcm", b"x").status == 409
     assert anna("DELETE", path, status=204) is None

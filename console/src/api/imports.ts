@@ -17,6 +17,8 @@ export interface Upload {
   dataAccessRoleArn: string
   jobId: string | null
   jobStatus: string | null
+  /** How many the job has not imported although they are DICOM; null before it has ended. */
+  leftFiles: number | null
 }
 
 export interface ArrivedFile {
@@ -43,6 +45,8 @@ export interface Job {
   readFiles: number
   importedFiles: number | null
   failedFiles: number | null
+  /** These are not counted as failed. */
+  notDicomFiles: number | null
   isPruned: boolean
 }
 

@@ -10,16 +10,17 @@ import { RecentRate, timeLeft } from './rate'
 export function JobBars({ job }: { job: Job }) {
   const rate = useRef<{ job: string; read: RecentRate; settled: RecentRate }>()
   if (rate.current?.job !== job.jobId) rate.current = { job: job.jobId, read: new RecentRate(), settled: new RecentRate() }
-  const settled = job.importedFiles === null || job.failedFiles === null ? null : job.importedFiles + job.failedFiles
+  const settled = job.importedFiles === null || job.failedFiles === null ? null : job.importedFiles + job.failedFiles + (job.notDicomFiles ?? 0)
   const isOver = job.phase === 'done'
   rate.current.read.add(job.readFiles)
-  if (settled !== null) rate.current.settled.add(settled)
+  // Most are settled at the end, so that their rate says nothing before.
+  if (settled !== null && job.phase === 'commit') rate.current.settled.add(settled)
   const total = job.phase === 'list' ? null : job.scannedFiles
   const detail = (from: RecentRate) => (isOver || total === null ? '' : [speed(from.perSecond), timeLeft(from.secondsLeft(total))].filter(Boolean).join(' · '))
   return (
     <div class="stack-tight">
       <Bar name="Read" done={job.readFiles} total={total} detail={detail(rate.current.read)} look={isOver && job.jobStatus === 'COMPLETED' ? 'good' : 'plain'} />
-      {settled !== null && <Bar name="Imported" done={job.importedFiles ?? 0} total={total} detail={detail(rate.current.settled)} look={!isOver ? 'plain' : job.jobStatus === 'COMPLETED' ? 'good' : 'bad'} />}
+      {settled !== null && <Bar name="Imported" done={job.importedFiles ?? 0} total={total === null ? null : total - (job.notDicomFiles ?? 0)} detail={detail(rate.current.settled)} look={!isOver ? 'plain' : job.jobStatus === 'COMPLETED' ? 'good' : 'bad'} />}
     </div>
   )
 }

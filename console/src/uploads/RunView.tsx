@@ -86,7 +86,7 @@ function sendingDetail(run: ImportRun): string {
     `${bytes(run.sentBytes.value)} of ${bytes(run.bytes.value)}`,
     run.before.value > 0 ? `${count(run.before.value)} had arrived before` : '',
     run.phase.value === 'sending' && rate !== null ? `${bytes(rate)}/s` : '',
-    run.phase.value === 'sending' ? timeLeft(run.rate.secondsLeft(run.bytes.value)) : ''
+    run.phase.value === 'sending' ? timeLeft(run.rate.secondsFor(run.bytes.value - run.sentBytes.value)) : ''
   ].filter(Boolean).join(' · ')
 }
 

@@ -21,10 +21,15 @@ export class RecentRate {
     return ((last.done - first.done) * 1000) / (last.at - first.at)
   }
 
-  secondsLeft(total: number): number | null {
-    const last = this.seen[this.seen.length - 1]
+  /** `left` at the rate of late; null while that is not known. */
+  secondsFor(left: number): number | null {
     const rate = this.perSecond
-    return rate === null || last === undefined || last.done >= total ? null : (total - last.done) / rate
+    return rate === null || left <= 0 ? null : left / rate
+  }
+
+  /** Until as much as `total` is done. */
+  secondsLeft(total: number): number | null {
+    return this.secondsFor(total - (this.seen[this.seen.length - 1]?.done ?? 0))
   }
 }
 

@@ -42,7 +42,7 @@ export class ImportRun {
   readonly uploadId = signal<string | null>(null)
   readonly jobId = signal<string | null>(null)
   readonly job = signal<Job | null>(null)
-  readonly rate = new RecentRate()
+  rate = new RecentRate()
 
   private upload: Upload | null = null
   private collected: Collected | null = null
@@ -52,6 +52,8 @@ export class ImportRun {
   private inFlight = new Map<Source, number>()
   private doneBytes = 0
   private doneFiles = 0
+  /** Without what had arrived before. */
+  private movedBytes = 0
   private shownAt = 0
   private isResumed = false
 
@@ -128,7 +130,7 @@ export class ImportRun {
   private async work(workers: AbortController): Promise<void> {
     for (let source = this.left.shift(); source !== undefined; source = this.left.shift()) {
       try {
-        await this.sendOne(source, workers.signal)
+        if (await this.sendOne(source, workers.signal)) this.movedBytes += source.size
         this.doneBytes += source.size
         this.doneFiles++
       } catch (error) {
@@ -144,7 +146,8 @@ export class ImportRun {
     }
   }
 
-  private async sendOne(source: Source, stop: AbortSignal): Promise<void> {
+  /** Whether it had to be sent. */
+  private async sendOne(source: Source, stop: AbortSignal): Promise<boolean> {
     let content: Blob | ArrayBuffer
     let digest: string
     try {
@@ -157,7 +160,7 @@ export class ImportRun {
     }
     const there = this.arrived.get(source.path)
     if (there !== undefined) {
-      if (there.digest === digest) return
+      if (there.digest === digest) return false
       throw new AnotherUploadError()
     }
     let changed = 0
@@ -176,7 +179,7 @@ export class ImportRun {
           }
         })
         this.waiting.value = null
-        return
+        return true
       } catch (error) {
         this.inFlight.delete(source)
         if (error instanceof ApiError && error.status === 409 && this.isResumed) throw new AnotherUploadError()
@@ -234,6 +237,7 @@ export class ImportRun {
   async resume(): Promise<void> {
     if (!['paused', 'failed', 'incomplete'].includes(this.phase.value) || this.collected === null) return
     this.stopping = new AbortController()
+    this.rate = new RecentRate()
     batch(() => {
       this.error.value = undefined
       this.waiting.value = null
@@ -304,9 +308,10 @@ export class ImportRun {
     const at = performance.now()
     if (!now && at - this.shownAt < SHOW_MS) return
     this.shownAt = at
-    let sent = this.doneBytes
-    for (const bytes of this.inFlight.values()) sent += bytes
-    this.rate.add(sent, at)
+    let inFlight = 0
+    for (const bytes of this.inFlight.values()) inFlight += bytes
+    const sent = this.doneBytes + inFlight
+    this.rate.add(this.movedBytes + inFlight, at)
     batch(() => {
       this.sentFiles.value = this.doneFiles
       this.sentBytes.value = sent

@@ -9,7 +9,7 @@ import { confirm } from '../../ui/Dialog'
 import { PageHeader } from '../../ui/PageHeader'
 import { EmptyState, Notice, Skeleton } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
-import { bytes, count, time } from '../../ui/format'
+import { count, time } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { RunView } from '../../uploads/RunView'
 import { itemsOfInput } from '../../uploads/collect'
@@ -84,7 +84,7 @@ function Earlier({ store }: { store: string }) {
   if (found.data === undefined) return found.error === undefined ? null : <Notice look="bad">{explain(found.error)}</Notice>
   const shown = new Set(here.flatMap((run) => [run.uploadId.value, run.jobId.value]))
   const jobs = found.data.jobs.filter((job) => job.isOwn && !shown.has(job.jobId))
-  const uploads = found.data.uploads.filter((upload) => !shown.has(upload.uploadId) && (upload.jobId === null || upload.jobStatus === 'COMPLETED' || upload.jobStatus === 'FAILED'))
+  const uploads = found.data.uploads.filter((upload) => !shown.has(upload.uploadId) && (upload.jobId === null || (upload.leftFiles ?? 0) > 0))
   if (jobs.length === 0 && uploads.length === 0) return null
   return (
     <section>
@@ -113,7 +113,8 @@ function RunningJob({ store, id, onEnd }: { store: string; id: string; onEnd: ()
 function EarlierUpload({ store, upload, reload }: { store: string; upload: Upload; reload: () => void }) {
   const [isBusy, setBusy] = useState(false)
   const missing = upload.files - upload.arrivedFiles
-  const isLeft = upload.jobId !== null
+  const isLeft = upload.leftFiles !== null
+  const there = upload.leftFiles ?? upload.arrivedFiles
   const start = async () => {
     setBusy(true)
     try {
@@ -122,7 +123,7 @@ function EarlierUpload({ store, upload, reload }: { store: string; upload: Uploa
         outputS3Uri: upload.outputS3Uri,
         dataAccessRoleArn: upload.dataAccessRoleArn,
         clientToken: isLeft ? crypto.randomUUID() : upload.uploadId,
-        jobName: `upload-of-${upload.arrivedFiles}-files`
+        jobName: `upload-of-${there}-files`
       })
       reload()
     } catch (error) {
@@ -134,7 +135,7 @@ function EarlierUpload({ store, upload, reload }: { store: string; upload: Uploa
     confirm(
       {
         title: `Discard “${upload.name}”?`,
-        children: `${count(upload.arrivedFiles, 'file')} on the server, ${bytes(upload.arrivedBytes)}, ${isLeft ? 'that could not be imported' : 'of which nothing is imported yet'}, will be removed. The originals on your machine stay.`,
+        children: `${count(there, 'file')} on the server, ${isLeft ? 'that could not be imported' : 'of which nothing is imported yet'}, will be removed. The originals on your machine stay.`,
         action: 'Discard',
         look: 'danger'
       },
@@ -148,12 +149,12 @@ function EarlierUpload({ store, upload, reload }: { store: string; upload: Uploa
       <div class="run-head">
         <h3>{upload.name}</h3>
         {isLeft && <ButtonLink look="quiet" href={`/console/stores/${store}/jobs/${upload.jobId}`}>Show the job</ButtonLink>}
-        {upload.arrivedFiles > 0 && <Button isBusy={isBusy} icon={<RefreshCw />} onClick={() => void start()}>{isLeft ? 'Try again' : missing > 0 ? 'Import what has arrived' : 'Import'}</Button>}
+        {there > 0 && <Button isBusy={isBusy} icon={<RefreshCw />} onClick={() => void start()}>{isLeft ? 'Try again' : missing > 0 ? 'Import what has arrived' : 'Import'}</Button>}
         <Button look="quiet" icon={<Trash2 />} onClick={() => void discard()}>Discard</Button>
       </div>
       <p class="soft">
         {isLeft
-          ? `${count(upload.arrivedFiles, 'file')} of ${count(upload.files)} could not be imported.`
+          ? `${count(there)} of ${count(upload.files, 'file')} ${there === 1 ? 'was' : 'were'} not imported.`
           : missing > 0
             ? `${count(upload.arrivedFiles)} of ${count(upload.files, 'file')} have arrived, ${count(missing)} are missing. Drop the same files again to send those.`
             : `All of its ${count(upload.files, 'file')} have arrived, and none is imported yet.`}

@@ -25,7 +25,7 @@ export function JobResult({ store, job }: { store: string; job: Job }) {
         <Loaded resource={reasons} lines={2}>
           {(found) => (
             <>
-              {isOver && job.jobStatus === 'COMPLETED' && <p>{summary(job, found.alreadyThere, found.notDicom)}</p>}
+              {isOver && job.jobStatus === 'COMPLETED' && <p>{summary(job, found.alreadyThere)}</p>}
               {found.studyInstanceUids.length > 0 && (
                 <p><ButtonLink look="primary" icon={<Images />} href={`/console/stores/${store}`}>Show {found.studyInstanceUids.length === 1 ? 'the study' : `the ${count(found.studyInstanceUids.length)} studies`}</ButtonLink></p>
               )}
@@ -55,8 +55,8 @@ export function JobResult({ store, job }: { store: string; job: Job }) {
   )
 }
 
-function summary(job: Job, alreadyThere: number, notDicom: number): string {
-  const dicom = job.scannedFiles - notDicom
+function summary(job: Job, alreadyThere: number): string {
+  const dicom = job.scannedFiles - (job.notDicomFiles ?? 0)
   if (dicom === 0) return 'There was no DICOM file among them.'
   const there = alreadyThere === 0 ? '' : ` ${count(alreadyThere)} of them ${alreadyThere === 1 ? 'was' : 'were'} stored already and not stored again.`
   return `${count(job.importedFiles ?? 0)} of ${count(dicom, 'DICOM file')} imported.${there}`

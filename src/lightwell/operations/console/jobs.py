@@ -43,12 +43,19 @@ _IN_MEMORY = 1 << 20
 class Progress:
     """A job, and how many of its files had which outcome so far; None where there are too many to count.
 
-    ``is_pruned``: it ended so long ago that only its report knows.
+    ``not_dicom`` of them, counted as failed, show no sign of DICOM. ``is_pruned``: the job ended so long ago
+    that only its report knows.
     """
 
     job: Job
     counts: OutcomeCounts | None
+    not_dicom: int = 0
     is_pruned: bool = False
+
+    @property
+    def failed(self) -> int | None:
+        """How many DICOM files were not imported."""
+        return None if self.counts is None else self.counts.customer + self.counts.server - self.not_dicom
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +189,7 @@ def _progress(ctx: Context, conn: Connection, job: Job) -> Progress:
     is_old = bool(keep) and job.ended_at is not None and job.ended_at < ctx.clock.now() - keep
     if is_old and job.scanned and not counts.total:
         return Progress(job, None, is_pruned=True)
-    return Progress(job, counts)
+    return Progress(job, counts, outcomes.not_dicom(conn, job.key) if counts.customer else 0)
 
 
 def _reasons(causes: list[OutcomeCause], folder: str) -> list[Reason]:

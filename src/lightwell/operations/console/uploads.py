@@ -19,7 +19,7 @@ from lightwell.domain.datastore import DataStore
 from lightwell.domain.imports import uploads as domain
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.imports.uploads import Arrived, FileDigest, Upload, UploadedFile
-from lightwell.domain.states import DatastoreStatus, JobPhase
+from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus
 from lightwell.errors import (
     BadRequestError,
     ConflictError,
@@ -56,13 +56,17 @@ _RESERVED_SHARE, _MOST_RESERVED = 20, 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class UploadState:
-    """An upload, how much of it has arrived, and the last job that was to read it."""
+    """An upload, how much of it is there, and the last job that was to read it.
+
+    ``left``: how many files that job has not imported although they are DICOM; None before it has ended.
+    """
 
     upload: Upload
     files: int
     size: int
     job: Job | None
     last_at: int | None = None
+    left: int | None = None
 
     @property
     def kept_until(self) -> int | None:
@@ -143,14 +147,14 @@ def of_caller(ctx: Context, datastore_id: str) -> list[UploadState]:
         store = _known(conn, datastore_id)
         found = uploads.of_caller(conn, store.key, ctx.caller.arn, _MOST_UPLOADS)
         arrived = uploads.arrived(conn, [each.id for each in found])
-        return [_state(each, arrived, _job(ctx, conn, store, each)) for each in found]
+        return [_state(conn, each, arrived, _job(ctx, conn, store, each)) for each in found]
 
 
 def get(ctx: Context, datastore_id: str, upload_id: str) -> UploadState:
     """One upload of the caller. Raises `NotFoundError`."""
     with ctx.stores.db.read() as conn:
         store, upload = _find(ctx, conn, datastore_id, upload_id)
-        return _state(upload, uploads.arrived(conn, [upload.id]), _job(ctx, conn, store, upload))
+        return _state(conn, upload, uploads.arrived(conn, [upload.id]), _job(ctx, conn, store, upload))
 
 
 def arrived_page(
@@ -303,11 +307,17 @@ def uris(ctx: Context, datastore_id: str, upload: Upload) -> tuple[str, str]:
     return domain.input_uri(bucket, datastore_id, upload.id), domain.output_uri(bucket, datastore_id)
 
 
-def _state(upload: Upload, arrived: dict[str, Arrived], job: Job | None) -> UploadState:
-    there = arrived.get(upload.id)
-    if there is None:
-        return UploadState(upload, 0, 0, job)
-    return UploadState(upload, there.files, there.size, job, there.last_at)
+def _state(conn: Connection, upload: Upload, arrived: dict[str, Arrived], job: Job | None) -> UploadState:
+    there = arrived.get(upload.id) or Arrived(0, 0, upload.created_at)
+    left = None
+    if job is not None and job.phase == JobPhase.DONE:
+        # What is finished is removed a little later.
+        if upload.cleared_job == job.key:
+            left = there.files
+        else:
+            files = job.scanned if job.status == JobStatus.COMPLETED else there.files
+            left = max(0, files - uploads.count_finished(conn, job.key))
+    return UploadState(upload, there.files, there.size, job, there.last_at, left)
 
 
 def _job(ctx: Context, conn: Connection, store: DataStore, upload: Upload) -> Job | None:

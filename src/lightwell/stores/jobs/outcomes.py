@@ -53,6 +53,12 @@ def count(conn: Connection, job: int) -> int:
     return conn.execute(select(func.count()).where(outcome.c.job == job)).scalar_one()
 
 
+def not_dicom(conn: Connection, job: int) -> int:
+    """How many files show no sign of DICOM."""
+    found = select(func.count()).where(outcome.c.job == job, outcome.c.message == NOT_DICOM)
+    return conn.execute(found).scalar_one()
+
+
 def tally(conn: Connection, job: int) -> Tally:
     """The counts and causes of a job; needs memory for the causes and image sets only."""
     result = Tally()

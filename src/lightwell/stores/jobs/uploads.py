@@ -141,15 +141,20 @@ def newest_job(conn: Connection, store: int, input_uri: str, since: int) -> Job 
     return None if row is None else import_jobs.get(conn, row.key)
 
 
-def finished(conn: Connection, job: int, after: int, limit: int) -> list[tuple[int, str]]:
-    """(number, object key) of files, after that number, with which nothing more can be done.
+# The job has put it into an image set, or it is not DICOM: nothing more can be done with the file.
+_is_finished = or_(outcome.c.kind == OutcomeKind.IMPORTED, outcome.c.message == NOT_DICOM)
 
-    The job has put them into image sets, or they are not DICOM.
-    """
-    is_finished = or_(outcome.c.kind == OutcomeKind.IMPORTED, outcome.c.message == NOT_DICOM)
+
+def count_finished(conn: Connection, job: int) -> int:
+    """How many files of the job nothing more can be done with."""
+    return conn.execute(select(func.count()).where(outcome.c.job == job, _is_finished)).scalar_one()
+
+
+def finished(conn: Connection, job: int, after: int, limit: int) -> list[tuple[int, str]]:
+    """(number, object key) of files, after that number, with which nothing more can be done."""
     rows = conn.execute(
         select(outcome.c.file, outcome.c.input_file)
-        .where(outcome.c.job == job, outcome.c.file > after, is_finished)
+        .where(outcome.c.job == job, outcome.c.file > after, _is_finished)
         .order_by(outcome.c.file)
         .limit(limit)
     )

@@ -38,6 +38,7 @@ class JobAnswer(Answer):
     read_files: int
     imported_files: int | None
     failed_files: int | None
+    not_dicom_files: int | None
     is_pruned: bool
 
 
@@ -171,7 +172,8 @@ def _answer(call: Call, found: Progress) -> JobAnswer:
         scanned_files=job.scanned,
         read_files=job.read,
         imported_files=None if counts is None else counts.imported,
-        failed_files=None if counts is None else counts.customer + counts.server,
+        failed_files=found.failed,
+        not_dicom_files=None if counts is None else found.not_dicom,
         is_pruned=found.is_pruned,
     )
 

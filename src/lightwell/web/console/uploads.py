@@ -42,7 +42,10 @@ class NewUpload(Body):
 
 
 class UploadAnswer(Answer):
-    """An upload. The job that reads it is started by StartDICOMImportJob with the two URIs and the role."""
+    """An upload. The job that reads it is started by StartDICOMImportJob with the two URIs and the role.
+
+    ``left_files``: how many that job has not imported although they are DICOM; null before it has ended.
+    """
 
     upload_id: str
     name: str
@@ -57,6 +60,7 @@ class UploadAnswer(Answer):
     data_access_role_arn: str
     job_id: str | None
     job_status: str | None
+    left_files: int | None
 
 
 class UploadList(Answer):
@@ -235,6 +239,7 @@ def _answer(call: Call, state: UploadState) -> UploadAnswer:
         data_access_role_arn=uploads.passed_role(call.ctx, _datastore(call)),
         job_id=None if job is None else job.id,
         job_status=None if job is None else job.status,
+        left_files=state.left,
     )
 
 
