@@ -21,7 +21,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if request.param == "postgresql":
             url = stack.enter_context(services.new_database(request.getfixturevalue("postgres_server")))
         env = {"LIGHTWELL_CHECKSUM_SHARE": "0", "LIGHTWELL_COLLECT_INTERVAL": "1"}
-        yield stack.enter_context(running(data, database_url=url, env=env, workers=2))
+        yield stack.enter_context(running(data, "--open", database_url=url, env=env, workers=2))
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,17 @@ def test_a_link_signs_in_once(server: Server, capsys: pytest.CaptureFixture[str]
     assert exchange(server, token).status == 403
 
 
+def test_a_server_prints_a_link_when_it_is_ready(server: Server) -> None:
+    until(lambda: any(line.startswith("console: ") for line in server.out))
+    (said,) = [line for line in server.out if line.startswith("console: ")]
+    address, _, token = said.removeprefix("console: ").partition("#link=")
+    assert address == f"{server.url}/console/"
+    # At any time before it expires; how long ago it was printed depends on the tests before.
+    assert links(server).access_key_id(token, 0).startswith("ASLW")
+    # Its log has neither the link nor what was given for it.
+    assert not any(token in line for line in server.err)
+
+
 def test_only_one_of_many_that_follow_a_link_gets_in(server: Server) -> None:
     token = links(server).make(Clock().now())
     with ThreadPoolExecutor(8) as pool:

@@ -25,6 +25,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry
 
 from lightwell.auth.openid.errors import ProviderUnreachableError
+from lightwell.errors import LightwellError
 from lightwell.observe.logs import event
 from lightwell.setting_urls import is_loopback
 
@@ -82,7 +83,7 @@ _METADATA = msgspec.json.Decoder(Metadata)
 _KEY_SET = msgspec.json.Decoder(_KeySet)
 
 
-class _Fault(Exception):
+class _Fault(LightwellError):
     """The provider could not be asked, or its answer not used; the message says why, for the log."""
 
 
@@ -103,6 +104,13 @@ class OpenIdProvider:
     def known(self) -> Published | None:
         """What was fetched before, however long ago. Never blocks."""
         return self._published
+
+    def asked(self) -> Published:
+        """What the provider publishes now, asked at once and by this thread.
+
+        Raises `LightwellError`, which says what is wrong, for an administrator.
+        """
+        return self._ask()
 
     def published(self) -> Published:
         """What the provider publishes, not older than `FRESH_SECONDS`. Blocks.

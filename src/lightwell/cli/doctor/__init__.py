@@ -32,6 +32,7 @@ CHECKS: dict[str, Check] = {
     "sandbox": machine.sandbox,
     "clock": machine.clock,
     "tls": network.tls,
+    "sign-in": network.sign_in,
     "port": network.port,
 }
 

@@ -17,6 +17,7 @@ from lightwell.cli.running_server import (
     other_database,
 )
 from lightwell.cli.server.network_exposure import check_exposure, listen_addresses
+from lightwell.cli.wording import counted
 from lightwell.errors import LightwellError
 from lightwell.settings import Settings
 
@@ -37,6 +38,20 @@ def tls(settings: Settings) -> str:
             f"the certificate in {settings.tls_cert} expires soon, on {validity.until()}: renew it"
         )
     return f"{settings.tls_cert} matches its key and is valid until {validity.until()}"
+
+
+def sign_in(settings: Settings) -> str:
+    """Whether people can sign in at the OpenID provider of the settings."""
+    if settings.oidc_issuer is None:
+        return "no identity provider is configured"
+    from lightwell.auth.openid.provider import OpenIdProvider
+
+    published = OpenIdProvider(settings.oidc_issuer, settings.oidc_ca).asked()
+    if published.metadata.authorization_endpoint is None or published.metadata.token_endpoint is None:
+        raise DoctorWarning(
+            f"{settings.oidc_issuer} names no endpoints, so nobody can sign in to the console"
+        )
+    return f"{settings.oidc_issuer} answers, and publishes {counted(len(published.keys), 'key')}"
 
 
 def port(settings: Settings) -> str:

@@ -11,15 +11,16 @@ from lightwell.errors import ApiError
 
 if TYPE_CHECKING:
     from lightwell.auth.openid.id_token import TokenVerifier
-    from lightwell.auth.openid.provider import OpenIdProvider, Published
+    from lightwell.auth.openid.provider import Metadata, OpenIdProvider, Published
     from lightwell.auth.roles import WebIdentity
     from lightwell.settings import Settings
 
 # Of their own: while the provider does not answer, whoever sends tokens must not hold up other requests.
 _THREADS = 4
 _MOST_WAITING = 200
-# How long the first page waits to learn where the provider's endpoints are.
+# How long a page waits to learn where the provider's endpoints are.
 _MOMENT_SECONDS = 2.0
+_AWAY = "The identity provider does not answer. Try again in a moment; the server's log says what happened."
 REDIRECT_PATH = "/console/callback"
 """Where the provider sends people back to: the redirect URI to register, after the server's own address."""
 
@@ -45,6 +46,7 @@ class Federation:
         self._settings = settings
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lightwell-openid")
         self._loaded: tuple[OpenIdProvider, TokenVerifier] | None = None
+        self._asking: asyncio.Future[ConsoleProvider] | None = None
         self._waiting = 0
 
     @property
@@ -71,10 +73,14 @@ class Federation:
             self._waiting -= 1
 
     async def console(self) -> ConsoleProvider | None:
-        """What the console needs to send people to the provider; None if the settings name none."""
+        """What the console needs to send people to the provider; None if the settings name none.
+
+        Waits a moment for the provider, and says that it is away if that is not enough: there are other ways
+        to sign in.
+        """
         if not self.is_configured:
             return None
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._console)
+        return await self._asked() or self._described(None, _AWAY)
 
     async def origins(self) -> tuple[str, ...]:
         """The origins that the console's page must be able to call, as far as is known within a moment."""
@@ -83,14 +89,21 @@ class Federation:
             return ()
         from lightwell.auth.openid.provider import origin
 
-        if (known := self._known()) is None:
-            asking = asyncio.get_running_loop().run_in_executor(self._threads, self._console)
-            await asyncio.wait((asking,), timeout=_MOMENT_SECONDS)
+        known = self._known()
+        if known is None:
+            await self._asked()
             known = self._known()
         found = {origin(issuer)}
         if known is not None and known.metadata.token_endpoint is not None:
             found.add(origin(known.metadata.token_endpoint))
         return tuple(sorted(found))
+
+    async def _asked(self) -> ConsoleProvider | None:
+        """What `_console` returns, None if that takes too long. All who ask meanwhile wait for the same."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().run_in_executor(self._threads, self._console)
+        done, _ = await asyncio.wait((self._asking,), timeout=_MOMENT_SECONDS)
+        return next((each.result() for each in done), None)
 
     def _known(self) -> Published | None:
         return None if self._loaded is None else self._loaded[0].known()
@@ -102,14 +115,16 @@ class Federation:
         return self._load()[1].verify(token, now)
 
     def _console(self) -> ConsoleProvider:
-        settings, message = self._settings, None
-        metadata = None
         try:
             metadata = self._load()[0].published().metadata
         except ApiError as error:
-            message = error.message
-        if metadata is not None and not (metadata.authorization_endpoint and metadata.token_endpoint):
-            message = "The provider has no authorization endpoint, so nobody can sign in there by a browser."
+            return self._described(None, error.message)
+        if not (metadata.authorization_endpoint and metadata.token_endpoint):
+            return self._described(metadata, "The provider says of no way to sign in by a browser.")
+        return self._described(metadata, None)
+
+    def _described(self, metadata: Metadata | None, message: str | None) -> ConsoleProvider:
+        settings = self._settings
         return ConsoleProvider(
             settings.oidc_issuer or "",
             settings.oidc_client_id or "",
