@@ -1,13 +1,18 @@
 import { useState } from 'preact/hooks'
-import { ArrowUpToLine, Copy, Ellipsis, Eye, Search, Trash2 } from 'lucide-preact'
+import { ArrowUpToLine, Copy, Download, Ellipsis, ExternalLink, Eye, Trash2 } from 'lucide-preact'
 import { useLocation } from 'preact-iso'
+import { config } from '../../api/config'
+import { explain } from '../../api/errors'
 import { copyImageSet, deleteImageSet, untilUnlocked } from '../../api/native'
+import { archiveLink } from '../../api/studies'
+import { openOhif } from '../../session/ohif'
 import { ButtonLink } from '../../ui/Button'
 import { confirm } from '../../ui/Dialog'
 import { Menu, type MenuItem } from '../../ui/Menu'
 import { toast } from '../../ui/Toasts'
 import { count } from '../../ui/format'
 import { datastoreArn, useAllowed } from '../../session/allowed'
+import { textOf } from '../../dicom/values'
 import type { Overview } from './api'
 import { CopyDialog } from './CopyDialog'
 import { isConflict } from './PreviewDialog'
@@ -19,7 +24,19 @@ export function Actions({ store, data, onChanged }: { store: string; data: Overv
   const mayCopy = useAllowed('medical-imaging:CopyImageSet', arn) === true
   const mayDelete = useAllowed('medical-imaging:DeleteImageSet', arn) === true
   const maySee = useAllowed('medical-imaging:GetImageFrame', arn) === true
+  const mayExport = useAllowed('medical-imaging:GetDICOMInstance', datastoreArn(store)) === true
   const [isCopying, setCopying] = useState(false)
+  const save = async (syntax: 'explicit' | 'stored') => {
+    try {
+      const anchor = document.createElement('a')
+      anchor.href = await archiveLink(store, [data.imageSetId], syntax)
+      anchor.download = 'dicom.zip'
+      anchor.click()
+      toast('The browser saves dicom.zip.')
+    } catch (failure) {
+      toast(explain(failure), 'bad')
+    }
+  }
   const promote = () =>
     confirm(
       {
@@ -68,12 +85,16 @@ export function Actions({ store, data, onChanged }: { store: string; data: Overv
   const items: (MenuItem | null)[] = []
   if (mayCopy) items.push({ label: 'Copy…', icon: <Copy />, onSelect: () => setCopying(true) })
   if (mayCopy && !data.isPrimary) items.push({ label: 'Promote to primary…', icon: <ArrowUpToLine />, onSelect: () => void promote() })
-  items.push({ label: 'Other image sets', icon: <Search />, href: `/console/stores/${store}` })
-  if (mayDelete) items.push(null, { label: 'Delete…', icon: <Trash2 />, look: 'danger', onSelect: () => void remove() })
+  if (mayExport) {
+    items.push({ label: 'Export, uncompressed', icon: <Download />, onSelect: () => void save('explicit') }, { label: 'Export as stored', icon: <Download />, onSelect: () => void save('stored') })
+  }
+  // OHIF reads DICOMweb, which lists primary image sets only.
+  if (config.value.ohif && data.isPrimary) items.push({ label: 'Open in OHIF', icon: <ExternalLink />, onSelect: () => void openOhif(store, textOf(data.study['StudyInstanceUID'])) })
+  if (mayDelete) items.push(...(items.length > 0 ? [null] : []), { label: 'Delete…', icon: <Trash2 />, look: 'danger', onSelect: () => void remove() })
   return (
     <>
       {maySee && data.frameCount > 0 && <ButtonLink look="primary" icon={<Eye />} href={`/console/stores/${store}/view/${data.imageSetId}`}>Open viewer</ButtonLink>}
-      <Menu label="Actions" icon={<Ellipsis />} items={items} />
+      {items.length > 0 && <Menu label="Actions" icon={<Ellipsis />} items={items} />}
       {isCopying && <CopyDialog store={store} data={data} onClose={() => setCopying(false)} onStale={onChanged} />}
     </>
   )

@@ -1,4 +1,4 @@
-import { useState } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
 import { useLocation } from 'preact-iso'
 import { Notice, Badge, Loaded } from '../../ui/States'
 import { Button } from '../../ui/Button'
@@ -8,15 +8,17 @@ import { ago, personName } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { useAllowed, datastoreArn } from '../../session/allowed'
 import { textOf } from '../../dicom/values'
+import { preloadViewer } from '../../viewer/preload'
 import { Actions } from './Actions'
 import { type Overview, overview } from './api'
 import type { Edit } from './edits'
+import { EventsTab } from './EventsTab'
 import { MetadataTab } from './MetadataTab'
 import { OverviewTab } from './OverviewTab'
 import { VersionsTab } from './VersionsTab'
 import './ImageSet.css'
 
-const TABS = ['overview', 'metadata', 'versions']
+const TABS = ['overview', 'metadata', 'versions', 'events']
 
 /** One image set: what it is, its metadata, its versions, and what can be done with it. */
 export default function ImageSet({ store = '', imageSet = '' }: { store?: string; imageSet?: string }) {
@@ -50,6 +52,9 @@ interface PageProps {
 function Page({ store, data, tab, query, go, reload }: PageProps) {
   const [edits, setEdits] = useState<Edit[]>([])
   const arn = datastoreArn(store, data.imageSetId)
+  useEffect(() => {
+    if (data.frameCount > 0) preloadViewer()
+  }, [])
   const mayEdit = useAllowed('medical-imaging:UpdateImageSetMetadata', arn) === true
   const isLatest = data.versionId === data.latestVersionId
   const changed = (versionId: string) => {
@@ -82,12 +87,14 @@ function Page({ store, data, tab, query, go, reload }: PageProps) {
         tabs={[
           { id: 'overview', label: 'Overview' },
           { id: 'metadata', label: 'Metadata' },
-          { id: 'versions', label: 'Versions', count: Number(data.latestVersionId) }
+          { id: 'versions', label: 'Versions', count: Number(data.latestVersionId) },
+          { id: 'events', label: 'Events' }
         ]}
       >
         {tab === 'overview' && <OverviewTab store={store} data={data} go={go} />}
         {tab === 'metadata' && <MetadataTab key={data.versionId} store={store} data={data} mayEdit={mayEdit && isLatest} edits={edits} setEdits={setEdits} onChanged={changed} reload={reload} go={go} />}
         {tab === 'versions' && <VersionsTab store={store} data={data} mayEdit={mayEdit} from={query['from'] ?? null} to={query['to'] ?? null} go={go} onChanged={changed} />}
+        {tab === 'events' && <EventsTab store={store} imageSetId={data.imageSetId} />}
       </Tabs>
     </>
   )

@@ -10,7 +10,7 @@ import { isSequence, textOf } from '../../dicom/values'
 import type { Overview } from './api'
 import { ranges } from './diff'
 import { Detail } from './Detail'
-import { type Edit, editId, withEdit } from './edits'
+import { type Edit, editId, rebased, withEdit } from './edits'
 import { EditDialog } from './EditDialog'
 import { type Found, type Hit, type InstanceDocument, type Outline, type Place, type Row, idOf, idsAbove, rowsOf, shownKey, shownPath, valueAt } from './metadata'
 import { PreviewDialog } from './PreviewDialog'
@@ -59,6 +59,7 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
     Promise.all([MetadataReader.open(store, data.imageSetId, data.versionId, controller.signal), loadDictionary()])
       .then(([{ reader, outline }, dictionary]) => {
         setOpened({ reader, outline, dictionary })
+        if (edits.length > 0) void rebase({ reader, outline, dictionary })
         // The only instance is what a person wants to see.
         const only = outline.instances.length === 1 ? outline.instances[0] : undefined
         if (only !== undefined) setToggled(new Set([`i:${only.uid}`]))
@@ -66,6 +67,17 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
       .catch((failure: unknown) => !isAbort(failure) && setError(failure))
     return () => controller.abort()
   }, [store, data.imageSetId, data.versionId, round])
+
+  // Edits that were made on another version go on with the values of this one.
+  const rebase = async (now: Opened) => {
+    const documents = new Map<string, InstanceDocument>()
+    for (const uid of new Set(edits.map((edit) => edit.instance))) {
+      const document = uid === null ? undefined : await now.reader.instance(uid)
+      if (uid !== null && document !== undefined) documents.set(uid, document)
+    }
+    const block = (edit: Edit) => ({ Patient: now.outline.patient, Study: now.outline.study, Series: now.outline.series, Instance: documents.get(edit.instance ?? '')?.DICOM ?? {} })[edit.level]
+    setEdits(rebased(edits, (edit) => block(edit)[edit.key], (uid) => documents.has(uid)))
+  }
 
   const wanted = useRef(0)
   useEffect(() => {
@@ -263,9 +275,9 @@ function foundText(found: Found): string {
 /** In which instances a hit is. */
 export function hitWhere(hit: Hit, all: number): string {
   if (hit.level !== 'Instance') return ''
-  if (hit.instances === all) return all === 1 ? '' : `all ${count(all)}`
+  if (hit.instances === all) return all === 1 ? '' : `all ${count(all)} instances`
   const numbers = ranges(hit.numbers, 3)
-  return numbers === '' ? count(hit.instances, 'instance') : numbers
+  return numbers === '' ? count(hit.instances, 'instance') : `${hit.instances === 1 ? 'instance' : 'instances'} ${numbers}`
 }
 
 function changed(edit: Edit | undefined): string {

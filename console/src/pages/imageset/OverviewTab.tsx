@@ -1,8 +1,9 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { Images } from 'lucide-preact'
-import { request } from '../../api/request'
 import { isAbort } from '../../api/errors'
+import { json, request } from '../../api/request'
+import { Badge } from '../../ui/States'
 import { Copyable } from '../../ui/Copyable'
 import { ago, count, dicomDate, dicomTime, time } from '../../ui/format'
 import { nameGroups, textOf } from '../../dicom/values'
@@ -47,8 +48,52 @@ export function OverviewTab({ store, data, go }: { store: string; data: Overview
           <Fact name="Changed"><When at={data.updatedAt} /></Fact>
           <Fact name="Image set ID"><Copyable text={data.imageSetId} label="Copy the image set ID" /></Fact>
         </Facts>
+        <Others store={store} data={data} />
       </div>
     </div>
+  )
+}
+
+interface Summary {
+  imageSetId: string
+  isPrimary?: boolean
+  DICOMTags?: { DICOMSeriesNumber?: number; DICOMSeriesModality?: string; DICOMNumberOfStudyRelatedInstances?: number; DICOMSeriesInstanceUID?: string }
+}
+
+const MOST_OTHERS = 50
+
+/** The other image sets of the study, those of the same series first. */
+function Others({ store, data }: { store: string; data: Overview }) {
+  const study = textOf(data.study['StudyInstanceUID'])
+  const [found, setFound] = useState<Summary[]>([])
+  useEffect(() => {
+    const controller = new AbortController()
+    json<{ imageSetsMetadataSummaries: Summary[] }>(`/datastore/${store}/searchImageSets?maxResults=${MOST_OTHERS}`, {
+      json: { filters: [{ operator: 'EQUAL', values: [{ DICOMStudyInstanceUID: study }] }] },
+      signal: controller.signal
+    })
+      .then((page) => setFound(page.imageSetsMetadataSummaries.filter((each) => each.imageSetId !== data.imageSetId)))
+      .catch(() => undefined)
+    return () => controller.abort()
+  }, [store, study, data.imageSetId])
+  if (found.length === 0) return null
+  const series = textOf(data.series['SeriesInstanceUID'])
+  const isSame = (each: Summary) => each.DICOMTags?.DICOMSeriesInstanceUID === series
+  const sorted = [...found].sort((one, other) => Number(isSame(other)) - Number(isSame(one)) || (one.DICOMTags?.DICOMSeriesNumber ?? 0) - (other.DICOMTags?.DICOMSeriesNumber ?? 0))
+  return (
+    <section>
+      <h2>Also in this study</h2>
+      <ul class="set-others">
+        {sorted.map((each) => (
+          <li key={each.imageSetId} class="row-wrap">
+            <a href={`/console/stores/${store}/sets/${each.imageSetId}`}>{[each.DICOMTags?.DICOMSeriesNumber !== undefined && `Series ${each.DICOMTags.DICOMSeriesNumber}`, each.DICOMTags?.DICOMSeriesModality].filter(Boolean).join(' · ') || 'Series'}</a>
+            {isSame(each) && <Badge>same series</Badge>}
+            {each.isPrimary === false && <Badge>not primary</Badge>}
+          </li>
+        ))}
+      </ul>
+      {found.length >= MOST_OTHERS - 1 && <p class="faint small">There may be more: the list of studies shows them.</p>}
+    </section>
   )
 }
 

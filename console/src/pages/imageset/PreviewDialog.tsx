@@ -109,7 +109,7 @@ export function PreviewDialog({ store, data, seriesUid, edits, onClose, onTakeBa
                   <Checkbox label="Force these changes" checked={isForced} onValue={setForced} />
                 </div>
               )}
-              <p class="faint small">The version before stays as it is. You can revert to it at any time.</p>
+              <p class="faint small">{data_.affectedCount > 0 ? 'The versions before stay as they are, and can be looked at and compared.' : 'The version before stays as it is. You can revert to it.'}</p>
             </div>
           )}
         </Loaded>

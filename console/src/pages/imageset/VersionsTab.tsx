@@ -54,6 +54,7 @@ export function VersionsTab({ store, data, mayEdit, from, to, go, onChanged }: P
   const left = from ?? (found.length > 1 && right !== '1' ? String(Number(right) - 1) : null)
   const compare = (one: string | null, other: string | null) => go({ tab: 'versions', from: one, to: other })
   const revert = async (version: Version) => {
+    compare(latest, version.versionId)
     const done = await confirm(
       {
         title: `Revert to version ${version.versionId}?`,
@@ -61,7 +62,7 @@ export function VersionsTab({ store, data, mayEdit, from, to, go, onChanged }: P
         children: (
           <div class="stack-tight">
             <p>A new version, {Number(latest) + 1}, gets the content of version {version.versionId}. All versions between stay, so this can be undone by reverting to version {latest}.</p>
-            <button type="button" class="link" onClick={() => compare(latest, version.versionId)}>What that changes is shown beside the list.</button>
+            <p>What it changes is shown on the page behind.</p>
           </div>
         )
       },

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import groups from '../../dicom/dictionary.json'
 import { Dictionary } from '../../dicom/dictionary'
-import { type Edit, base64, blobsOf, isStudyWide, whyFixed, withEdit } from './edits'
+import { type Edit, base64, blobsOf, isStudyWide, rebased, whyFixed, withEdit } from './edits'
 
 const set = (level: Edit['level'], key: string, value: unknown, old: unknown = 'x', instance: string | null = null): Edit => ({ action: 'set', level, instance, key, vr: 'LO', old, value })
 
@@ -32,6 +32,18 @@ describe('edits', () => {
     expect(second).toHaveLength(1)
     expect(withEdit(second, set('Study', 'StudyID', 'x'))).toEqual([])
     expect(withEdit([set('Instance', 'Rows', 1, 2, 'i')], { action: 'remove-instance', level: 'Instance', instance: 'i', number: '1' })).toHaveLength(1)
+  })
+
+  it('go on with another version, with the values that it has', () => {
+    const edits: Edit[] = [
+      set('Study', 'StudyID', 'new', 'old'),
+      set('Study', 'StudyDate', '20260101', 'old'),
+      { action: 'remove', level: 'Study', instance: null, key: 'AccessionNumber', vr: 'SH', old: 'A1' },
+      { action: 'remove', level: 'Study', instance: null, key: 'StudyTime', vr: 'TM', old: '1' },
+      { action: 'remove-instance', level: 'Instance', instance: 'gone', number: '1' }
+    ]
+    const now: Record<string, unknown> = { StudyID: 'theirs', StudyDate: '20260101', AccessionNumber: 'A2' }
+    expect(rebased(edits, (edit) => now[edit.key], (uid) => uid !== 'gone')).toEqual([{ ...edits[0], old: 'theirs' }, { ...edits[2], old: 'A2' }])
   })
 
   it('of the study of a primary image set are for the whole study', () => {

@@ -46,6 +46,16 @@ export function withEdit(edits: readonly Edit[], edit: Edit): Edit[] {
   return [...others, edit]
 }
 
+/** The edits on another version: with the values that are there now, without those that it has made already. */
+export function rebased(edits: readonly Edit[], valueNow: (edit: SetValue | RemoveValue) => unknown, hasInstance: (uid: string) => boolean): Edit[] {
+  let found: Edit[] = []
+  for (const edit of edits) {
+    if (edit.instance !== null && !hasInstance(edit.instance)) continue
+    found = withEdit(found, edit.action === 'remove-instance' ? edit : { ...edit, old: valueNow(edit) })
+  }
+  return found
+}
+
 interface Excerpt {
   SchemaVersion: 1.1
   Patient?: { DICOM: Record<string, unknown> }
