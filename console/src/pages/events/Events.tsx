@@ -88,7 +88,7 @@ export default function Events() {
         <Dialog title={shown.type} width="wide" onClose={() => setShown(null)} actions={<Button onClick={() => setShown(null)}>Close</Button>}>
           <div class="stack">
             <p class="soft">{time(shown.time)}, as it went to the event log</p>
-            <pre class="policy">{JSON.stringify(shown.detail, null, 2)}</pre>
+            <pre class="policy" role="region" aria-label="Detail of the event" tabIndex={0}>{JSON.stringify(shown.detail, null, 2)}</pre>
           </div>
         </Dialog>
       )}

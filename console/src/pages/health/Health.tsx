@@ -13,6 +13,9 @@ import '../../ui/Table.css'
 import '../policies/access.css'
 import './Health.css'
 
+/** At first it looks every second, so that there is something to see soon. */
+const QUICK = 8
+
 export default function Health() {
   const [found, setFound] = useState<Found>()
   const [error, setError] = useState<unknown>()
@@ -22,6 +25,7 @@ export default function Health() {
   useEffect(() => {
     const controller = new AbortController()
     let timer: ReturnType<typeof setTimeout>
+    let turns = 0
     const turn = async () => {
       if (document.visibilityState === 'visible') {
         try {
@@ -34,7 +38,7 @@ export default function Health() {
           setError(failure)
         }
       }
-      if (!controller.signal.aborted) timer = setTimeout(() => void turn(), EVERY_MS)
+      if (!controller.signal.aborted) timer = setTimeout(() => void turn(), turns++ < QUICK ? 1000 : EVERY_MS)
     }
     void turn()
     return () => {
@@ -230,7 +234,7 @@ function Operations({ of: newest }: { of: Look | undefined }) {
   return (
     <section class="stack-tight">
       <h2>Operations since the server started</h2>
-      <div class="table-scroll">
+      <div class="table-scroll" role="region" aria-label="Operations" tabIndex={0}>
         <table class="table" aria-label="Operations">
           <thead>
             <tr>

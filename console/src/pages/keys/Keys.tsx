@@ -142,7 +142,7 @@ function Policies({ of: key, close }: { of: Key; close: () => void }) {
     <Dialog title={`What ${key.name} may do`} width="wide" onClose={close} actions={<Button onClick={close}>Close</Button>}>
       <div class="stack">
         <p class="soft">The policy of a key cannot be changed: make another key, and revoke this one.</p>
-        {(key.policies ?? []).map((text, index) => <pre key={index} class="policy">{pretty(text)}</pre>)}
+        {(key.policies ?? []).map((text, index) => <pre key={index} class="policy" role="region" aria-label="Policy" tabIndex={0}>{pretty(text)}</pre>)}
       </div>
     </Dialog>
   )

@@ -114,7 +114,7 @@ function Form({ close, done }: { close: () => void; done: (key: MadeKey) => void
               <Button look="quiet" icon={isShown ? <EyeOff /> : <Eye />} aria-expanded={isShown} onClick={() => setShown(!isShown)}>{isShown ? 'Hide the policy' : 'Show the policy'}</Button>
               {isShown && <Button look="quiet" onClick={() => { setOwn(policy); setTemplate('own') }}>Change it</Button>}
             </div>
-            {isShown && <pre class="policy">{policy}</pre>}
+            {isShown && <pre class="policy" role="region" aria-label="Policy" tabIndex={0}>{policy}</pre>}
           </div>
         )}
         {error !== undefined && <Notice look="bad">{explain(error)}</Notice>}
@@ -163,7 +163,7 @@ function Secret({ of: key, close }: { of: MadeKey; close: () => void }) {
             <IconButton label="Copy all lines" onClick={() => void copy()}>{isCopied ? <Check /> : <Copy />}</IconButton>
           </div>
           <p class="soft">boto3, the AWS CLI and every other SDK use this server after:</p>
-          <pre class="policy" data-testid="exports">{lines}</pre>
+          <pre class="policy" data-testid="exports" role="region" aria-label="Lines for a shell" tabIndex={0}>{lines}</pre>
         </div>
       </div>
     </Dialog>
