@@ -5,7 +5,7 @@ import { Activity, Database, FolderInput, HeartPulse, Images, KeyRound, ListChec
 import { config } from '../api/config'
 import { session } from '../session/session'
 import { signOut } from '../session/signIn'
-import { iamArn, useAllowed } from '../session/allowed'
+import { datastoreArn, iamArn, useAllowed } from '../session/allowed'
 import { IconButton } from '../ui/Button'
 import { Menu } from '../ui/Menu'
 import { DropOverlay } from '../uploads/DropOverlay'
@@ -65,13 +65,7 @@ export function Layout({ children }: { children: ComponentChildren }) {
             </select>
           </label>
         )}
-        {store !== null && (
-          <ul>
-            <Item href={`/console/stores/${store}`} icon={<Images />} also={/\/sets\//}>Studies</Item>
-            <Item href={`/console/stores/${store}/import`} icon={<FolderInput />}>Import</Item>
-            <Item href={`/console/stores/${store}/jobs`} icon={<ListChecks />} also={/\/jobs\//}>Jobs</Item>
-          </ul>
-        )}
+        {store !== null && <StoreItems store={store} />}
         <ul>
           <Item href="/console/stores" icon={<Database />} also={/^\/console\/?$|\/details$/}>Data stores</Item>
         </ul>
@@ -86,6 +80,18 @@ export function Layout({ children }: { children: ComponentChildren }) {
       <main id="main" tabIndex={-1}>{children}</main>
       {inPath !== null && <DropOverlay store={inPath} />}
     </div>
+  )
+}
+
+function StoreItems({ store }: { store: string }) {
+  const mayImport = useAllowed('medical-imaging:StartDICOMImportJob', datastoreArn(store))
+  const mayListJobs = useAllowed('medical-imaging:ListDICOMImportJobs', datastoreArn(store))
+  return (
+    <ul>
+      <Item href={`/console/stores/${store}`} icon={<Images />} also={/\/sets\//}>Studies</Item>
+      {mayImport && <Item href={`/console/stores/${store}/import`} icon={<FolderInput />}>Import</Item>}
+      {mayListJobs && <Item href={`/console/stores/${store}/jobs`} icon={<ListChecks />} also={/\/jobs\//}>Jobs</Item>}
+    </ul>
   )
 }
 
