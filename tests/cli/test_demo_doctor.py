@@ -55,6 +55,7 @@ def test_demo_prints_a_snippet_that_works_as_printed(tmp_path: Path) -> None:
     url = re.search(r'endpoint_url="(.+)"', program)
     assert url and f"AWS_ENDPOINT_URL_MEDICAL_IMAGING={url[1]}" in variables.out, variables
     assert demo.returncode == 0
+    assert re.search(rf"^    {re.escape(url[1])}/console/#link=[\w-]{{60,}}$", text, re.MULTILINE)
     key = read_credentials(tmp_path)
     assert key is not None
     assert str(tmp_path / "credentials") in said and key.secret_access_key not in said

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from lightwell.auth.credentials import FILE, PROFILE
 from lightwell.cli import flags
-from lightwell.cli.environment import command, root_credentials
+from lightwell.cli.environment import command, program, root_credentials
 from lightwell.errors import LightwellError
 from lightwell.settings import Settings
 
@@ -116,12 +116,12 @@ def _demo(settings: Settings, *, once: bool) -> int:
             if once:
                 return _check(client, imported, Path(folder), samples)
             head = str(samples[-1].relative_to(folder))
-            _say(_to_console(settings, url))
             if settings.ohif is not None:
                 _say(
                     f"\nTo look at them in OHIF, open this link, valid for 8 hours:\n\n{_link(settings, url)}"
                 )
             _say(snippet(settings, url, imported.store, imported.files[head]))
+            _say(_to_console(settings, url))
             return _stay(process)
 
 
@@ -150,13 +150,14 @@ def _server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def _to_console(settings: Settings, url: str) -> str:
-    """What the demo says about the console."""
+    """What the demo says last: how to look at the samples."""
     from lightwell.cli.console_link import MINUTES, console_link
 
-    another = f"lightwell console --data {shlex.quote(str(settings.data))}"
+    another = shlex.join([program(), "console", "--data", str(settings.data)])
     return (
-        f"\nOpen this link in a browser to look at them; it signs you in, once, within {MINUTES} minutes:\n\n"
-        f"{console_link(settings, url)}\n\nFor another link, run {another}"
+        "\nTo look at them, open this link in a browser. It signs you in, once, within "
+        f"{MINUTES} minutes:\n\n    {console_link(settings, url)}\n\n"
+        f"For another link, run {another}\nPress Ctrl-C to stop the server."
     )
 
 
@@ -289,19 +290,17 @@ def _instance(document: dict[str, Any], uid: str) -> dict[str, Any]:
 
 
 def snippet(settings: Settings, url: str, store: str, image_set: str) -> str:
-    """What the demo prints at the end: a program that works as printed, and how other clients get the key."""
+    """What the demo prints for programmers: a program that works, and how other clients get the key."""
     others = command(settings, urlsplit(url).port)
     if settings.root_secret_access_key:
         session, first = _WITH_ENVIRONMENT, f' after eval "$({others})"'
     else:
         file = json.dumps(str(settings.data.resolve() / FILE))
         session, first = _WITH_PROFILE.format(file=file, profile=PROFILE), ""
-    program = _SNIPPET.format(
-        session=session, url=url, region=settings.region, store=store, image_set=image_set
-    )
+    code = _SNIPPET.format(session=session, url=url, region=settings.region, store=store, image_set=image_set)
     return (
-        f"\nTo read them with boto3, run this in {shlex.quote(sys.executable)}{first}:\n\n{program}\n"
-        f'For other AWS clients, run eval "$({others})" in their shell. Press Ctrl-C to stop the server.'
+        f"\nTo read them with boto3, run this in {shlex.quote(sys.executable)}{first}:\n\n{code}\n"
+        f'For other AWS clients, run eval "$({others})" in their shell.'
     )
 
 
