@@ -29,10 +29,11 @@ export function RunView({ run }: { run: ImportRun }) {
       <div class="run-head">
         <h3>{run.label.value || 'Looking at what was dropped'}</h3>
         {job !== null ? <JobBadge job={job} /> : <State run={run} />}
+        {job !== null && <ButtonLink look="quiet" href={`/console/stores/${run.store}/jobs/${job.jobId}`}>Show the job</ButtonLink>}
         {phase === 'sending' && <Button look="quiet" icon={<Pause />} onClick={() => run.pause()}>Pause</Button>}
         {(phase === 'paused' || (phase === 'failed' && job === null)) && <Button icon={<Play />} onClick={() => void run.resume()}>Go on</Button>}
         {!isOver && <Button look="quiet" icon={<X />} onClick={() => void cancel(run)}>Cancel</Button>}
-        {isOver && <IconButton label="Dismiss" onClick={() => dismiss(run)}><X /></IconButton>}
+        {isOver && <IconButton label={`Dismiss ${run.label.value}`} onClick={() => dismiss(run)}><X /></IconButton>}
       </div>
       {phase === 'collecting' && <p class="soft">{run.seen.value > 0 ? `${count(run.seen.value, 'file')} so far` : 'Finding files…'}</p>}
       {files > 0 && (
@@ -62,7 +63,6 @@ export function RunView({ run }: { run: ImportRun }) {
       <Names title="could not be sent" names={run.unreadable.value} isOpen />
       <Names title="left out, since they are no DICOM files" names={run.leftOut.value} />
       {job !== null && job.phase === 'done' && <JobResult store={run.store} job={job} />}
-      {job !== null && <p><ButtonLink look="quiet" href={`/console/stores/${run.store}/jobs/${job.jobId}`}>Show the job</ButtonLink></p>}
     </section>
   )
 }

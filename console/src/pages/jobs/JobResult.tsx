@@ -7,6 +7,7 @@ import { Loaded, Notice } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
 import { count } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
+import { EVERYTHING, NEWEST, setQuery } from '../studies/query'
 import './jobs.css'
 
 /** What came of a job, or has so far: why files were not imported, what was, the report. */
@@ -27,7 +28,7 @@ export function JobResult({ store, job }: { store: string; job: Job }) {
             <>
               {isOver && job.jobStatus === 'COMPLETED' && <p>{summary(job, found.alreadyThere)}</p>}
               {found.studyInstanceUids.length > 0 && (
-                <p><ButtonLink look="primary" icon={<Images />} href={`/console/stores/${store}`}>Show {found.studyInstanceUids.length === 1 ? 'the study' : `the ${count(found.studyInstanceUids.length)} studies`}</ButtonLink></p>
+                <p><ButtonLink look="primary" icon={<Images />} href={`/console/stores/${store}`} onClick={() => show(store, found.studyInstanceUids)}>Show {found.studyInstanceUids.length === 1 ? 'the study' : `the ${count(found.studyInstanceUids.length)} studies`}</ButtonLink></p>
               )}
               <Causes title="Not imported" causes={found.failures} look="bad" />
               {found.notDicom > 0 && (
@@ -53,6 +54,13 @@ export function JobResult({ store, job }: { store: string; job: Job }) {
       )}
     </div>
   )
+}
+
+const MOST_NAMED = 100
+
+/** Lets the page of studies show just these; more than it can name are among the newest. */
+function show(store: string, uids: string[]) {
+  setQuery(store, uids.length > MOST_NAMED ? { ...EVERYTHING, ...NEWEST } : { ...EVERYTHING, ...NEWEST, studyInstanceUids: uids, label: `${count(uids.length, 'study', 'studies')} of an import` })
 }
 
 function summary(job: Job, alreadyThere: number): string {

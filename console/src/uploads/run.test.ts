@@ -1,0 +1,128 @@
+import { beforeEach, expect, test, vi } from 'vitest'
+import { ApiError, OfflineError } from '../api/errors'
+import type { Upload } from '../api/imports'
+import { digestOf } from './digest'
+
+// Declared before the modules that use it, as vi.mock is moved to the top.
+const server = vi.hoisted(() => ({
+  uploads: [] as unknown[],
+  files: new Map<string, Map<string, { digest: string }>>(),
+  sent: [] as string[],
+  jobs: [] as string[],
+  failures: [] as unknown[]
+}))
+
+vi.stubGlobal('document', { hidden: false })
+vi.mock('../session/session', () => ({ session: { value: null } }))
+vi.mock('../api/imports', () => ({
+  listUploads: async () => server.uploads,
+  beginUpload: async (_: string, body: { name: string; files: number; bytes: number }) => {
+    const upload = { ...body, uploadId: `upload${server.uploads.length + 1}`, jobId: null }
+    server.uploads.push(upload)
+    server.files.set(upload.uploadId, new Map())
+    return upload
+  },
+  arrivedFiles: async (_: string, id: string) => new Map(server.files.get(id)),
+  filesPath: (_: string, id: string) => id,
+  startDICOMImportJob: async (_: string, body: { clientToken: string }) => {
+    server.jobs.push(body.clientToken)
+    return { jobId: 'job' }
+  },
+  getJob: async () => ({ phase: 'done', jobStatus: 'COMPLETED' }),
+  cancelJob: async () => undefined,
+  discardUpload: async () => undefined
+}))
+vi.mock('./send', async (original) => ({
+  ...(await original<object>()),
+  send: async ({ path, name, digest }: { path: string; name: string; digest: string }) => {
+    const failure = server.failures.shift()
+    if (failure !== undefined) throw failure
+    const before = server.files.get(path)!.get(name)
+    if (before !== undefined && before.digest !== digest) throw new ApiError(409, 'ConflictException', 'another')
+    server.files.get(path)!.set(name, { digest })
+    server.sent.push(`${path} ${name}`)
+  }
+}))
+
+const { ImportRun } = await import('./run')
+
+beforeEach(() => {
+  Object.assign(server, { uploads: [], files: new Map(), sent: [], jobs: [], failures: [] })
+})
+
+function items(...texts: string[]) {
+  return texts.map((text, index) => ({ path: `CD/${index}.dcm`, file: new File([text], `${index}.dcm`) }))
+}
+
+async function earlier(...texts: string[]): Promise<void> {
+  const files = new Map<string, { digest: string }>()
+  for (const [index, text] of texts.entries()) files.set(`CD/${index}.dcm`, { digest: await digestOf(new Blob([text])) })
+  server.uploads.push({ uploadId: 'earlier', jobId: null, name: 'CD', files: 3, bytes: 3 } as Partial<Upload>)
+  server.files.set('earlier', files)
+}
+
+test('sends all files, and then starts one job', async () => {
+  const run = new ImportRun('store')
+  await run.begin(items('a', 'b', 'c'))
+  expect(server.sent.sort()).toEqual(['upload1 CD/0.dcm', 'upload1 CD/1.dcm', 'upload1 CD/2.dcm'])
+  expect(server.jobs).toEqual(['upload1'])
+  expect([run.phase.value, run.sentFiles.value, run.sentBytes.value, run.isBusy]).toEqual(['done', 3, 3, false])
+})
+
+test('sends only what is missing of the same files', async () => {
+  await earlier('a', 'b')
+  const run = new ImportRun('store')
+  await run.begin(items('a', 'b', 'c'))
+  expect(server.sent).toEqual(['earlier CD/2.dcm'])
+  expect([server.jobs, run.before.value, run.sentFiles.value]).toEqual([['earlier'], 2, 3])
+})
+
+test('takes files that only look alike for others', async () => {
+  await earlier('a', 'b')
+  const run = new ImportRun('store')
+  await run.begin(items('a', 'x', 'c'))
+  await vi.waitFor(() => expect(run.phase.value).toBe('done'))
+  expect(server.jobs).toEqual(['upload2'])
+  expect(server.sent.filter((each) => each.startsWith('upload2'))).toHaveLength(3)
+})
+
+test('tries again while the server is away', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  server.failures = [new OfflineError(), new ApiError(503, 'ServiceUnavailableException', 'full'), new OfflineError()]
+  const run = new ImportRun('store')
+  let isOver = false
+  void run.begin(items('a')).then(() => (isOver = true))
+  while (!isOver) {
+    await vi.advanceTimersByTimeAsync(1000)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  vi.useRealTimers()
+  expect([run.phase.value, server.sent, run.waiting.value]).toEqual(['done', ['upload1 CD/0.dcm'], null])
+})
+
+test('does not start the job while a file cannot be read', async () => {
+  const run = new ImportRun('store')
+  const [good, bad] = items('a', 'b')
+  Object.defineProperty(bad!.file, 'arrayBuffer', { configurable: true, value: () => Promise.reject(new DOMException('gone', 'NotFoundError')) })
+  await run.begin([good!, bad!])
+  expect([run.phase.value, server.jobs, run.isBusy]).toEqual(['incomplete', [], true])
+  expect(run.unreadable.value).toEqual([{ path: 'CD/1.dcm', reason: 'it is not there any more' }])
+  Reflect.deleteProperty(bad!.file, 'arrayBuffer')
+  await run.resume()
+  expect([run.phase.value, run.unreadable.value, server.jobs]).toEqual(['done', [], ['upload1']])
+})
+
+test('stops when it is refused, and can go on', async () => {
+  server.failures = [new ApiError(403, 'AccessDeniedException', 'no')]
+  const run = new ImportRun('store')
+  await run.begin(items('a', 'b'))
+  expect(run.phase.value).toBe('failed')
+  await run.resume()
+  expect([run.phase.value, server.files.get('upload1')!.size]).toEqual(['done', 2])
+})
+
+test('has nothing to send of what systems leave', async () => {
+  const run = new ImportRun('store')
+  await run.begin([{ path: 'CD/.DS_Store', file: new File(['x'], '.DS_Store') }])
+  expect([run.phase.value, run.leftOut.value.length, server.uploads]).toEqual(['empty', 1, []])
+})
