@@ -34,7 +34,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onRev
   if (hit !== null) {
     return (
       <aside class="detail" aria-label="Details">
-        <div class="spread"><h3>{shownKey(String(hit.path.at(-1)))}</h3>{close}</div>
+        <div class="spread"><h2>{shownKey(String(hit.path.at(-1)))}</h2>{close}</div>
         <Value vr={hit.vr} value={hit.value} />
         <dl class="facts"><Fact name="Tag">{shownTag(hit.tag)}</Fact><Fact name="VR">{hit.vr}</Fact><Fact name="Where">{hit.level !== 'Instance' ? hit.level : hit.instances === 1 ? `Instance ${hit.number || hit.instance}` : `${count(hit.instances, 'instance')}: ${ranges(hit.numbers)}`}{hit.path.length > 1 ? `, ${shownPath(hit.path.slice(0, -1))}` : ''}</Fact></dl>
         <Button icon={<ArrowRight />} onClick={() => onReveal({ level: hit.level, instance: hit.instance, path: hit.path })}>{hit.instances > 1 ? 'Show the first' : 'Show'} in the tree</Button>
@@ -47,7 +47,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onRev
     const gone = edit?.action === 'remove-instance'
     return (
       <aside class="detail" aria-label="Details">
-        <div class="spread"><h3>{number === '' ? 'Instance' : `Instance ${number}`}</h3>{close}</div>
+        <div class="spread"><h2>{number === '' ? 'Instance' : `Instance ${number}`}</h2>{close}</div>
         <dl class="facts"><Fact name="UID"><Copyable text={uid} label="Copy the SOP Instance UID" /></Fact><Fact name="Attributes">{count(elements)}</Fact><Fact name="Frames">{count(frames)}</Fact></dl>
         <div class="row-wrap">
           {frames > 0 && <ButtonLink href={`/console/stores/${store}/view/${data.imageSetId}`}>Open viewer</ButtonLink>}
@@ -62,7 +62,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onRev
     const size = row.frame.PixelDataChecksumFromBaseToFullResolution?.at(-1)
     return (
       <aside class="detail" aria-label="Details">
-        <div class="spread"><h3>Frame {row.index + 1}</h3>{close}</div>
+        <div class="spread"><h2>Frame {row.index + 1}</h2>{close}</div>
         <dl class="facts">
           <Fact name="Frame ID"><Copyable text={row.frame.ID} label="Copy the image frame ID" /></Fact>
           <Fact name="Size">{size === undefined ? '' : `${size.Width} × ${size.Height}`}</Fact>
@@ -81,7 +81,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onRev
   const value = edit?.action === 'set' ? edit.value : row.value
   return (
     <aside class="detail" aria-label="Details">
-      <div class="spread"><h3>{shownKey(row.key)}</h3>{close}</div>
+      <div class="spread"><h2>{shownKey(row.key)}</h2>{close}</div>
       {edit?.action === 'remove' ? <Notice look="warn">Will be removed.</Notice> : <Value vr={row.vr} value={value} />}
       {edit?.action === 'set' && <Notice look="warn">Not applied yet. Now: {textOf(row.value) || 'empty'}</Notice>}
       <dl class="facts">

@@ -24,7 +24,7 @@ export function DiffView({ store, imageSetId, from, to, onSwap }: { store: strin
     try {
       // A few parts at once, so that a change of a whole series is seen as one.
       let at = token
-      for (let round = 0; round < 5; round++) {
+      for (let round = 0; round < 20; round++) {
         const found = await diff(store, imageSetId, from, to, at, signal)
         if (at === null) {
           setPart(found)
@@ -95,8 +95,8 @@ function Group({ group, from, to }: { group: InstanceGroup; from: string; to: st
         <button type="button" class="link small" aria-expanded={areListed} onClick={() => setListed(!areListed)}>{areListed ? 'Hide UIDs' : one === undefined ? 'UIDs' : 'UID'}</button>
       </header>
       {areListed && <div class="uids">{group.instances.slice(0, 500).map((each) => <code class="small faint" key={each.SOPInstanceUID}>{each.oldSOPInstanceUID === undefined ? '' : `${each.oldSOPInstanceUID} → `}{each.SOPInstanceUID}</code>)}</div>}
-      {group.instances.some((each) => each.frames !== undefined) && <p class="small">{pixelText(group.instances)}</p>}
-      {group.change === 'replaced' && group.elements.length === 0 && <p class="soft small">Another file of {one === undefined ? 'these instances' : 'this instance'} was imported; its attributes are the same.</p>}
+      <PixelChange instances={group.instances} />
+      {group.change === 'replaced' && group.elements.length === 0 && <p class="soft small">{one === undefined ? 'Other files of these instances were imported; their' : 'Another file of this instance was imported; its'} attributes are the same.</p>}
       {elements.length > 0 && (
         <>
           <ValueLabels old={`Version ${from}`} now={`Version ${to}`} />
@@ -109,11 +109,15 @@ function Group({ group, from, to }: { group: InstanceGroup; from: string; to: st
   )
 }
 
-function pixelText(instances: readonly InstanceDiff[]): string {
+function PixelChange({ instances }: { instances: readonly InstanceDiff[] }) {
   const first = instances.find((each) => each.frames !== undefined)?.frames
-  if (first === undefined) return ''
-  const frames = first.old === first.new ? count(first.new, 'frame') : `${count(first.old)} → ${count(first.new, 'frame')}`
-  if (first.differing === 0) return `Pixel data replaced: ${frames}, all identical.`
-  const which = ranges(first.first)
-  return `Pixel data replaced: ${frames}, ${count(first.differing)} differ${which === '' || first.new === 1 ? '' : ` (${which}${first.differing > first.first.length ? ' and more' : ''})`}.`
+  if (first === undefined) return null
+  if (first.differing === 0) return <p class="soft small">The pixel data were imported again and are the same.</p>
+  const which = first.new === 1 && first.old === 1 ? '' : `: ${count(first.differing)} of ${count(Math.max(first.old, first.new), 'frame')}${instances.length === 1 ? ` (${ranges(first.first)}${first.differing > first.first.length ? ' and more' : ''})` : ''}`
+  return (
+    <p class="row-wrap small">
+      <Badge look="warn">pixels differ{which}</Badge>
+      {first.old !== first.new && <span>{count(first.old)} → {count(first.new, 'frame')}</span>}
+    </p>
+  )
 }

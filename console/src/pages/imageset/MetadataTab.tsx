@@ -175,7 +175,6 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
             onToggle={toggle}
             isOpenOf={(row) => (row.kind === 'hit' || row.kind === 'place' || row.kind === 'frame' ? null : row.isOpen)}
             classOf={(row) => `${['level', 'place'].includes(row.kind) ? 'level' : ['instance', 'item', 'frames', 'frame'].includes(row.kind) ? 'wide' : ''} ${changed(changeOf(row))}`}
-            textOf={(row) => spoken(row, dictionary)}
             render={(row) => <RowView row={row} edit={changeOf(row)} all={outline.instances.length} />}
             onEnter={(row) => {
               if (row.kind === 'hit') void reveal({ level: row.hit.level, instance: row.hit.instance, path: row.hit.path })
@@ -308,14 +307,3 @@ function RowView({ row, edit, all }: { row: AnyRow; edit: Edit | undefined; all:
   const shown = edit?.action === 'set' ? textOf(edit.value) : textOf(row.value)
   return <><span class="name">{twist(row.isOpen)}<span>{shownKey(row.key)}</span></span><span class="tag">{shownTag(row.tag)}</span><span class="vr">{row.vr}</span><span class={`value ${isSequence(row.value) ? 'faint' : ''}`}>{shown.slice(0, 400)}</span></>
 }
-
-function spoken(row: AnyRow, dictionary: Dictionary): string {
-  if (row.kind === 'level' || row.kind === 'place') return row.label
-  if (row.kind === 'instance') return `Instance ${row.instance.number || row.instance.uid}`
-  if (row.kind === 'item') return `Item ${row.index + 1}`
-  if (row.kind === 'frames') return count(row.count, 'frame')
-  if (row.kind === 'frame') return `Frame ${row.index + 1}`
-  if (row.kind === 'hit') return `${shownPath(row.hit.path)}: ${row.hit.value}`
-  return `${dictionary.of(row.key).keyword || shownKey(row.key)}: ${textOf(row.value).slice(0, 200) || 'empty'}`
-}
-

@@ -15,8 +15,6 @@ interface Props<T extends TreeRow> {
   onToggle: (row: T) => void
   isOpenOf: (row: T) => boolean | null
   classOf: (row: T) => string
-  /** Said of a row by screen readers; what `render` draws is hidden from them. */
-  textOf: (row: T) => string
   render: (row: T) => ComponentChildren
   /** Enter on a row. */
   onEnter?: (row: T) => void
@@ -26,7 +24,7 @@ const TALL = '(max-width: 820px)'
 const AROUND = 12
 
 /** A tree of any length of which only the rows in sight are drawn. One row is active; arrows move it, open and close. */
-export function VirtualTree<T extends TreeRow>({ rows, label, active, onActive, onToggle, isOpenOf, classOf, textOf, render, onEnter }: Props<T>) {
+export function VirtualTree<T extends TreeRow>({ rows, label, active, onActive, onToggle, isOpenOf, classOf, render, onEnter }: Props<T>) {
   const box = useRef<HTMLDivElement>(null)
   const [height, setHeight] = useState(() => (matchMedia(TALL).matches ? 48 : 30))
   const [view, setView] = useState({ top: 0, height: 600 })
@@ -108,7 +106,6 @@ export function VirtualTree<T extends TreeRow>({ rows, label, active, onActive, 
               aria-level={row.depth + 1}
               aria-expanded={isOpen ?? undefined}
               aria-selected={row.id === active}
-              aria-label={textOf(row)}
               class={`tree-row ${row.id === active ? 'active' : ''} ${classOf(row)}`}
               style={{ top: `${(first + index) * height}px`, '--depth': Math.min(row.depth, 12) }}
               onClick={() => {

@@ -24,7 +24,8 @@ describe('a difference', () => {
       now: [{ text: 'CHEST ', isChanged: false }, { text: 'MR', isChanged: true }, { text: ' routine', isChanged: false }]
     })
     expect(pieces('HEAD', 'NECK')).toEqual({ old: [{ text: 'HEAD', isChanged: true }], now: [{ text: 'NECK', isChanged: true }] })
-    expect(pieces('太郎', '太').now).toEqual([{ text: '太', isChanged: false }])
+    expect(pieces('40\\40', '40\\60').now).toEqual([{ text: '40\\', isChanged: false }, { text: '60', isChanged: true }])
+    expect(pieces('Doe^Jane', 'Doe').now).toEqual([{ text: 'Doe', isChanged: false }])
   })
 
   it('splits a path into sequence and attribute', () => {

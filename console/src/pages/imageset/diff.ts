@@ -74,17 +74,15 @@ export interface Piece {
   isChanged: boolean
 }
 
-/** Two texts in pieces, so that what differs between them stands out: the same beginning, what changed, the same end. */
+/** Two texts in pieces, so that what differs between them stands out: words, components and values that changed, whole. */
 export function pieces(old: string, now: string): { old: Piece[]; now: Piece[] } {
-  const one = [...old]
-  const other = [...now]
+  const one = parts(old)
+  const other = parts(now)
   const shorter = Math.min(one.length, other.length)
   let head = 0
   while (head < shorter && one[head] === other[head]) head++
   let tail = 0
   while (tail < shorter - head && one[one.length - 1 - tail] === other[other.length - 1 - tail]) tail++
-  // Texts with little in common are easier to read whole.
-  if (head + tail < shorter / 3) return { old: [{ text: old, isChanged: true }], now: [{ text: now, isChanged: true }] }
   const cut = (all: string[]): Piece[] =>
     [
       { text: all.slice(0, head).join(''), isChanged: false },
@@ -92,6 +90,11 @@ export function pieces(old: string, now: string): { old: Piece[]; now: Piece[] }
       { text: all.slice(all.length - tail).join(''), isChanged: false }
     ].filter((each) => each.text !== '')
   return { old: cut(one), now: cut(other) }
+}
+
+/** Words and what separates them: blanks, values by a backslash, components by ^ and =, parts of UIDs and paths. */
+function parts(text: string): string[] {
+  return text.split(/([\s\\^=./]+)/).filter((each) => each !== '')
 }
 
 /** `ProcedureCodeSequence[0].CodeValue` as `ProcedureCodeSequence › item 1 › CodeValue`, the last part apart. */
