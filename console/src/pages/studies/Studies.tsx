@@ -41,6 +41,7 @@ export default function Studies({ store }: { store: string }) {
   const filters = useRef<HTMLDivElement>(null)
   const rows = useRef<HTMLTableSectionElement>(null)
   const rights = useRights(store)
+  const mayPick = rights.export || rights.copy || rights.delete
   const mayImport = useAllowed('medical-imaging:StartDICOMImportJob', datastoreArn(store))
 
   useEffect(() => {
@@ -91,7 +92,7 @@ export default function Studies({ store }: { store: string }) {
     const index = Number(target.dataset['row'])
     const study = list.studies[index]
     if (study === undefined) return
-    const act: Record<string, () => void> = {
+    const act: Record<string, () => unknown> = {
       ArrowDown: () => focusRow(index + 1),
       ArrowUp: () => focusRow(index - 1),
       Home: () => focusRow(0),
@@ -99,7 +100,7 @@ export default function Studies({ store }: { store: string }) {
       ArrowRight: () => expand(study.studyInstanceUid, true),
       ArrowLeft: () => expand(study.studyInstanceUid, false),
       Enter: () => view(study),
-      ' ': () => pick(study, !picked.has(study.studyInstanceUid))
+      ' ': () => mayPick && pick(study, !picked.has(study.studyInstanceUid))
     }
     const found = act[event.key]
     if (found === undefined) return
@@ -131,6 +132,7 @@ export default function Studies({ store }: { store: string }) {
   }
 
   const pickedStudies = useMemo(() => [...picked.values()], [picked])
+  const hidden = pickedStudies.filter((study) => !list.studies.some((each) => each.studyInstanceUid === study.studyInstanceUid)).length
   const isAllPicked = list.studies.length > 0 && list.studies.every((study) => picked.has(study.studyInstanceUid))
   const change = (values: Parameters<typeof setQuery>[1]) => setQuery(store, values)
 
@@ -165,7 +167,7 @@ export default function Studies({ store }: { store: string }) {
       ) : (
         <>
           <Notes list={list} />
-          <table class={`table study-table ${list.isStale ? 'stale' : ''}`}>
+          <table class={`table study-table ${list.isStale ? 'stale' : ''} ${mayPick ? '' : 'no-picks'}`}>
             <thead>
               <tr>
                 <th class="c-pick"><label class="checkbox"><input type="checkbox" checked={isAllPicked} ref={(box) => { if (box) box.indeterminate = picked.size > 0 && !isAllPicked }} onChange={(event) => setPicked(event.currentTarget.checked ? new Map(list.studies.map((study) => [study.studyInstanceUid, study])) : new Map())} /><span class="visually-hidden">Pick all that are shown</span></label></th>
@@ -203,7 +205,7 @@ export default function Studies({ store }: { store: string }) {
       {picked.size > 0 && (
         <div class="action-bar" role="toolbar" aria-label="What to do with the picked studies">
           <strong>{count(picked.size, 'study', 'studies')}</strong>
-          <span class="soft number">{count(pickedStudies.reduce((sum, study) => sum + study.imageSets.length, 0), 'image set')}</span>
+          <span class="soft number">{count(pickedStudies.reduce((sum, study) => sum + study.imageSets.length, 0), 'image set')}{hidden > 0 && ` · ${count(hidden)} not in this list`}</span>
           <div class="grow" />
           {rights.export && <Menu label="Export" look="plain" icon={<Download />} align="start" items={[{ label: 'For any program: uncompressed', onSelect: () => void save('explicit', pickedStudies) }, { label: 'As it is stored: smaller', onSelect: () => void save('stored', pickedStudies) }]}>Export</Menu>}
           {rights.copy && <Button icon={<Copy />} onClick={() => void start('copy', pickedStudies)}>Copy</Button>}

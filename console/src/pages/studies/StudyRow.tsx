@@ -1,6 +1,8 @@
 import { memo } from 'preact/compat'
-import { ChevronRight, Copy, Download, Ellipsis, Eye, Info, ShieldCheck, Trash2 } from 'lucide-preact'
+import { ChevronRight, Copy, Download, Ellipsis, ExternalLink, Eye, Info, ShieldCheck, Trash2 } from 'lucide-preact'
+import { config } from '../../api/config'
 import type { Study, StudyImageSet } from '../../api/studies'
+import { openOhif } from '../../session/ohif'
 import { IconButton } from '../../ui/Button'
 import { Menu, type MenuItem } from '../../ui/Menu'
 import { Badge } from '../../ui/States'
@@ -75,7 +77,7 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
         <td class="c-updated soft" title={time(study.updatedAt)}>{ago(study.updatedAt)}</td>
         <td class="c-more">
           <span class="row">
-            <Actions label={`Actions for ${name}`} rights={rights} isOther={study.otherImageSetCount > 0} store={store} set={shown} onAction={(action) => onAction(action)} />
+            <Actions label={`Actions for ${name}`} rights={rights} isOther={study.otherImageSetCount > 0} store={store} set={shown} ohif={config.value.ohif && study.primaryImageSetCount > 0 ? () => openOhif(store, study.studyInstanceUid) : undefined} onAction={(action) => onAction(action)} />
             <IconButton class="expand" label={isOpen ? `Hide the series of ${name}` : `Show the series of ${name}`} aria-expanded={isOpen} tabIndex={-1} onClick={() => onExpand(!isOpen)}><ChevronRight /></IconButton>
           </span>
         </td>
@@ -109,11 +111,12 @@ function seriesName(set: StudyImageSet): string {
   return set.seriesDescription ? [set.seriesNumber, set.seriesDescription].filter(Boolean).join(' · ') : `Series ${set.seriesNumber ?? ''}`.trim()
 }
 
-function Actions({ label, rights, isOther, store, set, onAction }: { label: string; rights: Rights; isOther: boolean; store?: string; set?: StudyImageSet; onAction: (action: Action) => void }) {
+function Actions({ label, rights, isOther, store, set, ohif, onAction }: { label: string; rights: Rights; isOther: boolean; store?: string; set?: StudyImageSet; ohif?: () => void; onAction: (action: Action) => void }) {
   const items: (MenuItem | null)[] = []
   if (store !== undefined && set !== undefined && rights.view) {
     items.push({ label: 'View', icon: <Eye />, href: viewPath(store, set.imageSetId) }, { label: 'Metadata and versions', icon: <Info />, href: `/console/stores/${store}/sets/${set.imageSetId}` })
   }
+  if (ohif !== undefined) items.push({ label: 'Open in OHIF', icon: <ExternalLink />, onSelect: ohif })
   if (rights.export) items.push({ label: 'Export, uncompressed', icon: <Download />, onSelect: () => onAction('explicit') }, { label: 'Export as stored', icon: <Download />, onSelect: () => onAction('stored') })
   if (rights.copy) items.push({ label: 'Copy', icon: <Copy />, onSelect: () => onAction('copy') })
   if (rights.copy && isOther) items.push({ label: 'Promote to primary', icon: <ShieldCheck />, onSelect: () => onAction('promote') })
