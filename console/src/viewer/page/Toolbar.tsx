@@ -5,7 +5,9 @@ import { ArrowLeft, ChevronDown, CircleHelp, Contrast, Ellipsis, ExternalLink, F
 import { IconButton } from '../../ui/Button'
 import { Menu, type MenuItem } from '../../ui/Menu'
 import { config } from '../../api/config'
+import { openOhif } from '../../session/ohif'
 import { LEAST_FPS, MOST_FPS } from '../stack/cine'
+import { draft } from '../stack/measureDraft'
 import { windowText } from '../stack/Overlay'
 import type { StackController } from '../stack/stackController'
 import { LAYOUTS, type Tool, type ViewerState } from './viewerState'
@@ -40,7 +42,7 @@ export function Toolbar({ viewer, isListOpen, toggleList, openHelp, areTagsOpen,
       </div>
       <div class="bar-group toolbox" role="toolbar" aria-label="Tools">
         {TOOLS.map(({ tool, label, key, icon }) => (
-          <IconButton key={tool} label={label} title={`${label} (${key})`} aria-pressed={viewer.tool.value === tool} disabled={!hasStack} onClick={() => (viewer.tool.value = tool)}>{icon}</IconButton>
+          <IconButton key={tool} label={label} title={`${label} (${key})`} aria-pressed={viewer.tool.value === tool} disabled={!hasStack} onClick={() => choose(viewer, tool)}>{icon}</IconButton>
         ))}
         {stack && stack.length > 1 && <Cine stack={stack} />}
       </div>
@@ -79,13 +81,18 @@ export function Toolbar({ viewer, isListOpen, toggleList, openHelp, areTagsOpen,
             toggle('Texts on the image', <TextSelect />, viewer.hasText),
             null,
             { label: 'Image set', icon: <ListTree />, href: `/console/stores/${datastoreId}/sets/${imageSetId}` },
-            ...(config.value.ohif ? [{ label: 'Open in OHIF', icon: <ExternalLink />, onSelect: () => viewer.openOhif() }] : []),
+            ...(config.value.ohif ? [{ label: 'Open in OHIF', icon: <ExternalLink />, onSelect: () => void openOhif(datastoreId, viewer.activeSet.value?.instances[0]?.studyUid) }] : []),
             { label: 'Help', icon: <CircleHelp />, onSelect: openHelp }
           ]}
         />
       </div>
     </header>
   )
+}
+
+function choose(viewer: ViewerState, tool: Tool): void {
+  draft.value = undefined
+  viewer.tool.value = tool
 }
 
 function toggle(label: string, icon: ComponentChildren, of: { value: boolean }): MenuItem {

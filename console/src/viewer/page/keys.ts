@@ -1,6 +1,7 @@
 // Keys of the viewer; `?` shows them.
 
 import { useEffect } from 'preact/hooks'
+import { draft } from '../stack/measureDraft'
 import { LAYOUTS, type ViewerState } from './viewerState'
 
 export interface KeyHelp {
@@ -95,6 +96,10 @@ function handle(viewer: ViewerState, event: KeyboardEvent, open: { help: () => v
     case '?':
       open.help()
       return true
+    case 'Escape':
+      draft.value = undefined
+      if (stack) stack.selected.value = undefined
+      return false
     case 't':
       open.tags()
       return true
@@ -115,6 +120,7 @@ function handle(viewer: ViewerState, event: KeyboardEvent, open: { help: () => v
   }
   const tool = ({ w: 'window', s: 'scroll', p: 'pan', z: 'zoom', l: 'length', n: 'angle' } as const)[event.key as 'w']
   if (tool) {
+    draft.value = undefined
     viewer.tool.value = tool
     return true
   }

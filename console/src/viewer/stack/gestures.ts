@@ -59,9 +59,9 @@ export function useGestures(box: RefObject<HTMLElement>, stack: StackController,
       stack.selected.value = undefined
       const point = imageAt(at(event))
       const before = draft.value?.stack === stack && draft.value.kind === kind && draft.value.points.length > 0 ? draft.value.points : undefined
-      draft.value = before
-        ? { stack, kind, points: [...before.slice(0, -1), point, point] }
-        : { stack, kind, points: [point, point] }
+      if (!before) draft.value = { stack, kind, points: [point, point] }
+      else if (before.length < pointsOf(kind)) draft.value = { stack, kind, points: [...before.slice(0, -1), point, point] }
+      else draft.value = { stack, kind, points: [...before.slice(0, -1), point] }
     }
 
     const move = (event: PointerEvent): void => {
@@ -121,21 +121,16 @@ export function useGestures(box: RefObject<HTMLElement>, stack: StackController,
       const current = draft.value
       if ((action === 'length' || action === 'angle') && current?.stack === stack) {
         const [last, before] = [current.points.at(-1), current.points.at(-2)]
-        const isClick = !last || !before || distance(last, before) * stack.zoom.value < 4
-        // Dragged from end to end, or clicked point by point.
+        const isSamePlace = !last || !before || distance(last, before) * stack.zoom.value < 4
+        // Dragged from end to end, or clicked point by point: then the next point follows the pointer.
         if (current.points.length === 0) setTimeout(() => draft.value?.points.length === 0 && (draft.value = undefined), 1500)
-        else if (isClick && current.points.length <= 2) draft.value = current
-        else if (current.points.length === pointsOf(current.kind)) finish(isClick)
-        else if (!isClick) draft.value = { ...current, points: [...current.points, last!] }
+        else if (isSamePlace) draft.value = current
+        else if (current.points.length === pointsOf(current.kind)) {
+          stack.add(current.kind, current.points)
+          draft.value = undefined
+        } else draft.value = { ...current, points: [...current.points, last] }
       }
       action = undefined
-    }
-
-    const finish = (isClick: boolean): void => {
-      const current = draft.value!
-      const points = current.points
-      if (!(isClick && points.length < pointsOf(current.kind))) stack.add(current.kind, points)
-      draft.value = undefined
     }
 
     const wheel = (event: WheelEvent): void => {

@@ -74,8 +74,10 @@ export class StackController {
       if (index === this.index.value) this.repaint()
       this.#countLater()
     }, viewer.takeEarly(set))
-    const first = set.kind === 'stack' ? Math.floor((set.frames.length - 1) / 2) : 0
-    this.index.value = set.kind === 'stack' && set.frames.length > 2 ? first : 0
+    // Sections begin in the middle of the body, loops at their beginning.
+    const [start] = set.frames
+    const areSections = set.frames.length > 2 && planeOf(frameAttributes(start!.instance, start!.frame)) !== undefined
+    this.index.value = areSections ? Math.floor((set.frames.length - 1) / 2) : 0
     const { instance, frame } = set.frames[this.index.value]!
     this.rate = cineRate(frameAttributes(instance, frame))
     this.fps.value = this.rate.fps
