@@ -12,7 +12,12 @@ from sqlalchemy import select, update
 from lightwell.clock import Clock
 from lightwell.domain.image_sets.frame_checks import levels_at
 from lightwell.domain.image_sets.frame_table import Frame, frame_id, unpack_entries
+from lightwell.domain.keys import PixelsKey
+from lightwell.errors import InternalError
+from lightwell.operations.dicomweb.frames import InstanceFrames, InstancePixels
+from lightwell.operations.frame_lists import reading
 from lightwell.operations.frame_lists.cuts import cut
+from lightwell.operations.frame_lists.frame_list import ListedFrame
 from lightwell.operations.get_image_frame import FrameReader
 from lightwell.stores.db.tables import datastore, frame_table, pixels, record
 from lightwell.stores.objects.packs import pack_name
@@ -121,6 +126,33 @@ def test_goes_on_after_a_damaged_frame(stored: Stored) -> None:
     assert stored.series.get(f"{path}?level=0&frames=3-", FRAMES + "*").status == 200
     assert stored.series.get(f"{path}?frames=2", PACKED).status == 200
     stored.pack.write_bytes(stored.whole)
+
+
+def test_reads_long_cuts_in_pieces(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LARGE", 200)
+    monkeypatch.setattr(reading, "PIECE", 90)
+    server = stored.series.server
+    stores = image_set_builders.open_at(server.data, server.database_url)
+    try:
+        frames_of = InstanceFrames(FrameReader(stores, Clock()))
+        place = frames_of.reader.locate(
+            stored.series.datastore, image_set(stored.series), frame_id(stored.key, 0)
+        )
+        pixels = InstancePixels(place.image_set, PixelsKey(stored.key), place.page.stored_syntax, 1)
+        listed = ListedFrame(1, pixels, "1.2", 1)
+        for level in range(4):
+            (sent,) = reading.sent_frames(frames_of, iter([listed]), level)
+            assert sent.cut is not None
+            pieces = list(sent.pieces)
+            assert b"".join(pieces) == stored.get(f"?level={level}").body
+            assert max(map(len, pieces)) == 90 and sent.cut.length == sum(map(len, pieces))
+        stored.flip(stored.ends[1] - 1)
+        (sent,) = reading.sent_frames(frames_of, iter([listed]), 2)
+        with pytest.raises(InternalError, match="lightwell data verify"):
+            list(sent.pieces)
+    finally:
+        stored.pack.write_bytes(stored.whole)
+        stores.close()
 
 
 def test_gives_the_whole_where_no_levels_are_known(stored: Stored) -> None:

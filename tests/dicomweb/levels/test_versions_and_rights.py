@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from botocore.credentials import Credentials
 
@@ -12,8 +13,10 @@ from tests.api.auth.restricted_keys import allow, deny, key, store_arn
 from tests.dicomweb.levels.conftest import filled
 from tests.dicomweb.levels.packed import frames, records
 from tests.dicomweb.levels.test_levels import PACKED, image_set, named, native, series_frames
-from tests.dicomweb.support.sample_datastore import SampleDatastore
+from tests.dicomweb.support.javascript_clients import imported
+from tests.dicomweb.support.sample_datastore import FRAMES, VIDEO, SampleDatastore, parts
 from tests.dicomweb.support.stored_files import StoredFiles
+from tests.support.ct_files import ct, write
 from tests.support.server import Reply
 
 
@@ -104,6 +107,42 @@ def test_honours_a_range_of_a_native_frame(
     for name in ("etag", "accept-ranges", "x-lightwell-levels", "content-range"):
         assert name not in plain.headers
     assert plain.headers["cache-control"] == "no-store"
+
+
+def test_tells_who_has_it_already(series: StoredFiles) -> None:
+    single = f"{series.instance('s1')}/frames/1?level="
+    every = f"{series.series('s1')}/frames?level="
+    for path, accept in ((single, "image/jphc"), (single, FRAMES + "*"), (every, FRAMES + "*")):
+        tags = [series.get(f"{path}{level}", accept).headers["etag"] for level in (0, 1, 1)]
+        assert tags[0] != tags[1] == tags[2] and tags[0].startswith("W/") == (accept != "image/jphc")
+        assert series.get(f"{path}1", accept, if_none_match=tags[1]).status == 304
+        assert series.get(f"{path}0", accept, if_none_match=tags[1]).status == 200
+    assert series.get(f"{every}0", PACKED).headers["cache-control"] == "no-store"
+
+
+def test_gives_more_frames_than_stand_in_one_row(sample: SampleDatastore) -> None:
+    server = sample.server
+    many = ct(1, study="79", size=9, NumberOfFrames=300)
+    many.PixelData = np.random.default_rng(9).integers(-9, 9, (300, 9, 9), np.int16).tobytes()
+    write(server.data / "buckets" / "in-bucket" / "many-frames" / "1.dcm", many)
+    store = server.client().create_datastore(datastoreName="many-frames")["datastoreId"]
+    imported(server, store, "many-frames/")
+    stored = StoredFiles(server, store, {"s1": many})
+    found = frames(native(stored, level=0, first="middle").body)
+    assert sorted(each.described["position"] for each in found) == list(range(1, 301))
+    for each in found:
+        number = each.described["frame"]
+        assert number == each.described["position"] and each.described["id"][16:24] == f"{number - 1:08x}"
+    last = parts(stored.get(f"{stored.instance('s1')}/frames/257,300,1?level=0", FRAMES + "*"))
+    by_number = {each.described["frame"]: each.body for each in found}
+    assert [part.body for part in last] == [by_number[number] for number in (257, 300, 1)]
+
+
+def test_gives_a_long_frame_in_pieces(sample: SampleDatastore) -> None:
+    (found,) = frames(sample.get(f"{sample.series('video')}/frames?level=0", PACKED).body)
+    assert found.body == VIDEO and found.described["level"] == "full"
+    (part,) = parts(sample.get(f"{sample.instance('video')}/frames/1?level=0", FRAMES + "*"))
+    assert part.body == VIDEO
 
 
 def test_refuses_a_range_behind_the_end(series: StoredFiles) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from lightwell.domain.image_sets.frame_table import PAGE
 from lightwell.errors import ApiError, InternalError, NotFoundError
 from lightwell.operations.dicomweb.frames import InstanceFrames
 from lightwell.operations.frame_lists.cuts import EOC, Cut, cut
 from lightwell.operations.frame_lists.frame_list import ListedFrame, Uncut
 from lightwell.operations.get_image_frame import LARGE, PIECE, FrameLocation
 
-_BATCH = 256
 _AHEAD = 32
 
 
@@ -40,11 +40,11 @@ def sent_frames(
     lost.
     """
     is_followed = False
-    while batch := list(islice(listed, _BATCH)):
+    while batch := list(islice(listed, PAGE)):
         if not is_followed and len(batch) > 1:
             frames.reader.follow(batch[0].pixels.image_set)
             is_followed = True
-        frames.reader.keep_pages(sorted({each.pixels.key for each in batch if each.number <= _BATCH}))
+        frames.reader.keep_pages(sorted({each.pixels.key for each in batch if each.number <= PAGE}))
         for start in range(0, len(batch), _AHEAD):
             planned = [_planned(frames, each, level) for each in batch[start : start + _AHEAD]]
             frames.reader.expect_cuts(

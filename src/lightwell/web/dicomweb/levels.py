@@ -7,6 +7,7 @@ header X-Lightwell-Level of each part says what it is. See docs/howto/levels.md.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from lightwell.documents.retrieve_syntax import OCTET_STREAM, fits, media_type
@@ -20,7 +21,7 @@ from lightwell.operations.get_image_frame import LARGE, PIECE, FrameLocation
 from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.media import MULTIPART
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.requests import packed_frames
+from lightwell.web.requests import packed_frames, ranges
 from lightwell.web.requests.frame_bytes import read_frame
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
@@ -43,15 +44,20 @@ async def cut_frames(
     request: DicomwebRequest, found: InstancePixels, numbers: Sequence[int], level: int
 ) -> Response:
     """Frames of an instance after resolution level ``level``, as parts or a single one by itself."""
-    reader = request.state.instance_frames
     form = as_stored(media.accepted_media_ranges(request.http), found.stored_syntax, len(numbers))
-    reader.note_access(found)
     content_type = _content_type(found.stored_syntax)
     place = await _locate(request, found, numbers[0])
     first = cut(place, level)
+    # A frame may get levels that it has not yet: its length tells which bytes these are.
+    listed = ".".join(map(str, numbers)) if len(numbers) < 9 else _digest(numbers)
+    etag = f'{"" if form == "single" else "W/"}"{found.key:x}-level{level}-{first.length}-{listed}"'.encode()
+    if ranges.matches_if_none_match(request.http, etag):
+        return ranges.not_modified(etag)
+    request.state.instance_frames.note_access(found)
     piece = await _read(request, place, first, 0)
     if form == "single":
         headers: Headers = [
+            (b"etag", etag),
             _VARY,
             (b"content-type", content_type.encode()),
             (b"content-length", b"%d" % first.length),
@@ -75,7 +81,7 @@ async def cut_frames(
                 yield each
         yield parts.closing
 
-    headers = [_VARY, (b"content-type", parts.content_type(media_type(found.stored_syntax)))]
+    headers = [(b"etag", etag), _VARY, (b"content-type", parts.content_type(media_type(found.stored_syntax)))]
     return Response(200, headers, pieces())
 
 
@@ -146,14 +152,20 @@ async def series_frames(request: DicomwebRequest) -> Response:
     accepted = media.accepted_media_ranges(http)
     kind = _format(accepted, found)
     frames = sent_frames(state.instance_frames, listed, level, selection.uncut)
+    headers: Headers = [_VARY]
     if kind == "packed":
-        headers: Headers = [(b"content-type", packed_frames.MEDIA_TYPE.encode())]
+        # Without an entity tag: what could not be read this time must not be kept.
+        headers.append((b"content-type", packed_frames.MEDIA_TYPE.encode()))
         pieces = packed_frames.packed(found, level, count, frames)
     else:
+        base = media.base_url(http, state.settings)
+        digest = _digest((kind, found.image_set, found.version, found.mark, base, selection))
+        etag = f'W/"{digest}"'.encode()
+        if ranges.matches_if_none_match(http, etag):
+            return ranges.not_modified(etag)
         parts = Multipart(http.id)
-        headers = [(b"content-type", parts.content_type(kind))]
+        headers += [(b"etag", etag), (b"content-type", parts.content_type(kind))]
         pieces = _parts(request, parts, frames, level)
-    headers.append(_VARY)
     return Response(200, headers, await start_stream(state.threads, pieces, FIRST))
 
 
@@ -219,6 +231,10 @@ def _format(accepted: tuple[MediaRange, ...], found: FrameList) -> str:
         f"{packed_frames.MEDIA_TYPE} or {MULTIPART}; transfer-syntax=*, neither of which the Accept header "
         "allows."
     )
+
+
+def _digest(values: Sequence[object]) -> str:
+    return sha256(repr(values).encode()).hexdigest()[:32]
 
 
 def _content_type(syntax: str) -> str:
