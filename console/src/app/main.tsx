@@ -8,6 +8,15 @@ import { App, startError } from './App'
 import { applyTheme } from './theme'
 
 applyTheme()
+
+// A part of the console that is gone: the server has a newer build, which the page begins with when it is loaded again.
+window.addEventListener('vite:preloadError', (event) => {
+  const build = import.meta.url
+  if (sessionStorage.getItem('lightwell-reloaded') === build) return
+  sessionStorage.setItem('lightwell-reloaded', build)
+  event.preventDefault()
+  location.reload()
+})
 answerViewers()
 
 async function start(): Promise<void> {

@@ -98,13 +98,13 @@ export class Visit {
 
   async isSignedIn() {
     if (!this.page.url().startsWith(this.origin)) return false
-    return (await this.page.getByLabel('Access key ID').count()) === 0
+    return (await this.page.getByLabel('Access key ID', { exact: true }).count()) === 0
   }
 
   async signInByKey({ accessKeyId, secretAccessKey }) {
     if (!this.page.url().startsWith(this.origin)) await this.open()
-    await this.page.getByLabel('Access key ID').fill(accessKeyId)
-    await this.page.getByLabel('Secret access key').fill(secretAccessKey)
+    await this.page.getByLabel('Access key ID', { exact: true }).fill(accessKeyId)
+    await this.page.getByLabel('Secret access key', { exact: true }).fill(secretAccessKey)
     await this.page.getByRole('button', { name: 'Sign in', exact: true }).click()
     await this.page.getByRole('button', { name: /^Signed in as/ }).waitFor()
     await this.settled()
@@ -113,7 +113,7 @@ export class Visit {
   async signOut() {
     await this.page.getByRole('button', { name: /^Signed in as/ }).click()
     await this.page.getByRole('menuitem', { name: /^Sign out/ }).click()
-    await this.page.getByLabel('Access key ID').waitFor()
+    await this.page.getByLabel('Access key ID', { exact: true }).waitFor()
   }
 
   // --- looking ----------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ export class Visit {
         const response = await fetch(url, { ...init, credentials: 'omit' })
         return [response.status, response.headers.get('x-amzn-errortype') ?? '']
       },
-      [this.origin + path, { method, headers, body: body ?? undefined }]
+      [this.origin + path, { method, headers, body: body || undefined }]
     )
   }
 

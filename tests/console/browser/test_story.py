@@ -6,6 +6,7 @@ those after a chapter that failed go on as well as they can.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
@@ -13,9 +14,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 
 from tests.console.browser.files import Series, head
 from tests.console.browser.pixels import check_samples, check_shown
@@ -23,6 +27,11 @@ from tests.console.browser.walk import Walk, walking
 from tests.dicomweb.support.javascript_clients import imported as import_prefix
 from tests.support.javascript import BROWSER, needed, packages_folder, with_packages
 from tests.support.server import Server, environment, running
+
+# Pages that a reader is not led to.
+ADMINISTRATION = {"keys", "roles", "authorizers", "policies", "import", "jobs", "health"}
+
+Call = dict[str, Any]
 
 SITE = Path(__file__).parents[3] / "src" / "lightwell" / "web" / "console" / "site"
 
@@ -56,11 +65,13 @@ def sign_in_link(server: Server) -> str:
 
 
 def imported(server: Server, store: str, series: Series) -> tuple[str, dict[str, str]]:
-    """Import a series by an import job: its image set, and frame id → SOPInstanceUID."""
-    shutil.copytree(series.folder, server.data / "buckets" / "in-bucket" / series.folder.name)
-    import_prefix(server, store, f"{series.folder.name}/")
+    """The image set of a series, and frame id → SOPInstanceUID; imported now if no chapter has done it."""
     client = server.client()
-    (found,) = client.search_image_sets(datastoreId=store, searchCriteria={})["imageSetsMetadataSummaries"]
+    search = partial(client.search_image_sets, datastoreId=store, searchCriteria={})
+    if not search()["imageSetsMetadataSummaries"]:
+        shutil.copytree(series.folder, server.data / "buckets" / "in-bucket" / series.folder.name)
+        import_prefix(server, store, f"{series.folder.name}/")
+    (found,) = search()["imageSetsMetadataSummaries"]
     blob = client.get_image_set_metadata(datastoreId=store, imageSetId=found["imageSetId"])
     document = json.loads(gzip.decompress(blob["imageSetMetadataBlob"].read()))
     return found["imageSetId"], {
@@ -69,6 +80,39 @@ def imported(server: Server, store: str, series: Series) -> tuple[str, dict[str,
         for instance, attributes in each["Instances"].items()
         for frame in attributes["ImageFrames"]
     }
+
+
+def signed(server: Server, credentials: Credentials, method: str, path: str, body: object = None) -> Call:
+    """A request as a page can send it."""
+    data = b"" if body is None else json.dumps(body).encode()
+    headers = dict(server.signed(method, path, data, credentials=credentials).headers)
+    return {"method": method, "path": path, "headers": headers, "body": data.decode()}
+
+
+def what_readers_may(store: str, image_set: str) -> list[tuple[Any, ...]]:
+    return [
+        ("GET", f"/datastore/{store}"),
+        ("POST", f"/datastore/{store}/imageSet/{image_set}/getImageSet"),
+        ("GET", f"/datastore/{store}/studies"),
+    ]
+
+
+def what_readers_may_not(store: str, image_set: str, other: str) -> list[tuple[Any, ...]]:
+    at = f"/datastore/{store}/imageSet/{image_set}"
+    edit = {"DICOMUpdates": {"updatableAttributes": base64.b64encode(b"{}").decode()}}
+    return [
+        ("DELETE", f"/datastore/{store}"),
+        ("POST", "/datastore", {"clientToken": "reader", "datastoreName": "mine"}),
+        ("POST", f"{at}/deleteImageSet"),
+        ("POST", f"{at}/updateImageSetMetadata?latestVersion=1", edit),
+        ("DELETE", f"/datastore/{store}/studies/1.2.3"),
+        ("GET", f"/datastore/{other}"),
+        ("POST", f"/datastore/{other}/searchImageSets", {}),
+        ("GET", f"/datastore/{other}/studies"),
+        ("GET", "/console/api/keys"),
+        ("POST", "/console/api/keys", {"name": "mine", "isAdministrator": True}),
+        ("POST", f"/console/api/datastores/{store}/uploads", {"name": "mine", "files": 1, "bytes": 1}),
+    ]
 
 
 @pytest.mark.slow
@@ -80,10 +124,20 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
         seen = walk.chapter("sign_in", link=sign_in_link(server))
         assert "no such access key" in seen["message"]
 
-    series = head(tmp_path / "in" / "head")
+    series = head(tmp_path / "head")
     client = server.client()
     store = client.create_datastore(datastoreName="Head")["datastoreId"]
+    with subtests.test("import"):
+        count = len(series.files)
+        done = f"{count} of {count} DICOM files imported"
+        walk.chapter("import_folder", key=key, store=store, folder=str(series.folder), done=done)
     image_set, frames = imported(server, store, series)
+    assert sorted(set(frames.values())) == sorted(series.by_uid)
+    with subtests.test("find"):
+        text, patient = series.patient[:4].lower(), series.patient.partition("^")[0]
+        seen = walk.chapter("find", key=key, store=store, text=text, patient=patient)
+        assert seen["position"] == f"2 / {len(series.files)}"
+
     pages = {
         "data stores": "/console/stores",
         "studies": f"/console/stores/{store}",
@@ -103,6 +157,26 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
             shown = series.by_uid[frames[seen["imageId"]]]
             check_samples(seen, shown.pixel_array)
             check_shown(seen, shown, shown.pixel_array)
+    with subtests.test("edit"):
+        walk.chapter(
+            "edit",
+            key=key,
+            path=f"/console/stores/{store}/sets/{image_set}",
+            keyword="StudyDescription",
+            value="Head, corrected",
+            before=series.study,
+        )
+    with subtests.test("a key for somebody else"):
+        other = client.create_datastore(datastoreName="Not-for-Anna")["datastoreId"]
+        made = walk.chapter("give_key", key=key, user="anna.smith", store="Head")
+        anna = Credentials(made["accessKeyId"], made["secretAccessKey"])
+        walk.chapter(
+            "reader",
+            key=made,
+            pages={name: path for name, path in pages.items() if name not in ADMINISTRATION},
+            allowed=[signed(server, anna, *call) for call in what_readers_may(store, image_set)],
+            refused=[signed(server, anna, *call) for call in what_readers_may_not(store, image_set, other)],
+        )
     with subtests.test("looks"):
         walk.chapter("looks", key=key, pages=pages)
     with subtests.test("plain HTTP"):

@@ -23,7 +23,7 @@ export default async function session(walk, { key }) {
   const [status] = await visit.expecting(/403|401/, () => visit.call(again))
   same(status, 403)
   await page.reload()
-  await page.getByLabel('Access key ID').waitFor()
+  await page.getByLabel('Access key ID', { exact: true }).waitFor()
   const kept = await page.evaluate(async () => {
     const names = (await indexedDB.databases()).map(({ name }) => name)
     const rows = []

@@ -109,6 +109,17 @@ def test_notices_a_build(folder: Path, tmp_path: Path) -> None:
     assert get(console, "/console/assets/app-2.js").status == 200
 
 
+def test_has_the_files_of_a_build_whose_page_another_process_sent(folder: Path, tmp_path: Path) -> None:
+    console = site(folder)
+    assert get(console, "/console/").status == 200
+    folder.rename(tmp_path / "old")
+    (folder / "assets").mkdir(parents=True)
+    (folder / "index.html").write_text("<!doctype html><title>second, and longer</title>")
+    (folder / "assets" / "app-3c4d.js").write_bytes(SCRIPT)
+    assert get(console, "/console/assets/app-3c4d.js").status == 200
+    assert get(console, "/console/assets/app-1a2b.js").status == 404
+
+
 def test_is_isolated_and_takes_nothing_from_elsewhere(folder: Path) -> None:
     for path in ("", "assets/app-1a2b.js", "assets/gone.js"):
         headers = dict(get(site(folder), f"/console/{path}").headers)
