@@ -274,3 +274,23 @@ def test_explains_which_statement_decides(root: ConsoleClient, limited: Callable
         assert user.refused("POST", "policies/explain", {**asked, **other})[:2] == DENIED
     assert user.refused("POST", "policies/explain", draft)[:2] == DENIED
     assert "medical-imaging:GetImageSet" in user("GET", "policies/actions")["actions"]
+
+
+def test_simulates_many_requests_at_once(root: ConsoleClient, limited: Callable[..., ConsoleClient]) -> None:
+    arn = datastore_arn(REGION, ACCOUNT, "1" * 32)
+    text = policy(allow("medical-imaging:GetImageSet", [arn, f"{arn}/imageset/{'2' * 32}"]))
+    checks = [
+        {"action": "GetImageSet", "resource": arn},
+        {"action": "GetImageSet", "resource": f"{arn}/imageset/{'3' * 32}"},
+        {"action": "GetImageSet", "resource": f"{arn}/imageset/*"},
+        {"action": "DeleteImageSet", "resource": f"{arn}/imageset/*"},
+    ]
+    found = root("POST", "policies/simulate", {"policies": [text], "checks": checks})
+    assert found["allowed"] == [True, False, True, False]
+    own = root("GET", "me")["accessKeyId"]
+    assert root("POST", "policies/simulate", {"accessKeyId": own, "checks": checks})["allowed"] == [True] * 4
+    assert root.refused("POST", "policies/simulate", {"roleName": "none", "checks": checks})[0] == 404
+    for wrong in ({"checks": checks * 101}, {"checks": [{"action": "x", "resource": "*"}]}):
+        assert root.refused("POST", "policies/simulate", {"policies": [text], **wrong})[0] == 400
+    user = limited(allow("iam:SimulatePrincipalPolicy", ROLE + "*"))
+    assert user.refused("POST", "policies/simulate", {"policies": [text], "checks": checks})[:2] == DENIED

@@ -94,4 +94,6 @@ export const deleteAuthorizer = (arn: string) => call<void>('authorizers/delete'
 export const validatePolicy = (policy: string, kind: 'identity' | 'trust', signal?: AbortSignal) =>
   call<Validity>('policies/validate', { body: { policy, kind }, signal })
 export const listActions = async (signal?: AbortSignal) => (await call<{ actions: string[] }>('policies/actions', { signal })).actions
+export const simulatePolicy = async (subject: Pick<Question, 'accessKeyId' | 'roleName' | 'policies'>, checks: { action: string; resource: string }[], signal?: AbortSignal) =>
+  (await call<{ allowed: boolean[] }>('policies/simulate', { body: { ...subject, checks }, signal })).allowed
 export const explainPolicy = (question: Question) => call<Decision>('policies/explain', { body: question })

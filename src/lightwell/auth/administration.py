@@ -5,13 +5,11 @@ Nothing here asks whether the caller may do it; whoever calls has done so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightwell.auth import principals
 from lightwell.auth.policies.condition_keys import RESOURCE_TAG, tag_context, time_context
-from lightwell.auth.policies.explain import Explanation, explain
 from lightwell.auth.policies.policy import permissions
 from lightwell.auth.policies.validation import check_identity_policy, check_trust_policy
 from lightwell.auth.principal_context import user_context
@@ -32,14 +30,6 @@ if TYPE_CHECKING:
 
 MOST_POLICIES = 10
 """Of a key or a role, as IAM's quota for the policies of a user or a role."""
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """A decision about the principal ``arn``; ``explanation`` is None if it may do everything."""
-
-    arn: str
-    explanation: Explanation | None
 
 
 class Administration:
@@ -126,32 +116,27 @@ class Administration:
 
     # Decisions --------------------------------------------------------------------------------------------
 
-    def explain_key(self, id: str, action: str, resource: str, context: Mapping[str, Value]) -> Explained:
-        """Which statement decides for the owner of a key. Raises `NotFoundError`."""
+    def of_key(self, id: str) -> Identity:
+        """The owner of a key. Raises `NotFoundError`."""
         found = principals.identity_of_key(self._db, id, self._account, self._region)
         if found is None:
             raise NotFoundError(f"There is no valid access key {id[:128]}.")
-        return _explained(found, action, resource, context)
+        return found
 
-    def explain_role(
-        self, name: str, action: str, resource: str, context: Mapping[str, Value], now: int
-    ) -> Explained:
-        """Which statement decides for a session of a role. Raises `NotFoundError`."""
+    def of_role(self, name: str, now: int) -> Identity:
+        """A session of a role. Raises `NotFoundError`."""
         roles = Roles(self._db, self._account, self._region)
         role = roles.get(name, now)
         if role is None:
             raise NotFoundError(f"There is no role {name[:64]}.")
         session = roles.session(role, "explained", now)
-        return _explained(Identity(session.arn, session.policies), action, resource, context)
+        return Identity(session.arn, session.policies)
 
-    def explain_policies(
-        self, policies: Sequence[str], action: str, resource: str, context: Mapping[str, Value]
-    ) -> Explained:
-        """Which statement would decide for a user with these policies. Raises `ConfigurationError`."""
+    def of_policies(self, policies: Sequence[str]) -> Identity:
+        """A user who has these policies. Raises `ConfigurationError`."""
         texts = [text for text, _ in _checked(policies)]
         subject = user_context(self._account, self._region, "explained")
-        identity = Identity(arns.user_arn(self._account, "explained"), permissions(texts, subject))
-        return _explained(identity, action, resource, context)
+        return Identity(arns.user_arn(self._account, "explained"), permissions(texts, subject))
 
     def context_of(self, resource: str, now: int, *, with_tags: bool) -> dict[str, Value]:
         """The condition keys of a request at this time: the time, and the tags that the resource has."""
@@ -161,12 +146,6 @@ class Administration:
             with self._db.read() as conn:
                 context |= tag_context(RESOURCE_TAG, tags.get(conn, found))
         return context
-
-
-def _explained(identity: Identity, action: str, resource: str, context: Mapping[str, Value]) -> Explained:
-    if identity.policies is None:
-        return Explained(identity.arn, None)
-    return Explained(identity.arn, explain(identity.policies, action, resource, context))
 
 
 def _checked(policies: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:

@@ -12,21 +12,11 @@ import { EmptyState, ErrorState, Skeleton } from '../../ui/States'
 import { useResource } from '../../ui/useResource'
 import { policyOf } from '../keys/templates'
 import { PolicyEditor, syntaxFault } from './PolicyEditor'
-import { isComplete, question } from './question'
+import { COMMON } from './common'
+import { Glance } from './Glance'
+import { isComplete, question, subjectOf } from './question'
 import './access.css'
 import './Policies.css'
-
-/** What people ask about most, in their words. */
-const COMMON = [
-  { label: 'Search', action: 'medical-imaging:SearchDICOMStudies' },
-  { label: 'Look at images', action: 'medical-imaging:GetImageFrame' },
-  { label: 'Read metadata', action: 'medical-imaging:GetImageSetMetadata' },
-  { label: 'Import', action: 'medical-imaging:StartDICOMImportJob' },
-  { label: 'Edit', action: 'medical-imaging:UpdateImageSetMetadata' },
-  { label: 'Copy', action: 'medical-imaging:CopyImageSet' },
-  { label: 'Delete', action: 'medical-imaging:DeleteImageSet' },
-  { label: 'Make keys', action: 'iam:CreateAccessKey' }
-]
 
 export default function Policies() {
   const asked = question.value
@@ -99,6 +89,7 @@ export default function Policies() {
         </form>
         <Answer />
       </div>
+      <Glance />
     </>
   )
 }
@@ -117,11 +108,8 @@ function Answer() {
     }
     let isOver = false
     const timer = setTimeout(() => {
-      const [kind, ...rest] = asked.who.split(':')
-      const id = rest.join(':')
-      const subject = kind === 'draft' ? { policies: [asked.draft] } : kind === 'role' ? { roleName: id } : { accessKeyId: id }
       const context = asked.context.filter((each) => each.key.trim() !== '')
-      explainPolicy({ action: asked.action.trim(), resource: asked.resource.trim(), ...subject, context }).then(
+      explainPolicy({ action: asked.action.trim(), resource: asked.resource.trim(), ...subjectOf(asked), context }).then(
         (decision) => {
           if (isOver) return
           setFound(decision)

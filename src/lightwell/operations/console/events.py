@@ -25,7 +25,7 @@ KINDS: dict[str, EventKind] = {
 """What each type of event is about."""
 
 _SPAN = 20_000
-_ROWS = 2_000
+_ROWS = 500
 _SECONDS = 1.5
 
 

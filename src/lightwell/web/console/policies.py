@@ -7,7 +7,6 @@ from typing import Literal
 
 import msgspec
 
-from lightwell.auth.administration import Explained
 from lightwell.auth.policies.actions import (
     KNOWN,
     SIMULATE_CUSTOM,
@@ -15,16 +14,19 @@ from lightwell.auth.policies.actions import (
     AuthorizationRequest,
 )
 from lightwell.auth.policies.asked import condition_keys, known_action
+from lightwell.auth.policies.condition_keys import Context
+from lightwell.auth.policies.explain import explain as explain_request
 from lightwell.auth.policies.validation import (
     check_identity_policy,
     check_session_policy,
     check_trust_policy,
 )
+from lightwell.auth.principals import Identity
 from lightwell.errors import ConfigurationError, NotFoundError, ValidationError
 from lightwell.web.console.route import Answer, Body, Call, Route
 
 _CHECKS = {"identity": check_identity_policy, "session": check_session_policy, "trust": check_trust_policy}
-_LONGEST_RESOURCE, _MOST_KEYS = 2048, 50
+_LONGEST_RESOURCE, _MOST_KEYS, _MOST_CHECKS = 2048, 50, 400
 
 
 class Draft(Body):
@@ -51,15 +53,34 @@ class ConditionKey(Body):
     value: str
 
 
-class Question(Body):
+class Subject(Body):
     """Exactly one of ``accessKeyId``, ``roleName`` and ``policies`` (JSON texts) says whose request it is."""
 
-    action: str
-    resource: str
     access_key_id: str | None = None
     role_name: str | None = None
     policies: list[str] | None = None
+
+
+class Question(Subject, kw_only=True):
+    action: str
+    resource: str
     context: list[ConditionKey] = msgspec.field(default_factory=list)
+
+
+class SimulatedRequest(Body):
+    """A resource that ends in ``/*`` asks whether it may be allowed on some of those."""
+
+    action: str
+    resource: str
+
+
+class Simulation(Subject, kw_only=True):
+    checks: list[SimulatedRequest]
+
+
+class Simulated(Answer):
+    principal: str
+    allowed: list[bool]
 
 
 class StatementShown(Answer):
@@ -99,39 +120,68 @@ def list_actions(call: Call) -> Actions:
 def explain(call: Call) -> Decision:
     """Which statement allows or denies an action, and why."""
     asked: Question = call.body
-    if not 0 < len(asked.resource) <= _LONGEST_RESOURCE:
-        raise ValidationError("A resource is an ARN, or *.")
+    _check_resource(asked.resource)
     if len(asked.context) > _MOST_KEYS:
         raise ValidationError(f"Give at most {_MOST_KEYS} condition keys.")
     try:
-        found = _explain(call, asked)
+        identity = _identity(call, asked)
+        action = known_action(asked.action)
+        given = condition_keys((each.key, each.value) for each in asked.context)
     except ConfigurationError as error:
         raise ValidationError(f"{str(error).rstrip('.')}.") from None
-    return found
+    context = {**_context(call, asked.resource), **given}
+    return _decision(identity, action, asked.resource, context)
 
 
-def _explain(call: Call, asked: Question) -> Decision:
+def simulate(call: Call) -> Simulated:
+    """Whether each of many requests would be allowed."""
+    asked: Simulation = call.body
+    if len(asked.checks) > _MOST_CHECKS:
+        raise ValidationError(f"Ask for at most {_MOST_CHECKS} checks at a time.")
+    try:
+        identity = _identity(call, asked)
+        actions = [known_action(check.action) for check in asked.checks]
+    except ConfigurationError as error:
+        raise ValidationError(f"{str(error).rstrip('.')}.") from None
+    if identity.policies is None:
+        return Simulated(principal=identity.arn, allowed=[True] * len(actions))
+    contexts: dict[str, Context] = {}
+    allowed = []
+    for action, check in zip(actions, asked.checks, strict=True):
+        _check_resource(check.resource)
+        is_some = check.resource.endswith("/*")
+        resource = check.resource.removesuffix("*") if is_some else check.resource
+        if resource not in contexts:
+            contexts[resource] = _context(call, resource)
+        allowed.append(identity.policies.decide(action, resource, contexts[resource], below=is_some).allowed)
+    return Simulated(principal=identity.arn, allowed=allowed)
+
+
+def _check_resource(resource: str) -> None:
+    if not 0 < len(resource) <= _LONGEST_RESOURCE:
+        raise ValidationError("A resource is an ARN, or *.")
+
+
+def _identity(call: Call, asked: Subject) -> Identity:
     administration = call.state.administration
-    action = known_action(asked.action)
-    given = condition_keys((each.key, each.value) for each in asked.context)
-    may_read_tags = call.allows(
-        call.state.access_control.actions.named("medical-imaging:ListTagsForResource", asked.resource)
-    )
-    context = {**administration.context_of(asked.resource, call.now, with_tags=may_read_tags), **given}
     if asked.access_key_id is not None:
-        explained = administration.explain_key(asked.access_key_id, action, asked.resource, context)
-    elif asked.role_name is not None:
-        explained = administration.explain_role(asked.role_name, action, asked.resource, context, call.now)
-    else:
-        explained = administration.explain_policies(asked.policies or (), action, asked.resource, context)
-    return _decision(explained, action, asked.resource)
+        return administration.of_key(asked.access_key_id)
+    if asked.role_name is not None:
+        return administration.of_role(asked.role_name, call.now)
+    return administration.of_policies(asked.policies or ())
 
 
-def _decision(explained: Explained, action: str, resource: str) -> Decision:
-    found = explained.explanation
-    if found is None:
+def _context(call: Call, resource: str) -> Context:
+    """The time, and the tags of the resource, as far as the caller may read them."""
+    action = "medical-imaging:ListTagsForResource"
+    with_tags = call.allows(call.state.access_control.actions.named(action, resource))
+    return call.state.administration.context_of(resource, call.now, with_tags=with_tags)
+
+
+def _decision(identity: Identity, action: str, resource: str, context: Context) -> Decision:
+    if identity.policies is None:
         return Decision(
-            principal=explained.arn,
+            principal=identity.arn,
             action=action,
             resource=resource,
             allowed=True,
@@ -139,8 +189,9 @@ def _decision(explained: Explained, action: str, resource: str) -> Decision:
             deciding=None,
             statements=[],
         )
+    found = explain_request(identity.policies, action, resource, context)
     return Decision(
-        principal=explained.arn,
+        principal=identity.arn,
         action=action,
         resource=resource,
         allowed=found.allowed,
@@ -154,7 +205,7 @@ def _decision(explained: Explained, action: str, resource: str) -> Decision:
 
 
 def _required_to_explain(call: Call) -> Sequence[AuthorizationRequest]:
-    asked: Question = call.body
+    asked: Subject = call.body
     given = [each is not None for each in (asked.access_key_id, asked.role_name, asked.policies)]
     if sum(given) != 1:
         raise ValidationError("Give one of accessKeyId, roleName and policies.")
@@ -202,5 +253,16 @@ ROUTES = (
         says="Which statement allows or denies an action on a resource, and why, as "
         "`lightwell policy explain` says it: for the user of a key, for a session of a role, or for policies "
         "that nobody has yet.",
+    ),
+    Route(
+        "ConsoleSimulatePolicy",
+        "POST",
+        "policies/simulate",
+        simulate,
+        _required_to_explain,
+        body=msgspec.json.Decoder(Simulation),
+        action="as `policies/explain`",
+        says="Whether each of up to 400 pairs of action and resource would be allowed, as `policies/explain` "
+        "says it of one. A resource that ends in `/*` asks whether it may be allowed on some of those.",
     ),
 )
