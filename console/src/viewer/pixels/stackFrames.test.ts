@@ -104,6 +104,30 @@ describe('the frames of a stack', () => {
     expect(frames.state(1)).toMatchObject({ kind: 'error', message: 'The server did not send this frame.' })
   })
 
+  it('of a request that failed are asked for again when the reader comes back, and nobody else sees an error', async () => {
+    let isDown = true
+    const log: FramesWanted[] = []
+    const source: Pick<ImageSource, 'frames'> = {
+      async *frames(origin, wanted, signal) {
+        if (isDown) throw new Error('The server does not answer.')
+        yield* answering(log).frames(origin, wanted, signal)
+      }
+    }
+    const { frames } = stack(2, source)
+    frames.open(0)
+    await settled()
+    expect(frames.state(0)).toEqual({ kind: 'error', message: 'The server does not answer' })
+    expect(frames.state(1).kind).toBe('loading')
+    isDown = false
+    frames.focus(1)
+    await settled()
+    expect(frames.state(1).kind).toBe('full')
+    frames.focus(0)
+    await settled()
+    expect(frames.state(0).kind).toBe('full')
+    frames.close()
+  })
+
   it('in other syntaxes are asked from the server decoded', async () => {
     const asked: number[] = []
     const source: Partial<ImageSource> = {

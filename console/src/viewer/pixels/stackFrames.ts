@@ -29,6 +29,9 @@ export class StackFrames implements FrameOwner {
   readonly #descriptions = new Map<number, ImageDescription>()
   readonly #previews = new Map<number, DecodedFrame>()
   readonly #errors = new Map<number, string>()
+  readonly #transient = new Set<number>()
+  #failures = 0
+  #resume: ReturnType<typeof setTimeout> | undefined
   readonly #coming = new Set<number>()
   readonly #byId = new Map<string, number>()
   readonly #abort = new AbortController()
@@ -109,12 +112,14 @@ export class StackFrames implements FrameOwner {
     if (index !== this.#current) this.#direction = index > this.#current ? 1 : -1
     this.#current = index
     if (!this.#isOpen) return
+    if (this.#transient.delete(index)) this.#errors.delete(index)
     if (!this.cache.get(this, index) && !this.#coming.has(index) && !this.#errors.has(index)) this.#fetchUrgently(index)
     this.#prefetch()
   }
 
   retry(index: number): void {
     this.#errors.delete(index)
+    this.#transient.delete(index)
     this.changed(index)
     this.#fetchUrgently(index)
   }
@@ -122,6 +127,7 @@ export class StackFrames implements FrameOwner {
   close(): void {
     this.#abort.abort()
     this.#urgent?.abort()
+    clearTimeout(this.#resume)
     this.#previews.clear()
   }
 
@@ -153,7 +159,7 @@ export class StackFrames implements FrameOwner {
   }
 
   #prefetch(): void {
-    if (!this.#isPrefetching) return
+    if (!this.#isPrefetching || this.#resume !== undefined) return
     while (this.#lanes < LANES && !this.#abort.signal.aborted) {
       const batch = this.#nextBatch()
       if (batch.length === 0) return
@@ -215,8 +221,23 @@ export class StackFrames implements FrameOwner {
       for (const index of missing) this.#failed(index, 'The server did not send this frame.')
     } catch (error) {
       if (signal.aborted) return
-      for (const index of batch) if (!this.cache.get(this, index)) this.#failed(index, messageOf(error))
+      // A request that failed says nothing of the frames: those that nobody looks at are asked for again later.
+      this.#pause()
+      for (const index of batch) {
+        if (this.cache.get(this, index)) continue
+        if (index === urgent || index === this.#current) this.#failed(index, messageOf(error), true)
+      }
     }
+  }
+
+  /** Leaves a server that does not answer alone for a while, each time longer. */
+  #pause(): void {
+    if (this.#resume !== undefined) return
+    this.#failures++
+    this.#resume = setTimeout(() => {
+      this.#resume = undefined
+      this.#prefetch()
+    }, Math.min(30_000, 1000 * 2 ** this.#failures))
   }
 
   async #decode(
@@ -266,7 +287,7 @@ export class StackFrames implements FrameOwner {
       this.#loaded(index, nativeFrame(bytes, image, isSubsampled))
       this.changed(index)
     } catch (error) {
-      if (!signal.aborted) this.#failed(index, messageOf(error))
+      if (!signal.aborted) this.#failed(index, messageOf(error), true)
     }
   }
 
@@ -296,10 +317,14 @@ export class StackFrames implements FrameOwner {
     if (this.#abort.signal.aborted) return
     this.cache.put(this, index, frame)
     this.#errors.delete(index)
+    this.#transient.delete(index)
+    this.#failures = 0
   }
 
-  #failed(index: number, message: string): void {
+  /** `isTransient`: another attempt may succeed, so coming back to the frame is one. */
+  #failed(index: number, message: string, isTransient = false): void {
     this.#errors.set(index, message)
+    if (isTransient) this.#transient.add(index)
     this.changed(index)
   }
 }
