@@ -78,7 +78,7 @@ export function Layout({ children }: { children: ComponentChildren }) {
       </nav>
       <button class="scrim" tabIndex={-1} aria-hidden="true" onClick={() => setOpen(false)} />
       <main id="main" tabIndex={-1}>{children}</main>
-      {inPath !== null && <DropOverlay store={inPath} />}
+      <DropOverlay store={inPath} />
     </div>
   )
 }

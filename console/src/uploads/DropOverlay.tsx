@@ -6,25 +6,27 @@ import { mayImport } from './rights'
 import { itemsOfDrop } from './collect'
 import { begin } from './runs'
 
-/** Takes files that are dropped anywhere on a page of a data store, and shows where they will go. */
-export function DropOverlay({ store }: { store: string }) {
+/**
+ * Takes files that are dropped anywhere on a page of a data store, and shows where they will go. On other pages they do nothing:
+ * the browser would leave the console for them.
+ */
+export function DropOverlay({ store }: { store: string | null }) {
   const { path, route } = useLocation()
   const [isOver, setOver] = useState(false)
-  const isAllowed = mayImport(store)
+  const isAllowed = mayImport(store ?? '*') === true && store !== null
   useEffect(() => {
-    if (isAllowed !== true) return
     let depth = 0
     const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false
     const enter = (event: DragEvent) => {
       if (!hasFiles(event)) return
       event.preventDefault()
       depth++
-      setOver(true)
+      setOver(isAllowed)
     }
     const over = (event: DragEvent) => {
       if (!hasFiles(event)) return
       event.preventDefault()
-      event.dataTransfer!.dropEffect = 'copy'
+      event.dataTransfer!.dropEffect = isAllowed ? 'copy' : 'none'
     }
     const leave = (event: DragEvent) => {
       if (!hasFiles(event)) return
@@ -36,6 +38,7 @@ export function DropOverlay({ store }: { store: string }) {
       event.preventDefault()
       depth = 0
       setOver(false)
+      if (!isAllowed) return
       const run = begin(store, itemsOfDrop(event.dataTransfer!))
       const page = `/console/stores/${store}/import`
       if (run !== null && path !== page) route(page)

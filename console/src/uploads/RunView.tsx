@@ -28,7 +28,7 @@ export function RunView({ run }: { run: ImportRun }) {
     <section class="run" aria-label={`Import of ${run.label.value || 'files'}`} data-testid="run">
       <div class="run-head">
         <h3>{run.label.value || 'Looking at what was dropped'}</h3>
-        {job !== null ? <JobBadge job={job} /> : <State run={run} />}
+        <span role="status">{job !== null ? <JobBadge job={job} /> : <State run={run} />}</span>
         {job !== null && <ButtonLink look="quiet" href={`/console/stores/${run.store}/jobs/${job.jobId}`}>Show the job</ButtonLink>}
         {phase === 'sending' && <Button look="quiet" icon={<Pause />} onClick={() => run.pause()}>Pause</Button>}
         {(phase === 'paused' || (phase === 'failed' && job === null)) && <Button icon={<Play />} onClick={() => void run.resume()}>Go on</Button>}

@@ -61,7 +61,7 @@ export class ImportRun {
 
   /** Whether leaving the page would interrupt it. */
   get isBusy(): boolean {
-    return ['collecting', 'sending', 'paused', 'incomplete'].includes(this.phase.value)
+    return ['collecting', 'sending', 'paused', 'incomplete'].includes(this.phase.value) || (this.phase.value === 'failed' && this.jobId.value === null)
   }
 
   async begin(items: Item[]): Promise<void> {

@@ -115,7 +115,8 @@ def begin(ctx: Context, datastore_id: str, *, name: str, files: int, size: int) 
         domain.output_uri(bucket, datastore_id),
         has_engine_here,
     )
-    _check_room(ctx, bucket, size)
+    if ctx.stores.buckets.is_local(bucket):
+        _check_room(ctx, bucket, size)
     _make_role(ctx, bucket, datastore_id, now)
 
     def work(conn: Connection) -> Upload:
