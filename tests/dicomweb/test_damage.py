@@ -48,6 +48,7 @@ PATHS = [
     ("htj2k", "{instance}", FILE + JPEG2000),
     ("htj2k", "{series}", FILE + EXPLICIT),
     ("htj2k", "{study}", FILE + EXPLICIT),
+    ("htj2k", "{study}", "application/zip"),
     ("htj2k", "{instance}/rendered", PICTURE),
     ("htj2k", "{instance}/frames/1/rendered", PICTURE),
     ("htj2k", "{series}/rendered", PICTURE),
@@ -228,6 +229,7 @@ AS_STORED = [
     ("jpeg", "{instance}", FILE + "*", {}),
     ("bits", "{instance}/frames/1", FRAMES + "*", {}),
     ("bits", "{instance}", FILE + EXPLICIT, {}),
+    ("htj2k", "{series}", "application/zip; transfer-syntax=*", {}),
 ]
 
 
