@@ -21,3 +21,8 @@ registerDisplay({
   shows: (set) => set.frames.length === 0 && (set.instances[0]?.attributes.items('WaveformSequence').length ?? 0) > 0,
   component: lazy(() => import('./documents/WaveformDisplay'))
 })
+registerDisplay({
+  name: 'Slide',
+  shows: (set) => set.kind === 'slide',
+  component: lazy(() => import('./slides/SlideDisplay'))
+})

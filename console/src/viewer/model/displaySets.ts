@@ -4,6 +4,7 @@ import type { Instance, Series } from './document'
 import { dot, planeOf } from './geometry'
 import { frameAttributes } from './frameAttributes'
 import { describeImage, NotAnImage } from './image'
+import { isSlideLevel } from '../slides/pyramid'
 
 /** One frame of one instance; `frame` counts from 0. */
 export interface FrameReference {
@@ -15,7 +16,7 @@ export interface DisplaySet {
   /** Unique in a study. */
   readonly id: string
   readonly series: Series
-  readonly kind: 'stack' | 'multiframe' | 'other'
+  readonly kind: 'stack' | 'multiframe' | 'slide' | 'other'
   readonly sopClass: string
   readonly instances: readonly Instance[]
   /** Images in the order in which they are scrolled; empty for what is no image. */
@@ -27,8 +28,10 @@ export function displaySetsOf(series: Series): DisplaySet[] {
   const singles: Instance[] = []
   const sets: DisplaySet[] = []
   const others = new Map<string, Instance[]>()
+  const levels: Instance[] = []
   for (const instance of inNumberOrder(series.instances)) {
-    if (instance.frames.length === 0 || !isImage(instance)) {
+    if (isSlideLevel(instance) && isImage(instance)) levels.push(instance)
+    else if (instance.frames.length === 0 || !isImage(instance)) {
       others.set(instance.sopClass, [...(others.get(instance.sopClass) ?? []), instance])
     } else if (instance.frames.length === 1) singles.push(instance)
     else {
@@ -40,6 +43,12 @@ export function displaySetsOf(series: Series): DisplaySet[] {
     const ordered = inPositionOrder(singles) ?? singles
     const frames = ordered.map((instance) => ({ instance, frame: 0 }))
     sets.unshift(made(series, 'stack', ordered, frames, 'stack'))
+  }
+  if (levels.length > 0) {
+    // The smallest level stands for the slide where a picture of it is needed.
+    const [smallest] = [...levels].sort((a, b) => columnsOf(a) - columnsOf(b))
+    const frames = smallest!.frames.map((_, frame) => ({ instance: smallest!, frame }))
+    sets.push(made(series, 'slide', levels, frames, 'slide'))
   }
   for (const [sopClass, instances] of others) sets.push(made(series, 'other', instances, [], sopClass))
   return sets
@@ -54,6 +63,10 @@ function made(
 ): DisplaySet {
   const id = `${series.origin.imageSetId}/${series.uid}/${name}`
   return { id, series, kind, sopClass: instances[0]?.sopClass ?? '', instances, frames }
+}
+
+function columnsOf(level: Instance): number {
+  return level.attributes.number('TotalPixelMatrixColumns') ?? 0
 }
 
 function isImage(instance: Instance): boolean {

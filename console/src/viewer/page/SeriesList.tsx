@@ -75,7 +75,7 @@ export function nameOf(set: DisplaySet): string {
 
 function aboutOf(set: DisplaySet): string {
   const { attributes } = set.series
-  const count = set.kind === 'multiframe' ? `${set.frames.length} frames` : set.frames.length > 0 ? images(set.frames.length) : objects(set.instances.length)
+  const count = set.kind === 'slide' ? 'slide' : set.kind === 'multiframe' ? `${set.frames.length} frames` : set.frames.length > 0 ? images(set.frames.length) : objects(set.instances.length)
   const number = attributes.text('SeriesNumber')
   return [attributes.text('Modality'), number && `#${number}`, count].filter(Boolean).join(' · ')
 }

@@ -1,0 +1,61 @@
+// One tile of a slide as a picture.
+
+import type { Instance } from '../model/document'
+import { decodedPhotometric, describeImage, isMonochrome } from '../model/image'
+import { drawColour } from '../pixels/colour'
+import type { Decoders } from '../pixels/decoders'
+import type { DecodedFrame } from '../pixels/frame'
+import { nativeFrame } from '../pixels/native'
+import type { ImageSource } from '../source'
+
+const JPEG_BASELINE = '1.2.840.10008.1.2.4.50'
+const HTJ2K = '1.2.840.10008.1.2.4.202'
+
+/** `frame` counts from 0. Raises an Error that says why there is no picture. */
+export async function tilePicture(
+  instance: Instance,
+  frame: number,
+  source: ImageSource,
+  decoders: Decoders,
+  signal: AbortSignal
+): Promise<ImageBitmap | HTMLCanvasElement> {
+  const image = describeImage(instance.attributes)
+  const record = instance.frames[frame]
+  if (record === undefined) throw new Error('The slide has no such tile.')
+  // A browser takes JPEG without markers of its own for YCbCr, which is right only where the attributes say so, too.
+  if (instance.storedSyntax === JPEG_BASELINE && image.samples === 3 && image.photometric.startsWith('YBR_FULL')) {
+    const bytes = await stored(instance, record.ID, source, signal)
+    return createImageBitmap(new Blob([bytes], { type: 'image/jpeg' }), { colorSpaceConversion: 'none' })
+  }
+  let decoded: DecodedFrame
+  if (instance.storedSyntax === HTJ2K && image.bitsAllocated === 8) {
+    const bytes = await stored(instance, record.ID, source, signal)
+    const { data, width, height } = await decoders.decode({
+      bytes,
+      expected: { rows: image.rows, columns: image.columns, samples: image.samples, bits: image.bitsAllocated, signed: image.signed },
+      reduce: 0,
+      checksum: instance.hasSampleChecksums ? record.PixelDataChecksumFromBaseToFullResolution?.at(-1)?.Checksum : undefined,
+      urgency: () => (signal.aborted ? Infinity : 0)
+    })
+    decoded = nativeFrame(data, { ...image, rows: height, columns: width, planar: false }, false)
+  } else {
+    const bytes = await source.decodedFrame(instance, frame, signal)
+    decoded = nativeFrame(bytes, image, image.samples === 3 && image.photometric.endsWith('_422') && instance.storedSyntax === '1.2.840.10008.1.2.1')
+  }
+  const pixels = isMonochrome(image.photometric)
+    ? Uint32Array.from(decoded.data as Uint8Array, (value) => 0xff000000 | (value << 16) | (value << 8) | value)
+    : drawColour(decoded, image, instance.attributes, decodedPhotometric(image, instance.storedSyntax), false)
+  const canvas = document.createElement('canvas')
+  canvas.width = decoded.width
+  canvas.height = decoded.height
+  canvas.getContext('2d')!.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer as ArrayBuffer), decoded.width, decoded.height), 0, 0)
+  return canvas
+}
+
+async function stored(instance: Instance, id: string, source: ImageSource, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+  for await (const { record, body } of source.frames(instance.origin, { ids: [id] }, signal)) {
+    if (record.kind === 'error') throw new Error(record.message)
+    if (record.kind === 'frame' && record.id === id) return body
+  }
+  throw new Error('The server did not send this tile.')
+}
