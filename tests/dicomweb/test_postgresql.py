@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.dicomweb.levels import packed
+from tests.dicomweb.levels.conftest import filled
+from tests.dicomweb.levels.test_levels import image_set, native, series_frames
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, SampleDatastore, fill, parts
 from tests.dicomweb.support.searchable_studies import JSON
 from tests.support import services
@@ -73,9 +76,30 @@ def _objects(there: SampleDatastore, path: str) -> list[dict[str, Any]]:
     return found
 
 
+def test_gives_the_same_frames_of_a_series(there: SampleDatastore, sample: SampleDatastore) -> None:
+    far, series = filled(there.server), filled(sample.server)
+    for query in ("level=0", "level=2&first=middle", "level=1&frames=2-6&uncut=omit", ""):
+        here, away = (packed.frames(series_frames(each, query).body) for each in (series, far))
+        assert packed.bare(away) == packed.bare(here), query
+    for level in (0, 1):
+        path = f"{far.instance('s3')}/frames/1?level={level}"
+        assert far.get(path, "image/jphc").body == series.get(path, "image/jphc").body
+    id = packed.frames(native(far, level=0).body)[4].described["id"]
+    assert len(packed.frames(native(far, level=0, imageFrameIds=[id]).body)) == 1
+    assert native(far, level=0, imageFrameIds=["0" * 32]).status == 404
+    # Frames of another version of the set.
+    assert far.get(far.instance("s4"), method="DELETE").status == 204
+    assert len(packed.frames(native(far).body)) == 7
+    before = packed.frames(native(far, versionId="1", level=1).body)
+    assert packed.bare(before) == packed.bare(packed.frames(native(series, level=1).body))
+    far.server.client().delete_image_set(datastoreId=far.datastore, imageSetId=image_set(far))
+    assert series_frames(far, "level=0").status == 404
+
+
 def test_refuses_ids_that_the_database_cannot_be_asked_for(there: SampleDatastore) -> None:
     body = b'{"imageFrameId":"%s"}' % (b"0" * 32)
     for path in (f"/datastore/{'0' * 32}/imageSet/%00", f"/datastore/a%00b/imageSet/{'0' * 32}"):
-        for operation in ("getImageFrame", "getImageSetMetadata", "getImageSet"):
-            reply = there.server.send(there.server.signed("POST", f"{path}/{operation}", body))
+        for operation in ("getImageFrame", "getImageSetMetadata", "getImageSet", "getImageFrames"):
+            given = b"{}" if operation == "getImageFrames" else body
+            reply = there.server.send(there.server.signed("POST", f"{path}/{operation}", given))
             assert (reply.status, reply.headers["x-amzn-errortype"]) == (400, "ValidationException")

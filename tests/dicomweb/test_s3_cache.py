@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.dicomweb.levels import packed
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, SampleDatastore, fill, parts
 from tests.support.server import Server, environment, running
 from tests.support.services import S3, new_bucket
@@ -74,6 +75,14 @@ def test_fetches_once_for_two_processes_and_keeps_it(
         assert 1 <= fetched <= len(ONES), way.requests  # one a pack
         reply = sample.get(sample.instance("ct1") + "/frames/1", FRAMES + EXPLICIT)
         assert parts(reply)[0].body == sample.files["ct1"].PixelData
+        series = sample.series("ct1") + "/frames"
+        small = packed.frames(sample.get(f"{series}?level=0", "application/vnd.lightwell.frames").body)
+        whole = packed.frames(sample.get(series, "application/vnd.lightwell.frames").body)
+        assert [each.described["level"] for each in small] == [0, 0, 0] and whole[0].body == found[0][0]
+        for each, of in zip(small, whole, strict=True):
+            assert of.body.startswith(each.body[:-2]) and len(each.body) < len(of.body)
+        (cut,) = parts(sample.get(sample.instance("ct1") + "/frames/1?level=0"))
+        assert cut.body == small[0].body
         assert gets(way) == fetched
         metrics = server.call("GET", "/metrics").body.decode()
         counted = {

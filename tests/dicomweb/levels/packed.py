@@ -30,5 +30,11 @@ def records(data: bytes) -> list[Record]:
     return found
 
 
+def bare(found: list[Record]) -> list[tuple[object, ...]]:
+    """What of them does not depend on the data store."""
+    names = ("position", "instance", "frame", "syntax", "level", "width", "height", "reduce", "levels")
+    return [(*(each.described.get(name) for name in names), each.body) for each in found]
+
+
 def frames(data: bytes) -> list[Record]:
     return records(data)[1:-1]

@@ -175,8 +175,10 @@ def of_image_set(
 ) -> FrameList:
     """The frames of a version of an image set, by default of the latest one with content.
 
-    Raises `NotFoundError` where the set does not exist, is deleted, or has no such version.
+    Raises `ValidationError` for malformed ids, `NotFoundError` where the set does not exist, is deleted, or
+    has no such version.
     """
+    lookup.check_ids(datastore_id, image_set_id)
     wanted = None if version_id is None else version_number(version_id)
     found, mark = find_marked(ctx, datastore_id, image_set_id, wanted)
     version = readable_version(version_id, found)
