@@ -15,6 +15,7 @@ import { datastoreArn, useAllowed } from '../../session/allowed'
 import { textOf } from '../../dicom/values'
 import type { Overview } from './api'
 import { CopyDialog } from './CopyDialog'
+import { viewerOf } from './OverviewTab'
 import { isConflict } from './PreviewDialog'
 
 /** What can be done with an image set as a whole; only what the policies allow. */
@@ -83,17 +84,19 @@ export function Actions({ store, data, onChanged }: { store: string; data: Overv
       }
     )
   const items: (MenuItem | null)[] = []
-  if (mayCopy) items.push({ label: 'Copy…', icon: <Copy />, onSelect: () => setCopying(true) })
-  if (mayCopy && !data.isPrimary) items.push({ label: 'Promote to primary…', icon: <ArrowUpToLine />, onSelect: () => void promote() })
-  if (mayExport) {
+  // Everything here is about the latest version.
+  const isLatest = data.versionId === data.latestVersionId
+  if (mayCopy && isLatest) items.push({ label: 'Copy…', icon: <Copy />, onSelect: () => setCopying(true) })
+  if (mayCopy && isLatest && !data.isPrimary) items.push({ label: 'Promote to primary…', icon: <ArrowUpToLine />, onSelect: () => void promote() })
+  if (mayExport && isLatest) {
     items.push({ label: 'Export, uncompressed', icon: <Download />, onSelect: () => void save('explicit') }, { label: 'Export as stored', icon: <Download />, onSelect: () => void save('stored') })
   }
   // OHIF reads DICOMweb, which lists primary image sets only.
   if (config.value.ohif && data.isPrimary) items.push({ label: 'Open in OHIF', icon: <ExternalLink />, onSelect: () => void openOhif(store, textOf(data.study['StudyInstanceUID'])) })
-  if (mayDelete) items.push(...(items.length > 0 ? [null] : []), { label: 'Delete…', icon: <Trash2 />, look: 'danger', onSelect: () => void remove() })
+  if (mayDelete && isLatest) items.push(...(items.length > 0 ? [null] : []), { label: 'Delete…', icon: <Trash2 />, look: 'danger', onSelect: () => void remove() })
   return (
     <>
-      {maySee && data.frameCount > 0 && <ButtonLink look="primary" icon={<Eye />} href={`/console/stores/${store}/view/${data.imageSetId}`}>Open viewer</ButtonLink>}
+      {(maySee || data.frameCount === 0) && <ButtonLink look="primary" icon={<Eye />} href={viewerOf(store, data)}>Open viewer</ButtonLink>}
       {items.length > 0 && <Menu label="Actions" icon={<Ellipsis />} items={items} />}
       {isCopying && <CopyDialog store={store} data={data} onClose={() => setCopying(false)} onStale={onChanged} />}
     </>

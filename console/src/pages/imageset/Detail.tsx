@@ -1,4 +1,4 @@
-import { ArrowRight, Pencil, Trash2, Undo2, X } from 'lucide-preact'
+import { ArrowRight, Copy, Pencil, Trash2, Undo2, X } from 'lucide-preact'
 import { Button, ButtonLink, IconButton } from '../../ui/Button'
 import { Copyable } from '../../ui/Copyable'
 import { Badge, Notice } from '../../ui/States'
@@ -9,6 +9,7 @@ import type { Overview } from './api'
 import { ranges } from './diff'
 import { type Edit, whyFixed } from './edits'
 import { type Hit, type Place, type Row, shownKey, shownPath } from './metadata'
+import { viewerOf } from './OverviewTab'
 import { syntaxName } from './syntaxes'
 
 interface Props {
@@ -19,6 +20,8 @@ interface Props {
   dictionary: Dictionary
   mayEdit: boolean
   edit: Edit | undefined
+  /** Copies the image set, where that is the way to change it. */
+  onCopy?: () => void
   onReveal: (place: Place) => void
   onClose: () => void
   onChange: (place: Place, key: string) => void
@@ -29,7 +32,7 @@ interface Props {
 const LONG = 4000
 
 /** Everything about the row that is active, and what can be done with it. */
-export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onReveal, onClose, onChange, onEdit, onUndo }: Props) {
+export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCopy, onReveal, onClose, onChange, onEdit, onUndo }: Props) {
   const close = <IconButton label="Close details" onClick={onClose}><X /></IconButton>
   if (hit !== null) {
     return (
@@ -50,7 +53,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onRev
         <div class="spread"><h2>{number === '' ? 'Instance' : `Instance ${number}`}</h2>{close}</div>
         <dl class="facts"><Fact name="UID"><Copyable text={uid} label="Copy the SOP Instance UID" /></Fact><Fact name="Attributes">{count(elements)}</Fact><Fact name="Frames">{count(frames)}</Fact></dl>
         <div class="row-wrap">
-          {frames > 0 && <ButtonLink href={`/console/stores/${store}/view/${data.imageSetId}`}>Open viewer</ButtonLink>}
+          {frames > 0 && <ButtonLink href={viewerOf(store, data)}>Open viewer</ButtonLink>}
           {mayEdit && !gone && data.instanceCount > 1 && <Button icon={<Trash2 />} onClick={() => onEdit({ action: 'remove-instance', level: 'Instance', instance: uid, number })}>Remove instance</Button>}
           {edit !== undefined && <Button icon={<Undo2 />} onClick={() => onUndo(edit)}>Keep instance</Button>}
         </div>
@@ -99,6 +102,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onRev
         </div>
       )}
       {mayEdit && why !== null && <p class="faint small">{why}</p>}
+      {mayEdit && onCopy !== undefined && data.isPrimary && why !== null && isTop && (place.level === 'Patient' || place.level === 'Series') && <div><Button icon={<Copy />} onClick={onCopy}>Copy to change it</Button></div>}
     </aside>
   )
 }
@@ -118,7 +122,7 @@ function Value({ vr, value }: { vr: string; value: unknown }) {
     <div class="stack-tight">
       {vr === 'PN' && nameGroups(raw).map((group) => <div key={group.label}>{group.text} {raw.includes('=') && <span class="faint small">{group.label}</span>}</div>)}
       {readable !== null && readable !== raw && <div>{readable}</div>}
-      {isBinary && <div class="faint small">{bytes(Math.floor((raw.length * 3) / 4))}, in base64</div>}
+      {isBinary && <div class="faint small">{bytes(Math.floor((raw.replace(/=+$/, '').length * 3) / 4))}, in base64</div>}
       <pre class="raw" tabIndex={0}>{raw.slice(0, LONG)}{raw.length > LONG && '…'}</pre>
     </div>
   )

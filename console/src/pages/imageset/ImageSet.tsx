@@ -1,7 +1,9 @@
 import { useEffect, useState } from 'preact/hooks'
 import { useLocation } from 'preact-iso'
-import { Notice, Badge, Loaded } from '../../ui/States'
-import { Button } from '../../ui/Button'
+import { SearchX } from 'lucide-preact'
+import { ApiError, explain } from '../../api/errors'
+import { Badge, EmptyState, Loaded, Notice } from '../../ui/States'
+import { Button, ButtonLink } from '../../ui/Button'
 import { PageHeader } from '../../ui/PageHeader'
 import { Tabs } from '../../ui/Tabs'
 import { ago, personName } from '../../ui/format'
@@ -31,10 +33,28 @@ export default function ImageSet({ store = '', imageSet = '' }: { store?: string
     for (const [name, value] of Object.entries({ tab, version, ...values })) if (value !== null && value !== 'overview') next.set(name, value)
     route(next.size === 0 ? path : `${path}?${next}`)
   }
+  if (found.data === undefined && found.error instanceof ApiError && found.error.status === 404) return <Missing store={store} error={found.error} showLatest={version === null ? undefined : () => go({ version: null })} />
   return (
     <Loaded resource={found} lines={8}>
       {(data) => <Page key={`${imageSet}`} store={store} data={data} tab={tab} go={go} query={query} reload={found.reload} />}
     </Loaded>
+  )
+}
+
+function Missing({ store, error, showLatest }: { store: string; error: ApiError; showLatest?: () => void }) {
+  return (
+    <EmptyState
+      icon={<SearchX />}
+      title={showLatest === undefined ? 'This image set cannot be shown' : 'This version cannot be shown'}
+      action={
+        <>
+          {showLatest !== undefined && <Button look="primary" onClick={showLatest}>Show the latest version</Button>}
+          <ButtonLink href={`/console/stores/${store}`}>All studies</ButtonLink>
+        </>
+      }
+    >
+      {explain(error)}
+    </EmptyState>
   )
 }
 
@@ -53,9 +73,10 @@ function Page({ store, data, tab, query, go, reload }: PageProps) {
   const [edits, setEdits] = useState<Edit[]>([])
   const arn = datastoreArn(store, data.imageSetId)
   useEffect(() => {
-    if (data.frameCount > 0) preloadViewer()
+    preloadViewer()
   }, [])
   const mayEdit = useAllowed('medical-imaging:UpdateImageSetMetadata', arn) === true
+  const mayList = useAllowed('medical-imaging:ListImageSetVersions', arn) === true
   const isLatest = data.versionId === data.latestVersionId
   const changed = (versionId: string) => {
     setEdits([])
@@ -87,7 +108,7 @@ function Page({ store, data, tab, query, go, reload }: PageProps) {
         tabs={[
           { id: 'overview', label: 'Overview' },
           { id: 'metadata', label: 'Metadata' },
-          { id: 'versions', label: 'Versions', count: Number(data.latestVersionId) },
+          ...(mayList ? [{ id: 'versions', label: 'Versions', count: Number(data.latestVersionId) }] : []),
           { id: 'events', label: 'Events' }
         ]}
       >

@@ -7,7 +7,9 @@ import { ErrorState, Notice, Skeleton, Spinner } from '../../ui/States'
 import { bytes, count } from '../../ui/format'
 import { type Dictionary, loadDictionary, shownTag } from '../../dicom/dictionary'
 import { isSequence, textOf } from '../../dicom/values'
+import { datastoreArn, useAllowed } from '../../session/allowed'
 import type { Overview } from './api'
+import { CopyDialog } from './CopyDialog'
 import { ranges } from './diff'
 import { Detail } from './Detail'
 import { type Edit, editId, rebased, withEdit } from './edits'
@@ -51,6 +53,8 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
   const [isSearching, setSearching] = useState(false)
   const [editing, setEditing] = useState<{ place: Place; key: string } | 'new' | null>(null)
   const [isPreviewed, setPreviewed] = useState(false)
+  const [isCopying, setCopying] = useState(false)
+  const mayCopy = useAllowed('medical-imaging:CopyImageSet', datastoreArn(store, data.imageSetId)) === true
 
   useEffect(() => {
     const controller = new AbortController()
@@ -175,6 +179,7 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
             onToggle={toggle}
             isOpenOf={(row) => (row.kind === 'hit' || row.kind === 'place' || row.kind === 'frame' ? null : row.isOpen)}
             classOf={(row) => `${['level', 'place'].includes(row.kind) ? 'level' : ['instance', 'item', 'frames', 'frame'].includes(row.kind) ? 'wide' : ''} ${changed(changeOf(row))}`}
+            onEscape={() => setActive(null)}
             render={(row) => <RowView row={row} edit={changeOf(row)} all={outline.instances.length} />}
             onEnter={(row) => {
               if (row.kind === 'hit') void reveal({ level: row.hit.level, instance: row.hit.instance, path: row.hit.path })
@@ -190,6 +195,7 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
               dictionary={dictionary}
               mayEdit={mayEdit}
               edit={changeOf(current)}
+              onCopy={mayCopy ? () => setCopying(true) : undefined}
               onReveal={(place) => void reveal(place)}
               onClose={() => setActive(null)}
               onChange={(place, key) => setEditing({ place, key })}
@@ -223,6 +229,7 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
           }}
         />
       )}
+      {isCopying && <CopyDialog store={store} data={data} onClose={() => setCopying(false)} onStale={reload} />}
       {isPreviewed && (
         <PreviewDialog
           store={store}

@@ -1,12 +1,13 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
-import { Images } from 'lucide-preact'
+import { FileText, Images } from 'lucide-preact'
 import { isAbort } from '../../api/errors'
 import { json, request } from '../../api/request'
 import { Badge } from '../../ui/States'
 import { Copyable } from '../../ui/Copyable'
 import { ago, count, dicomDate, dicomTime, time } from '../../ui/format'
 import { nameGroups, textOf } from '../../dicom/values'
+import { datastoreArn, useAllowed } from '../../session/allowed'
 import type { Overview } from './api'
 import { syntaxName } from './syntaxes'
 import type { Go } from './ImageSet'
@@ -132,15 +133,23 @@ export function PersonName({ value }: { value: string }) {
   )
 }
 
+/** The address of the viewer, with the version where it is not the latest. */
+export function viewerOf(store: string, data: Overview): string {
+  return `/console/stores/${store}/view/${data.imageSetId}${data.versionId === data.latestVersionId ? '' : `?version=${data.versionId}`}`
+}
+
 function Picture({ store, data }: { store: string; data: Overview }) {
   const [url, setUrl] = useState<string | null | undefined>(undefined)
   const study = textOf(data.study['StudyInstanceUID'])
   const series = textOf(data.series['SeriesInstanceUID'])
+  const mayRender = useAllowed('medical-imaging:GetDICOMInstanceFrames', datastoreArn(store))
   useEffect(() => {
-    if (data.sopInstanceUid === null) {
+    // Rendered pictures are of the latest version; an older one may have other pixels.
+    if (data.sopInstanceUid === null || mayRender === false || data.versionId !== data.latestVersionId) {
       setUrl(null)
       return
     }
+    if (mayRender === undefined) return
     const controller = new AbortController()
     let made: string | undefined
     const instance = `/datastore/${store}/studies/${study}/series/${series}/instances/${data.sopInstanceUid}`
@@ -157,12 +166,17 @@ function Picture({ store, data }: { store: string; data: Overview }) {
       controller.abort()
       if (made !== undefined) URL.revokeObjectURL(made)
     }
-  }, [store, data.imageSetId, data.sopInstanceUid])
-  const inside =
-    url === undefined ? <span class="skeleton"><span class="bar" /></span> : url === null ? <span class="faint stack-tight set-no-picture"><Images aria-hidden="true" />No picture</span> : <img src={url} alt="Middle image of the series" />
-  return data.frameCount > 0 ? (
-    <a class="set-picture" href={`/console/stores/${store}/view/${data.imageSetId}`} aria-label="Open the viewer">{inside}</a>
-  ) : (
-    <div class="set-picture">{inside}</div>
+  }, [store, data.imageSetId, data.versionId, data.sopInstanceUid, mayRender])
+  if (data.frameCount === 0) {
+    return (
+      <a class="set-picture empty" href={viewerOf(store, data)}>
+        <span class="stack-tight set-no-picture"><FileText aria-hidden="true" />Open in the viewer</span>
+      </a>
+    )
+  }
+  return (
+    <a class={`set-picture ${url === null ? 'empty' : ''}`} href={viewerOf(store, data)} aria-label="Open the viewer">
+      {url === undefined ? <span class="skeleton"><span class="bar" /></span> : url === null ? <span class="stack-tight set-no-picture"><Images aria-hidden="true" />Open the viewer</span> : <img src={url} alt="Middle image of the series" />}
+    </a>
   )
 }

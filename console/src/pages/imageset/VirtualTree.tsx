@@ -18,13 +18,15 @@ interface Props<T extends TreeRow> {
   render: (row: T) => ComponentChildren
   /** Enter on a row. */
   onEnter?: (row: T) => void
+  /** Escape: no row is active any more. */
+  onEscape?: () => void
 }
 
 const TALL = '(max-width: 820px)'
 const AROUND = 12
 
 /** A tree of any length of which only the rows in sight are drawn. One row is active; arrows move it, open and close. */
-export function VirtualTree<T extends TreeRow>({ rows, label, active, onActive, onToggle, isOpenOf, classOf, render, onEnter }: Props<T>) {
+export function VirtualTree<T extends TreeRow>({ rows, label, active, onActive, onToggle, isOpenOf, classOf, render, onEnter, onEscape }: Props<T>) {
   const box = useRef<HTMLDivElement>(null)
   const [height, setHeight] = useState(() => (matchMedia(TALL).matches ? 48 : 30))
   const [view, setView] = useState({ top: 0, height: 600 })
@@ -78,6 +80,7 @@ export function VirtualTree<T extends TreeRow>({ rows, label, active, onActive, 
       }
     } else if (event.key === ' ' && row !== undefined && isOpenOf(row) !== null) onToggle(row)
     else if (event.key === 'Enter' && row !== undefined) onEnter?.(row)
+    else if (event.key === 'Escape' && row !== undefined) onEscape?.()
     else return
     event.preventDefault()
   }

@@ -129,7 +129,7 @@ export function base64(text: string): string {
   return btoa(binary)
 }
 
-const FIXED = new Set(['SchemaVersion', 'DatastoreID', 'ImageSetID', 'PixelData', 'SOPClassUID', 'TransferSyntaxUID'])
+const FIXED = new Set(['SchemaVersion', 'DatastoreID', 'ImageSetID', 'PixelData', 'SOPClassUID', 'TransferSyntaxUID', 'FileMetaInformationGroupLength', 'FileMetaInformationVersion'])
 
 /** Why an attribute cannot be changed here at all; null if it may be tried. The server has the last word. */
 export function whyFixed(key: string, level: Level, isPrimary: boolean, dictionary: Dictionary, vr: string): string | null {
