@@ -46,7 +46,7 @@ def test_a_link_signs_in_once(server: Server, capsys: pytest.CaptureFixture[str]
     assert "lightwell console" in json.loads(again.body)["message"]
     with server.database() as db, db.read() as conn:
         row = conn.execute(select(access_key).where(access_key.c.id == session.access_key)).one()
-    assert (row.name, row.parent) == ("console", server.root.access_key)
+    assert (row.name, row.parent) == ("console link", server.root.access_key)
     assert 11.9 < (row.expires_at - row.created_at) / 3_600_000 <= 12
 
     # Signed out, it is over in all processes, and the link is not good again.
@@ -106,3 +106,32 @@ def test_without_a_provider_no_token_is_good(server: Server) -> None:
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (400, "InvalidIdentityToken")
     assert "oidc_issuer" in json.loads(reply.body)["message"]
     assert json.loads(server.call("GET", "/console/api/config", headers={}).body)["oidc"] is None
+
+
+def test_lists_and_ends_sessions(server: Server, limited: Callable[..., ConsoleClient]) -> None:
+    made = json.loads(exchange(server, links(server).make(Clock().now())).body)
+    session = Credentials(made["accessKeyId"], made["secretAccessKey"], made["sessionToken"])
+    console, root = ConsoleClient(server, session), ConsoleClient(server)
+    listed, token = [], ""
+    while True:
+        page = console("GET", f"sessions?maxResults=2{token}")
+        listed += page["sessions"]
+        if page["nextToken"] is None:
+            break
+        token = f"&nextToken={page['nextToken']}"
+    (own,) = [each for each in listed if each["isOwn"]]
+    assert (own["accessKeyId"], own["kind"], own["name"]) == (session.access_key, "link", "root")
+    assert own["expiresAt"] == made["expiration"]
+    assert len({each["accessKeyId"] for each in listed}) == len(listed)
+    may_list = limited(allow("iam:ListAccessKeys"))
+    assert may_list("GET", "sessions")["sessions"]
+    for who, method, path in (
+        (limited(allow("medical-imaging:*")), "GET", "sessions"),
+        (may_list, "DELETE", f"sessions/{session.access_key}"),
+    ):
+        assert who.refused(method, path)[0] == 403
+    assert root.send("DELETE", f"sessions/{session.access_key}").status == 204
+    until(lambda: console.send("GET", "me").status == 403)
+    for id in (session.access_key, server.root.access_key, "none"):
+        assert root.refused("DELETE", f"sessions/{id}")[0] == 404
+    root("GET", "me")

@@ -14,6 +14,17 @@ export interface Key {
   policies: string[] | null
 }
 
+export interface Session {
+  accessKeyId: string
+  kind: 'link' | 'key' | 'role' | 'token'
+  name: string
+  provider: string | null
+  subject: string | null
+  isOwn: boolean
+  createdAt: string
+  expiresAt: string
+}
+
 export interface MadeKey {
   accessKeyId: string
   secretAccessKey: string
@@ -81,6 +92,10 @@ async function all<T, P extends { nextToken: string | null }>(path: string, item
 export const allKeys = (signal?: AbortSignal) => all<Key, { keys: Key[]; nextToken: string | null }>('keys', (page) => page.keys, signal)
 export const createKey = (body: { name: string; policies?: string[]; isAdministrator?: boolean; expiresAt?: string }) => call<MadeKey>('keys', { body })
 export const revokeKey = (id: string) => call<void>(`keys/${encodeURIComponent(id)}`, { method: 'DELETE' })
+
+export const allSessions = (signal?: AbortSignal) =>
+  all<Session, { sessions: Session[]; nextToken: string | null }>('sessions', (page) => page.sessions, signal, 1000)
+export const endSession = (id: string) => call<void>(`sessions/${encodeURIComponent(id)}`, { method: 'DELETE' })
 
 export const allRoles = (signal?: AbortSignal) => all<Role, { roles: Role[]; nextToken: string | null }>('roles', (page) => page.roles, signal)
 export const putRole = (name: string, body: { trustPolicy: string; policies: string[] }) =>

@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lightwell.auth.principals import Credentials, Principal, new_credentials
 from lightwell.auth.secret_box import SecretBox
@@ -23,6 +23,8 @@ from lightwell.stores.account import principals as table
 from lightwell.stores.account.principals import AccessKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
     from lightwell.stores.db.database import Database
@@ -32,8 +34,10 @@ LINK_SECONDS = 600
 """How long a link may be used."""
 LINKED_SECONDS = 43_200
 """How long the session lasts that a link gives."""
-CONSOLE = "console"
-"""The name of a session from a link, as lists of keys show it."""
+CONSOLE = "console link"
+"""The name of a session from a link, as lists of keys show it; no user can have it."""
+SessionKind = Literal["link", "key", "role", "token"]
+"""How it began: by a *link* to the console, for a *key*, by taking a *role*, or with a *token* for one."""
 
 _NEVER = 2**63 - 1
 _PURPOSE = "lightwell link to the console"
@@ -49,6 +53,13 @@ class KeySession:
     credentials: Credentials
     session_token: str
     expires_at: int
+
+
+def kind_of(key: AccessKey) -> SessionKind:
+    """How the session began whose credentials these are."""
+    if key.role is not None:
+        return "role" if key.provider is None else "token"
+    return "link" if key.name == CONSOLE else "key"
 
 
 class ConsoleLinks:
@@ -155,6 +166,25 @@ class KeySessions:
                 "Only temporary credentials can be signed out. `lightwell key revoke` ends an access key."
             )
         self._db.write(lambda conn: table.revoke(conn, caller.access_key_id, now))
+
+    def page(self, now: int, limit: int, after: tuple[int, str] | None) -> Sequence[AccessKey]:
+        """At most ``limit`` sessions of any kind that are good now, newest first, after (created_at, id).
+
+        Blocks.
+        """
+        with self._db.read() as conn:
+            return table.sessions(conn, now, limit, after)
+
+    def end_other(self, access_key_id: str, now: int) -> bool:
+        """End a session, of a key or of a role; False if there is none with this id. Blocks."""
+
+        def work(conn: Connection) -> bool:
+            key = table.get(conn, access_key_id)
+            if key is None or key.session_token is None:
+                return False
+            return table.revoke(conn, access_key_id, now)
+
+        return self._db.write(work)
 
     def _row(
         self,

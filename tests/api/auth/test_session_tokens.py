@@ -60,6 +60,9 @@ def test_ends_with_its_key(server: Server, datastore: str) -> None:
     assert may(server, session, datastore) is None
     with server.database() as db:
         assert db.write(lambda conn: principals.revoke(conn, ana.access_key, Clock().now()))
+        with db.read() as conn:
+            good = principals.sessions(conn, Clock().now(), 1000)
+    assert session.access_key not in [key.id for key in good]
     until(lambda: may(server, session, datastore) == "UnrecognizedClientException")
 
 

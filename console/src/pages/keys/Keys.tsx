@@ -10,15 +10,22 @@ import { SearchField } from '../../ui/Fields'
 import { Menu } from '../../ui/Menu'
 import { PageHeader } from '../../ui/PageHeader'
 import { Badge, EmptyState, Loaded } from '../../ui/States'
+import { Tabs } from '../../ui/Tabs'
 import { toast } from '../../ui/Toasts'
 import { ago, time } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { useLocation } from 'preact-iso'
 import { question } from '../policies/question'
 import { NewKey } from './NewKey'
+import { Sessions } from './Sessions'
 import { pretty, storesOf, summary } from './templates'
 import '../../ui/Table.css'
 import '../policies/access.css'
+
+const TABS = [
+  { id: 'keys', label: 'Access keys' },
+  { id: 'sessions', label: 'Sessions' }
+]
 
 export default function Keys() {
   const keys = useResource(allKeys, [])
@@ -26,6 +33,7 @@ export default function Keys() {
   const [isMaking, setMaking] = useState(false)
   const [shown, setShown] = useState<Key | null>(null)
   const [wanted, setWanted] = useState('')
+  const [tab, setTab] = useState('keys')
   const add = mayCreate && (
     <Button look="primary" icon={<UserPlus />} onClick={() => setMaking(true)}>Give somebody a key</Button>
   )
@@ -36,35 +44,41 @@ export default function Keys() {
         lead="With a key a person signs in to this console, and a program uses the AWS SDKs and DICOMweb. A key may do what its policy says."
         actions={add}
       />
-      <Loaded resource={keys} lines={6}>
-        {(all) => {
-          const found = all.filter((key) => `${key.name} ${key.accessKeyId}`.toLowerCase().includes(wanted.toLowerCase()))
-          return (
-            <>
-              {all.length > 8 && <div class="filters"><SearchField label="Find a key" value={wanted} onValue={setWanted} /></div>}
-              {found.length === 0 ? (
-                <EmptyState icon={<KeyRound />} title={wanted ? 'No key matches' : 'There are no keys'} action={wanted ? undefined : add} />
-              ) : (
-                <table class="table stacks keys" aria-label="Access keys">
-                  <thead>
-                    <tr>
-                      <th scope="col">User</th>
-                      <th scope="col">Access key</th>
-                      <th scope="col">May do</th>
-                      <th scope="col">Created</th>
-                      <th scope="col">Ends</th>
-                      <th><span class="visually-hidden">Actions</span></th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {found.map((key) => <Row key={key.accessKeyId} of={key} show={() => setShown(key)} reload={keys.reload} />)}
-                  </tbody>
-                </table>
-              )}
-            </>
-          )
-        }}
-      </Loaded>
+      <Tabs tabs={TABS} selected={tab} onSelect={setTab} label="Keys and sessions">
+        {tab === 'sessions' ? (
+          <Sessions />
+        ) : (
+          <Loaded resource={keys} lines={6}>
+            {(all) => {
+              const found = all.filter((key) => `${key.name} ${key.accessKeyId}`.toLowerCase().includes(wanted.toLowerCase()))
+              return (
+                <>
+                  {all.length > 8 && <div class="filters"><SearchField label="Find a key" value={wanted} onValue={setWanted} /></div>}
+                  {found.length === 0 ? (
+                    <EmptyState icon={<KeyRound />} title={wanted ? 'No key matches' : 'There are no keys'} action={wanted ? undefined : add} />
+                  ) : (
+                    <table class="table stacks keys" aria-label="Access keys">
+                      <thead>
+                        <tr>
+                          <th scope="col">User</th>
+                          <th scope="col">Access key</th>
+                          <th scope="col">May do</th>
+                          <th scope="col">Created</th>
+                          <th scope="col">Ends</th>
+                          <th><span class="visually-hidden">Actions</span></th>
+                        </tr>
+                      </thead>
+                      <tbody>
+                        {found.map((key) => <Row key={key.accessKeyId} of={key} show={() => setShown(key)} reload={keys.reload} />)}
+                      </tbody>
+                    </table>
+                  )}
+                </>
+              )
+            }}
+          </Loaded>
+        )}
+      </Tabs>
       {isMaking && <NewKey close={() => setMaking(false)} made={keys.reload} />}
       {shown !== null && <Policies of={shown} close={() => setShown(null)} />}
     </>

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, or_, select, text, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from lightwell.stores.db.bulk import insert_many
-from lightwell.stores.db.tables import access_key
+from lightwell.stores.db.tables import access_key, role
 
 _COLUMNS = (
     access_key.c.id,
@@ -75,19 +75,33 @@ def insert_once(conn: Connection, key: AccessKey) -> bool:
     return done.rowcount > 0
 
 
-def sessions(conn: Connection, now: int, limit: int) -> Sequence[AccessKey]:
-    """Temporary credentials that are neither revoked nor over, newest first."""
-    rows = conn.execute(
+def sessions(
+    conn: Connection, now: int, limit: int, after: tuple[int, str] | None = None
+) -> Sequence[AccessKey]:
+    """Temporary credentials that are good, newest first, after this (created_at, id).
+
+    Neither they nor the key or the role that they depend on are revoked, deleted or over.
+    """
+    parent = access_key.alias()
+    has_parent = exists().where(parent.c.id == access_key.c.parent, parent.c.revoked_at.is_(None))
+    has_role = exists().where(role.c.name == access_key.c.role, role.c.created_at <= access_key.c.created_at)
+    statement = (
         select(*_COLUMNS)
         .where(
             access_key.c.revoked_at.is_(None),
             access_key.c.session_token.is_not(None),
             access_key.c.expires_at > now,
+            or_(access_key.c.parent.is_(None), has_parent),
+            or_(access_key.c.role.is_(None), has_role),
         )
-        .order_by(access_key.c.created_at.desc(), access_key.c.id)
+        .order_by(access_key.c.created_at.desc(), access_key.c.id.desc())
         .limit(limit)
     )
-    return [_key(row) for row in rows]
+    if after is not None:
+        at, id = after
+        before = and_(access_key.c.created_at == at, access_key.c.id < id)
+        statement = statement.where(or_(access_key.c.created_at < at, before))
+    return [_key(row) for row in conn.execute(statement)]
 
 
 def page(conn: Connection) -> Sequence[AccessKey]:

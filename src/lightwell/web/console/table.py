@@ -17,7 +17,7 @@ from lightwell.web.console import (
     policies,
     roles,
     session,
-    sign_in,
+    sessions,
     studies,
     uploads,
     viewer_token,
@@ -26,7 +26,7 @@ from lightwell.web.console.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *session.ROUTES,
-    *sign_in.ROUTES,
+    *sessions.ROUTES,
     *viewer_token.ROUTES,
     *datastores.ROUTES,
     *image_sets.ROUTES,

@@ -1,18 +1,29 @@
-"""``link``, ``oidc/roles`` and ``sign-out``: how a session of the console begins and ends.
+"""``link``, ``oidc/roles``, ``sign-out`` and ``sessions``: how sessions begin, which there are, how they end.
 
 The other ways in are STS's own: GetSessionToken with an access key, and AssumeRoleWithWebIdentity.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from lightwell.auth.bearer_token import session_name
+from lightwell.auth.key_sessions import kind_of
+from lightwell.auth.policies.actions import DELETE_ACCESS_KEY, LIST_ACCESS_KEYS
 from lightwell.auth.roles import WebIdentity
-from lightwell.web.console.route import Answer, Body, Call, Route, iso
+from lightwell.errors import NotFoundError
+from lightwell.observe.logs import event
+from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, on_iam, place
 from lightwell.web.requests.authorization import request_context
+
+if TYPE_CHECKING:
+    from lightwell.stores.account.principals import AccessKey
+
+log = logging.getLogger(__name__)
 
 MOST_ROLES = 100
 _BODY_LIMIT = 64 << 10
@@ -89,6 +100,59 @@ def sign_out(call: Call) -> None:
     call.state.authenticator.forget(call.principal.access_key_id)
 
 
+class Session(Answer):
+    """One session. ``kind``: link (to the console), key (GetSessionToken), role, or token (of a provider).
+
+    ``name`` is that of the user, or ``ROLE/SESSION``; ``subject`` is whom ``provider`` vouches for.
+    """
+
+    access_key_id: str
+    kind: str
+    name: str
+    provider: str | None
+    subject: str | None
+    is_own: bool
+    created_at: str
+    expires_at: str
+
+
+class Sessions(Answer):
+    sessions: list[Session]
+    next_token: str | None
+
+
+def list_sessions(call: Call) -> Sessions:
+    """The sessions that are neither over nor ended, newest first."""
+    after, limit = place(call, int, str), call.page()
+    found = call.state.key_sessions.page(call.now, limit + 1, None if after is None else (after[0], after[1]))
+    return Sessions(
+        sessions=[_session(call, key) for key in found[:limit]],
+        next_token=next_page(found, limit, lambda key: (key.created_at, key.id)),
+    )
+
+
+def _session(call: Call, key: AccessKey) -> Session:
+    return Session(
+        access_key_id=key.id,
+        kind=kind_of(key),
+        name="root" if kind_of(key) == "link" else key.name,
+        provider=key.provider,
+        subject=key.subject,
+        is_own=key.id == call.principal.access_key_id,
+        created_at=iso(key.created_at),
+        expires_at=iso(key.expires_at or 0),
+    )
+
+
+def end_session(call: Call) -> None:
+    """End a session at once; its key, if it has one, remains."""
+    id = call.params["accessKeyId"]
+    if not call.state.key_sessions.end_other(id, call.now):
+        raise NotFoundError(f"There is no session {id[:128]} that could be ended.")
+    call.state.authenticator.forget(id)
+    event(log, logging.INFO, "session ended", request=call.request.id, caller=call.principal.arn, key=id)
+
+
 def _session_name(identity: WebIdentity) -> str:
     """What logs call the person: a name that the token has, as far as a session may have it."""
     given = _text(identity, *_NAMING)
@@ -137,5 +201,25 @@ ROUTES = (
         None,
         body=msgspec.json.Decoder(Body),
         says="Ends the session whose temporary credentials sign the request.",
+    ),
+    Route(
+        "ConsoleListSessions",
+        "GET",
+        "sessions",
+        list_sessions,
+        on_iam(LIST_ACCESS_KEYS, "user/*"),
+        query=("maxResults", "nextToken"),
+        action="`iam:ListAccessKeys` on `user/*`",
+        says="Temporary credentials that are good now, newest first: who is signed in to the console, "
+        "and who took a role.",
+    ),
+    Route(
+        "ConsoleEndSession",
+        "DELETE",
+        "sessions/{accessKeyId}",
+        end_session,
+        on_iam(DELETE_ACCESS_KEY, "user/*"),
+        action="`iam:DeleteAccessKey` on `user/*`",
+        says="End a session at once, within a second on every server. The key that it stands for remains.",
     ),
 )
