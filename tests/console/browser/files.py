@@ -16,6 +16,8 @@ from tests.support.ct_files import ct, write
 from tests.support.shared_data import SHARED
 
 IMAGE = "<img src=x onerror=owned=1>"
+# In a name, = separates groups of components.
+NAME = "<script>owned</script>"
 SCRIPT = '"><script>owned=1</script>'
 
 PHANTOM = SHARED / "ct-head-phantom"
@@ -60,20 +62,34 @@ def head(folder: Path) -> Series:
     return Series(folder, found, str(first.PatientName), str(first.get("StudyDescription", "")))
 
 
+# Of pydicom's wheel: signed, RGB, indices of a palette, odd numbers of rows and columns.
+KINDS = [
+    *("CT_small.dcm", "MR_small.dcm", "SC_rgb_small_odd.dcm"),
+    *("examples_rgb_color.dcm", "examples_palette.dcm"),
+]
+
+
+def kinds(folder: Path) -> dict[str, FileDataset]:
+    """One file of each kind in ``folder``: SOPInstanceUID → what it holds."""
+    folder.mkdir(parents=True)
+    paths = [Path(shutil.copyfile(str(get_testdata_file(name)), folder / name)) for name in KINDS]
+    return {dataset.SOPInstanceUID: dataset for dataset in map(pydicom.dcmread, paths)}
+
+
 def hostile(folder: Path) -> Path:
     """Files whose names and values, private ones too, would be HTML if somebody took them for it."""
     for number in (1, 2):
         data = ct(
             number,
             study="666",
-            PatientName=IMAGE,
+            PatientName=NAME,
             PatientID=SCRIPT,
             StudyDescription=SCRIPT,
             SeriesDescription=IMAGE,
             AccessionNumber="<b>A</b>",
             StudyID="<i>1</i>",
             InstitutionName=IMAGE,
-            ReferringPhysicianName=SCRIPT,
+            ReferringPhysicianName=NAME,
         )
         block = data.private_block(0x0029, IMAGE, create=True)
         block.add_new(0x10, "LO", SCRIPT)

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from botocore.credentials import Credentials
 
-from tests.console.browser.files import Series, head
+from tests.console.browser.files import SCRIPT, head, hostile, kinds
 from tests.console.browser.pixels import check_samples, check_shown
 from tests.console.browser.walk import Walk, walking
 from tests.dicomweb.support.javascript_clients import imported as import_prefix
@@ -64,22 +64,24 @@ def sign_in_link(server: Server) -> str:
     return done.stdout.strip()
 
 
-def imported(server: Server, store: str, series: Series) -> tuple[str, dict[str, str]]:
-    """The image set of a series, and frame id → SOPInstanceUID; imported now if no chapter has done it."""
+def imported(server: Server, store: str, folder: Path) -> dict[str, dict[str, str]]:
+    """Image sets of a data store: id → frame id → SOPInstanceUID. Imports ``folder`` if nothing is there."""
     client = server.client()
     search = partial(client.search_image_sets, datastoreId=store, searchCriteria={})
     if not search()["imageSetsMetadataSummaries"]:
-        shutil.copytree(series.folder, server.data / "buckets" / "in-bucket" / series.folder.name)
-        import_prefix(server, store, f"{series.folder.name}/")
-    (found,) = search()["imageSetsMetadataSummaries"]
-    blob = client.get_image_set_metadata(datastoreId=store, imageSetId=found["imageSetId"])
-    document = json.loads(gzip.decompress(blob["imageSetMetadataBlob"].read()))
-    return found["imageSetId"], {
-        frame["ID"]: instance
-        for each in document["Study"]["Series"].values()
-        for instance, attributes in each["Instances"].items()
-        for frame in attributes["ImageFrames"]
-    }
+        shutil.copytree(folder, server.data / "buckets" / "in-bucket" / folder.name)
+        import_prefix(server, store, f"{folder.name}/")
+    found = {}
+    for summary in search()["imageSetsMetadataSummaries"]:
+        blob = client.get_image_set_metadata(datastoreId=store, imageSetId=summary["imageSetId"])
+        document = json.loads(gzip.decompress(blob["imageSetMetadataBlob"].read()))
+        found[summary["imageSetId"]] = {
+            frame["ID"]: instance
+            for series in document["Study"]["Series"].values()
+            for instance, attributes in series["Instances"].items()
+            for frame in attributes["ImageFrames"]
+        }
+    return found
 
 
 def signed(server: Server, credentials: Credentials, method: str, path: str, body: object = None) -> Call:
@@ -126,12 +128,15 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
 
     series = head(tmp_path / "head")
     client = server.client()
-    store = client.create_datastore(datastoreName="Head")["datastoreId"]
+    store = ""
+    with subtests.test("data store"):
+        store = walk.chapter("new_store", key=key, called="Head")["store"]
+    store = store or client.create_datastore(datastoreName="Head")["datastoreId"]
     with subtests.test("import"):
         count = len(series.files)
         done = f"{count} of {count} DICOM files imported"
         walk.chapter("import_folder", key=key, store=store, folder=str(series.folder), done=done)
-    image_set, frames = imported(server, store, series)
+    ((image_set, frames),) = imported(server, store, series.folder).items()
     assert sorted(set(frames.values())) == sorted(series.by_uid)
     with subtests.test("find"):
         text, patient = series.patient[:4].lower(), series.patient.partition("^")[0]
@@ -157,6 +162,22 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
             shown = series.by_uid[frames[seen["imageId"]]]
             check_samples(seen, shown.pixel_array)
             check_shown(seen, shown, shown.pixel_array)
+    with subtests.test("kinds of images"):
+        made = kinds(tmp_path / "kinds")
+        store_of_kinds = client.create_datastore(datastoreName="Kinds")["datastoreId"]
+        sets = imported(server, store_of_kinds, tmp_path / "kinds")
+        paths = {name: f"/console/stores/{store_of_kinds}/view/{name}" for name in sets}
+        views = walk.chapter("kinds", key=key, paths=paths)["seen"]
+        assert {sets[name][seen["imageId"]] for name, seen in views.items()} == made.keys()
+        for name, seen in views.items():
+            shown = made[sets[name][seen["imageId"]]]
+            check_samples(seen, shown.pixel_array)
+            if shown.PhotometricInterpretation.startswith("MONOCHROME"):
+                check_shown(seen, shown, shown.pixel_array)
+    with subtests.test("hostile values"):
+        store_of_hostile = client.create_datastore(datastoreName="Hostile")["datastoreId"]
+        folder = hostile(tmp_path / "hostile")
+        walk.chapter("hostile", key=key, store=store_of_hostile, folder=str(folder), value=SCRIPT)
     with subtests.test("edit"):
         walk.chapter(
             "edit",
@@ -168,15 +189,17 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
         )
     with subtests.test("a key for somebody else"):
         other = client.create_datastore(datastoreName="Not-for-Anna")["datastoreId"]
-        made = walk.chapter("give_key", key=key, user="anna.smith", store="Head")
-        anna = Credentials(made["accessKeyId"], made["secretAccessKey"])
+        given = walk.chapter("give_key", key=key, user="anna.smith", store="Head")
+        anna = Credentials(given["accessKeyId"], given["secretAccessKey"])
         walk.chapter(
             "reader",
-            key=made,
+            key=given,
             pages={name: path for name, path in pages.items() if name not in ADMINISTRATION},
             allowed=[signed(server, anna, *call) for call in what_readers_may(store, image_set)],
             refused=[signed(server, anna, *call) for call in what_readers_may_not(store, image_set, other)],
         )
+    with subtests.test("explainer"):
+        walk.chapter("explain", key=key, user="anna.smith", store="Head")
     with subtests.test("looks"):
         walk.chapter("looks", key=key, pages=pages)
     with subtests.test("plain HTTP"):
