@@ -1,7 +1,10 @@
 // The imports of this tab. They outlive pages, but neither the tab nor who is signed in.
 
 import { computed, effect, signal } from '@preact/signals'
+import { explain } from '../api/errors'
 import { session } from '../session/session'
+import { toast } from '../ui/Toasts'
+import { count } from '../ui/format'
 import type { Item } from './collect'
 import { ImportRun } from './run'
 
@@ -13,7 +16,22 @@ export function begin(store: string, items: Item[]): ImportRun | null {
   const run = new ImportRun(store)
   runs.value = [run, ...runs.value]
   void run.begin(items)
+  announce(run)
   return run
+}
+
+/** Tell on other pages what came of it. */
+function announce(run: ImportRun): void {
+  const stop = effect(() => {
+    const phase = run.phase.value
+    if (phase !== 'done' && phase !== 'failed' && phase !== 'incomplete') return
+    if (phase === 'done') queueMicrotask(() => stop())
+    if (location.pathname === `/console/stores/${run.store}/import`) return
+    const job = run.job.peek()
+    if (phase === 'incomplete') toast('Some files could not be sent. The import waits for you on its page.', 'bad')
+    else if (phase === 'failed') toast(`The import has stopped: ${job?.message ?? explain(run.error.peek())}`, 'bad')
+    else toast(job?.failedFiles ? `Imported ${count(job.importedFiles ?? 0, 'file')}; ${count(job.failedFiles)} could not be imported.` : `Imported ${count(job?.importedFiles ?? 0, 'file')}.`, 'good')
+  })
 }
 
 export function dismiss(run: ImportRun): void {

@@ -16,8 +16,9 @@ export interface Member {
 /** The files in a zip file. Raises an `Error` in a person's words if it cannot be read. */
 export async function members(file: Blob): Promise<Member[]> {
   let entries: Entry[]
+  // Names that lead elsewhere are cleaned below; nothing is written by them.
   try {
-    entries = await new ZipReader(new BlobReader(file), { checkSignature: true }).getEntries()
+    entries = await new ZipReader(new BlobReader(file), { checkSignature: true, filenameValidation: 'tolerant' }).getEntries()
   } catch (error) {
     throw new Error(`it cannot be read as a zip file (${error instanceof Error ? error.message : String(error)})`)
   }

@@ -52,7 +52,9 @@ log = logging.getLogger(__name__)
 
 _ORIGIN, _REQUESTED_METHOD = b"origin", b"access-control-request-method"
 _CLIENT_CLOSED_REQUEST = 499
-_LOGGED_AT_DEBUG = frozenset({*EVENT_LOOP_OPERATIONS, "GetDICOMInstanceFrames", PAGE})
+_LOGGED_AT_DEBUG = frozenset(
+    {*EVENT_LOOP_OPERATIONS, "GetDICOMInstanceFrames", PAGE, "ConsoleGetJob", "ConsolePutUploadedFile"}
+)
 
 
 class Gateway:
@@ -281,7 +283,7 @@ class Gateway:
         status = _CLIENT_CLOSED_REQUEST if response is None else response.status
         sent = 0 if response is None else response.size
         self.state.recorder.request(request.operation, status, seconds, request.received, sent)
-        # Frames and probes come by the thousand; the metrics cover them.
+        # Frames, probes and files of an upload come by the thousand; the metrics cover them.
         is_frequent = request.operation == STATUS or (status == 200 and request.operation in _LOGGED_AT_DEBUG)
         level = logging.DEBUG if is_frequent else logging.INFO
         if not log.isEnabledFor(level):
