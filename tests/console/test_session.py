@@ -26,6 +26,20 @@ def test_config_needs_no_signature(server: Server) -> None:
     )
 
 
+def test_people_are_sent_to_the_console(server: Server) -> None:
+    page = server.call("GET", "/console/", headers={"accept": "text/html"})
+    at_root = server.call("GET", "/", headers={"accept": "text/html"})
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    if page.status == 503:
+        assert b"make console" in page.body and at_root.status == 200
+    else:
+        assert page.status == 200 and page.headers["cache-control"] == "no-cache"
+        assert (at_root.status, at_root.headers["location"]) == (302, "/console/")
+    # Programs that look for the API's root are not.
+    assert server.call("GET", "/", headers={"accept": "application/json"}).status != 302
+    assert server.call("GET", "/consoles").status in (403, 404)
+
+
 def test_me_says_who_signed(root: ConsoleClient, limited: Callable[..., ConsoleClient]) -> None:
     me = root("GET", "me")
     assert me["arn"] == f"arn:aws:iam::{ACCOUNT}:root" and (me["kind"], me["name"]) == ("root", "root")

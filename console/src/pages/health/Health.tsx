@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { CircleAlert, CircleCheck, TriangleAlert } from 'lucide-preact'
-import { isAbort } from '../../api/errors'
+import { explain, isAbort } from '../../api/errors'
 import { SelectField } from '../../ui/Fields'
 import { PageHeader } from '../../ui/PageHeader'
 import { Badge, ErrorState, Progress, Skeleton } from '../../ui/States'
@@ -79,7 +79,7 @@ function Banner({ found, error }: { found: Found; error: unknown }) {
   const dead = installation?.queue.filter((each) => each.state === 'dead').reduce((all, each) => all + each.units, 0) ?? 0
   const wrong: string[] = []
   const doubtful: string[] = []
-  if (error !== undefined) wrong.push('The server does not answer any more; what is shown is some time old.')
+  if (error !== undefined) wrong.push(`${explain(error)} What is shown here is some time old.`)
   for (const check of found.checks) if (check.code !== 'ok') wrong.push(`${check.name}: ${check.reason ?? check.code}`)
   if (found.message !== null) wrong.push(found.message)
   if (installation !== null) {
