@@ -158,6 +158,21 @@ BARS: dict[str, Bar] = {
     "levels-one-by-one": Bar(
         "the same: slices at 64 × 64 one by one, 6 connections, against one request", "×", True, 1, 1.5
     ),
+    "viewer-first": Bar(
+        "the console's viewer, from the click on a study of 500 CT slices until the first picture is shown",
+        "ms",
+        False,
+        300,
+        150,
+    ),
+    "viewer-small": Bar("the same, until all 500 can be scrolled through, small", "ms", False, 1500, 500),
+    "viewer-scroll": Bar(
+        "the longest wait between two slices of a scroll through all, one a frame of the screen",
+        "ms",
+        False,
+        100,
+        34,
+    ),
     "web-memory": Bar("memory above idle while a study of 2 GB is retrieved", "MiB", False, 200, 64),
     "claims-16": Bar(
         "chunks that 16 processes claim and end a second, PostgreSQL", "chunks/s", True, 400, 800

@@ -37,6 +37,7 @@ SCENARIOS = {
     "web-store": "bench.scenarios.web_store",
     "web-bearer": "bench.scenarios.web_bearer",
     "levels": "bench.scenarios.levels",
+    "viewer": "bench.scenarios.viewer",
     "web-memory": "bench.scenarios.web_memory",
     "hostile-heads": "bench.scenarios.hostile_heads",
     "pg-search": "bench.scenarios.scale.pg_search",

@@ -17,6 +17,7 @@ const BATCH_FRAMES = 24
 const BATCH_BYTES = 3 << 20
 const LANES = 2
 const PREVIEW_AT_LEAST = 3
+const PREVIEWS_AT_ONCE = 40
 
 export type FrameState =
   | { readonly kind: 'full'; readonly frame: DecodedFrame }
@@ -304,7 +305,12 @@ export class StackFrames implements FrameOwner {
         if (record.kind !== 'frame' || record.omitted) continue
         const index = this.#byId.get(record.id)
         if (index !== undefined && !this.cache.get(this, index)) {
-          decoding.push(this.#decode(index, record, body, false, this.#abort.signal))
+          const begun = this.#decode(index, record, body, false, this.#abort.signal)
+          decoding.push(begun)
+          // The first one is the one that is shown: it is on the screen before the others are looked at. Records that
+          // are there already come without a pause, in which nothing would be painted.
+          if (decoding.length === 1) await begun
+          if (decoding.length % PREVIEWS_AT_ONCE === 1) await new Promise((resolve) => setTimeout(resolve))
         }
       }
       await Promise.all(decoding)

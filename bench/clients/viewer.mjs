@@ -68,6 +68,7 @@ async function measure(path) {
   let [worst, before, unshown] = [0, performance.now(), 0]
   view().viewport.setImageIdIndex(0)
   await frame()
+  await frame()
   before = performance.now()
   for (let i = 1; i < images; i++) {
     view().dispatchEvent(new WheelEvent('wheel', { deltaY: 120, bubbles: true, cancelable: true }))
