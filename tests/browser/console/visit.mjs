@@ -88,6 +88,13 @@ export class Visit {
     await this.page.waitForFunction(() => document.querySelector('.skeleton, main .spinner, [aria-busy="true"]') === null)
   }
 
+  /** Wait until small pictures are drawn, and letters are those of the page's own font. */
+  async drawn() {
+    await this.page.evaluate(() => document.fonts.ready)
+    await this.page.waitForLoadState('networkidle')
+    await this.page.evaluate(() => Promise.all([...document.images].map((image) => image.decode().catch(() => undefined))))
+  }
+
   /** Choose in the navigation, as a person does; on a phone it is opened first. */
   async choose(name) {
     const link = this.page.getByRole('navigation', { name: 'Main' }).getByRole('link', { name, exact: true })

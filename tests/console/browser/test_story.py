@@ -18,9 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from botocore.credentials import Credentials
 
+from lightwell.imaging.demo.studies import write_samples
 from tests.console.browser.files import SCRIPT, head, hostile, kinds
 from tests.console.browser.pixels import check_samples, check_shown
 from tests.console.browser.walk import Walk, walking
@@ -206,3 +208,48 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
         walk.chapter("plain_http")
     with subtests.test("session"):
         walk.chapter("session", key=key)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LIGHTWELL_PICTURES" not in os.environ, reason="LIGHTWELL_PICTURES names no folder")
+def test_takes_the_pictures_of_the_documents(walk: Walk, story_server: Server, tmp_path: Path) -> None:
+    """``LIGHTWELL_PICTURES=docs/pictures``: images of phantoms and of pydicom's samples alone."""
+    client = story_server.client()
+    store = client.create_datastore(datastoreName="radiology")["datastoreId"]
+    series = head(tmp_path / "in" / "head")
+    write_samples(tmp_path / "samples")
+    for path in (tmp_path / "samples").rglob("*"):
+        # Whoever takes the pictures need not have fonts for every script.
+        if path.is_file() and str(pydicom.dcmread(path, stop_before_pixels=True).PatientName).isascii():
+            shutil.copy(path, tmp_path / "in" / path.name)
+    imported(story_server, store, tmp_path / "in")
+    found = client.search_image_sets(
+        datastoreId=store,
+        searchCriteria={"filters": [{"values": [{"DICOMPatientId": "PLASTIC"}], "operator": "EQUAL"}]},
+    )["imageSetsMetadataSummaries"]
+    study = "CT head without contrast"
+    attributes = {"StudyDescription": study, "AccessionNumber": "A-20417"}
+    client.update_image_set_metadata(
+        datastoreId=store,
+        imageSetId=found[0]["imageSetId"],
+        latestVersionId="1",
+        includeStudyImageSets=True,
+        updateImageSetMetadataUpdates={
+            "DICOMUpdates": {
+                "updatableAttributes": json.dumps(
+                    {"SchemaVersion": 1.1, "Study": {"DICOM": attributes}}
+                ).encode()
+            }
+        },
+    )
+    Path(os.environ["LIGHTWELL_PICTURES"]).mkdir(parents=True, exist_ok=True)
+    key = {"accessKeyId": story_server.root.access_key, "secretAccessKey": story_server.root.secret_key}
+    walk.chapter(
+        "pictures",
+        key=key,
+        store=store,
+        imageSet=found[0]["imageSetId"],
+        study=study,
+        folder=str(series.folder),
+        done=f"of {len(series.files)} DICOM files",
+    )
