@@ -217,16 +217,25 @@ def _says_where_an_order_or_a_search_is_bounded(
 ) -> None:
     monkeypatch.setattr(listing, "WITHIN", 5)
     monkeypatch.setattr(listing, "FEW", 2)
-    monkeypatch.setattr(non_primary, "NEWEST", 3)
+    everything = pages(stores, built, StudyCriteria())
+    others = {s.study_instance_uid for s in everything if not all(each.is_primary for each in s.sets)}
+    both = len([s for s in everything if {each.is_primary for each in s.sets} == {True, False}])
+    monkeypatch.setattr(non_primary, "NEWEST", 6)
     with stores.db.read() as conn:
         page = listing.page(conn, built, StudyCriteria(sort=StudySort.MODALITY), after=None, limit=50)
         assert page.sorted_within is not None and page.total is None
-        assert page.non_primary_within == 3
+        assert page.non_primary_within == 6
         uids = {s.study_instance_uid for s in shown(Reader(conn), built, page.studies)}
     assert len(uids) < 40
-    # What a person names is found beyond the newest.
-    old = [s for s in pages(stores, built, StudyCriteria(primaries=Primaries.NON_PRIMARY))]
-    assert len(old) <= 3
+    # By the last change all are found in the end; in other orders, what a person names.
+    for descending in (True, False):
+        asked = StudyCriteria(primaries=Primaries.NON_PRIMARY, descending=descending)
+        assert {s.study_instance_uid for s in pages(stores, built, asked, 2)} == others
+        assert len(pages(stores, built, StudyCriteria(descending=descending))) == 40
+        assert (
+            len(pages(stores, built, StudyCriteria(tuple(words("other", ANYWHERE)), descending=descending)))
+            == both
+        )
     for n in range(40):
-        found = pages(stores, built, StudyCriteria(tuple(words(f"1.2.{n}", ANYWHERE))))
+        found = pages(stores, built, StudyCriteria(tuple(words(f"1.2.{n}", ANYWHERE)), sort=StudySort.DATE))
         assert f"1.2.{n}" in {study.study_instance_uid for study in found}

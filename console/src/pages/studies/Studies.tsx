@@ -234,7 +234,7 @@ function Notes({ list }: { list: ReturnType<typeof useStudies> }) {
   return (
     <p class="soft small notes">
       {list.sortedWithin !== null && <>Sorted within the {count(list.sortedWithin)} newest matches; narrow the search to sort all of them. </>}
-      {list.nonPrimaryWithin !== null && <>Of image sets that are not primary, the {count(list.nonPrimaryWithin)} newest were searched.</>}
+      {list.nonPrimaryWithin !== null && <>Of image sets that are not primary, the {count(list.nonPrimaryWithin)} newest were searched; sorted by their last change, all are.</>}
     </p>
   )
 }

@@ -70,7 +70,9 @@ export function useStudies(store: string, query: StudyQuery): StudyList {
         } while (page.studies.length === 0 && token !== null && empty < EMPTY_PAGES)
         if (own.signal.aborted) return
         const studies = joined(shown, page.studies)
-        setState({ ...page, studies, nextToken: token, isLoading: false, isStale: false, isPaused: page.studies.length === 0 && token !== null, error: undefined })
+        // A later page may not count again.
+        const total = page.total ?? (nextToken === null ? null : latest.current.total)
+        setState({ ...page, total, studies, nextToken: token, isLoading: false, isStale: false, isPaused: page.studies.length === 0 && token !== null, error: undefined })
       } catch (error) {
         if (own.signal.aborted || isAbort(error)) return
         setState((old) => ({ ...old, isLoading: false, error }))

@@ -71,6 +71,8 @@ class _Listing:
         self._others: dict[int, FoundStudy] = {}
         self._stands_for: dict[int, int | None] = {}
         self._non_primary_within: int | None = None
+        self._others_until: Place | None = None
+        self._named_others: dict[int, FoundStudy] = {}
 
     def page(self) -> StudyPage:
         criteria = self._criteria
@@ -102,25 +104,33 @@ class _Listing:
 
     def with_named(self, found: StudyPage) -> StudyPage:
         """The first page of many, led by what the words name: nobody should have to leaf for a patient id."""
-        if not self._criteria.words or self._criteria.primaries == Primaries.NON_PRIMARY:
+        if not self._criteria.words:
             return found
+        named: dict[int, int | None] = {}
+        if self._criteria.primaries != Primaries.NON_PRIMARY:
+            named = {row.key: None for row in self._listed.named(self._criteria, NAMED)}
+        listed = {row.key for row in self._listed.rows(list(self._named_others))}
+        for key, each in list(self._named_others.items())[:NAMED]:
+            named.setdefault(key, None if key in listed else each.set)
         shown = {key for key, _ in found.studies}
-        named = {row.key: None for row in self._listed.named(self._criteria, NAMED) if row.key not in shown}
-        return replace(found, studies=[*named.items(), *found.studies])
+        leading = [(key, of) for key, of in named.items() if key not in shown]
+        return replace(found, studies=[*leading, *found.studies])
 
     def _find_others(self) -> None:
         """The studies that are found by their non-primary sets, and not as one with a primary set."""
         criteria = self._criteria
-        found, is_whole = non_primary.find(self._reader, self._datastore, criteria)
-        self._non_primary_within = None if is_whole else non_primary.NEWEST
-        listed = {row.key: row for row in self._listed.rows(list(found))}
-        for key, each in found.items():
+        found = non_primary.find(self._reader, self._datastore, criteria, self._after)
+        self._non_primary_within = None if found.is_whole else non_primary.NEWEST
+        self._others_until, self._named_others = found.until, found.named
+        listed = {row.key: row for row in self._listed.rows(list(found.studies))}
+        for key, each in found.studies.items():
             row = listed.get(key)
             if row is None:
                 self._others[key] = each
                 self._stands_for[key] = each.set
             elif criteria.primaries == Primaries.NON_PRIMARY or not criteria.matches(row.texts):
-                self._others[key] = FoundStudy(each.set, row)
+                # By the last change of what was found, which is the order in which it was looked for.
+                self._others[key] = FoundStudy(each.set, row._replace(updated_at=each.row.updated_at))
 
     def _places(self, rows: list[StudyRow]) -> list[Place]:
         return [self._listed.place(row, self._criteria.sort) for row in rows]
@@ -141,24 +151,33 @@ class _Listing:
         return self._of_all(places, None if walked.until is None else len(places))
 
     def _of_all(self, places: list[Place], sorted_within: int | None = None) -> StudyPage:
-        """The page, where ``places`` are those of all that match."""
+        """The page, where ``places`` are those of all that match, as far as others have been compared."""
+        if self._others_until is not None:
+            return self._up_to(places, None)
         ordered = self._following(places)
         shown = ordered[: self._limit]
+        # By the last change, the others are those that follow only.
+        is_counted = self._after is None or self._criteria.sort != StudySort.UPDATED
         return StudyPage(
             self._shown(shown),
             shown[-1] if len(ordered) > self._limit else None,
-            None if sorted_within else len(places),
+            None if sorted_within or not is_counted else len(places),
             sorted_within,
             self._non_primary_within,
         )
 
     def _walked(self, rows: list[StudyRow], until: Place | None, others: list[Place]) -> StudyPage:
         """The page of what was found along the order up to ``until``, and of the others up to there."""
-        way = self._criteria.descending
-        ordered = self._following(
-            self._places(rows)
-            + [each for each in others if until is None or not each.is_after(until, descending=way)]
-        )
+        return self._up_to(self._places(rows) + others, until)
+
+    def _up_to(self, places: list[Place], until: Place | None) -> StudyPage:
+        """The page, as far as both those with a primary set and others are known."""
+        way, others_until = self._criteria.descending, self._others_until
+        if others_until is not None and (until is None or until.is_after(others_until, descending=way)):
+            until = others_until
+        if until is not None:
+            places = [each for each in places if not each.is_after(until, descending=way)]
+        ordered = self._following(places)
         shown = ordered[: self._limit]
         return StudyPage(
             self._shown(shown),

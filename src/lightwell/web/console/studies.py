@@ -84,7 +84,7 @@ class StudyEntry(Answer):
 class StudyPage(Answer):
     """``total`` is how many match, null where nobody has counted them. ``sorted_within``: the order is that
     of so many newest matches, and there are more. ``non_primary_within``: only so many newest image sets that
-    are not primary were compared with the text."""
+    are not primary were compared; sorted by ``updated`` all are, page by page."""
 
     studies: list[StudyEntry]
     next_token: str | None
