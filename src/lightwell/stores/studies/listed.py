@@ -28,9 +28,15 @@ _BY_GRAMS = {
     "sqlite": "SELECT rowid FROM study_grams WHERE study_grams MATCH ? LIMIT ?",
     "postgresql": "SELECT study FROM study_grams WHERE grams @@ CAST(%s AS tsquery) LIMIT %s",
 }
+_INDEX = {
+    StudySort.UPDATED: "study_by_update",
+    StudySort.DATE: "study_by_moment",
+    StudySort.PATIENT_ID: "study_by_patient",
+    StudySort.PATIENT_NAME: "study_by_name",
+}
 _SORT_COLUMN = {StudySort.PATIENT_ID: "t.patient_id", StudySort.PATIENT_NAME: "t.patient_name_folded"}
 
-SERVED = frozenset({StudySort.UPDATED, StudySort.DATE, *_SORT_COLUMN})
+SERVED = frozenset(_INDEX)
 """The orders that an index has."""
 
 
@@ -123,26 +129,32 @@ class ListedStudies:
         Of studies that are named, always.
         """
         if criteria.studies:
-            return [row for row in self.rows(self._named(criteria)) if criteria.matches(row.texts)]
+            return [row for row in self.rows(self._keys_of_named(criteria)) if criteria.matches(row.texts)]
         for keys in (self._by_words(criteria, most), self._by_day(criteria, most)):
             if keys is not None and len(keys) <= most:
                 return [row for row in self.rows(keys) if criteria.matches(row.texts)]
         return None
 
     def named(self, criteria: StudyCriteria, most: int) -> list[StudyRow]:
-        """Some that match and whose patient id or accession number is a word of the search."""
+        """Some that match, and of which a word of the search is the patient id, accession number or UID."""
         found: list[StudyRow] = []
-        for searched, column in ((Searched.ID, "t.patient_id"), (Searched.ACCESSION, "t.accession_number")):
+        indexed = (
+            (Searched.ID, "t.listed_in", "t.patient_id"),
+            (Searched.ACCESSION, "t.listed_in", "t.accession_number"),
+            (Searched.UID, "t.datastore", "t.study_instance_uid"),
+        )
+        for searched, leading, column in indexed:
             values = [word.typed for word in criteria.words if searched in word.within]
             if values:
+                places = ", ".join([self._mark] * len(values))
                 sql = (
-                    f"SELECT {_COLUMNS} FROM study t WHERE t.listed_in = {self._mark}"
-                    f" AND {column} IN ({', '.join([self._mark] * len(values))}) LIMIT {self._mark}"
+                    f"SELECT {_COLUMNS} FROM study t WHERE {leading} = {self._mark}"
+                    f" AND t.listed_in IS NOT NULL AND {column} IN ({places}) LIMIT {self._mark}"
                 )
                 found += [StudyRow(*row) for row in self._reader.ask(sql, (self._datastore, *values, most))]
         return [row for row in found if criteria.matches(row.texts)]
 
-    def _named(self, criteria: StudyCriteria) -> list[int]:
+    def _keys_of_named(self, criteria: StudyCriteria) -> list[int]:
         places = ", ".join([self._mark] * len(criteria.studies))
         named = f"t.datastore = {self._mark} AND t.study_instance_uid IN ({places})"
         sql = f"SELECT t.key FROM study t WHERE {named}"
@@ -209,10 +221,12 @@ class ListedStudies:
         found: list[StudyRow] = []
         scanned = 0
         last: StudyRow | None = None
+        # SQLite would sort all studies where its statistics are of a time before this index.
+        by = f" INDEXED BY {_INDEX[criteria.sort]}" if self._is_sqlite else ""
         for where, parameters, order in self._stretches(criteria, after):
             left = most - scanned
             rows = self._reader.ask(
-                f"SELECT {_COLUMNS} FROM study t WHERE t.listed_in = {self._mark}{where}"
+                f"SELECT {_COLUMNS} FROM study t{by} WHERE t.listed_in = {self._mark}{where}"
                 f" ORDER BY {order} LIMIT {self._mark}",
                 (self._datastore, *parameters, left + 1),
             )
