@@ -101,6 +101,7 @@ def _list(db: Database, *, as_json: bool) -> int:
             "name": key.name,
             "isRoot": key.is_root,
             "createdAt": _iso(key.created_at),
+            "expiresAt": None if key.expires_at is None else _iso(key.expires_at),
             "policies": None if key.policies is None else [json.loads(policy) for policy in key.policies],
         }
         for key in keys
@@ -109,11 +110,12 @@ def _list(db: Database, *, as_json: bool) -> int:
         print(json.dumps(rows, indent=2))
     else:
         print_table(
-            ("ACCESS KEY ID", "CREATED", "MAY DO", "NAME"),
+            ("ACCESS KEY ID", "CREATED", "ENDS", "MAY DO", "NAME"),
             [
                 (
                     key.id,
                     moment(key.created_at),
+                    None if key.expires_at is None else moment(key.expires_at),
                     "everything" if key.policies is None else "by policy",
                     key.name,
                 )
