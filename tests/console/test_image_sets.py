@@ -39,7 +39,7 @@ def stored(tmp_path: Path, database_url: str) -> Iterator[Importing]:
 class Built:
     """An image set of three slices, the second with a study description of its own."""
 
-    def __init__(self, server: Importing, *, is_primary: bool = False) -> None:
+    def __init__(self, server: Importing, *, is_primary: bool = False, series: str = SERIES) -> None:
         self.datastore = server.datastore
         self.ctx = replace(
             server.context, caller=Caller("000000000000", "arn:aws:iam::000000000000:user/ana", "AK")
@@ -53,7 +53,7 @@ class Built:
             server.stores,
             [
                 BuiltInstance(
-                    f"{SERIES}.{n}",
+                    f"{series}.{n}",
                     n,
                     {"InstanceNumber": str(n), "ImageType": ["ORIGINAL", "PRIMARY"]},
                     [b"x"],
@@ -63,7 +63,7 @@ class Built:
             ],
             store=(store.key, store.id),
             study=study,
-            series={"Modality": "CT", "SeriesInstanceUID": SERIES},
+            series={"Modality": "CT", "SeriesInstanceUID": series},
             is_primary=is_primary,
         ).id
 
@@ -231,6 +231,18 @@ def test_previews_which_other_sets_an_edit_affects(stored: Importing) -> None:
     assert built.preview(updatable=change).verdict == "refused"
     found = built.preview(updatable=change, study_wide=True)
     assert (found.verdict, found.affected_count, found.affected) == ("allowed", 0, ())
+
+
+def test_previews_what_would_forbid_a_promotion(stored: Importing) -> None:
+    other = Built(stored, is_primary=True, series="1.2.3.5")
+    built = Built(stored)
+    change = {"Patient": {"DICOM": {"PatientID": "P2"}}}
+    assert [each.id for each in built.preview(updatable=change).contradicting] == [other.id]
+    described = built.preview(updatable={"Study": {"DICOM": {"StudyDescription": "NECK"}}})
+    assert described.contradicting == ()
+    assert (
+        other.preview(updatable={"Study": {"DICOM": {"StudyID": "2"}}}, study_wide=True).contradicting == ()
+    )
 
 
 def test_previews_the_removal_of_instances(built: Built) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lightwell.domain.image_sets.edits import Edit
+from lightwell.domain.image_sets.edits import Edit, apply_edits
 from lightwell.domain.image_sets.image_set import Summary
 from lightwell.domain.image_sets.levels import LEVEL_NAMES, PATIENT, SERIES, STUDY
+from lightwell.domain.image_sets.search_columns import columns_of_levels
 from lightwell.domain.image_sets.updates import (
     REMOVABLE,
     UPDATABLE,
@@ -34,7 +35,7 @@ from lightwell.operations.context import Context
 from lightwell.operations.update_image_set_metadata import check_unique, current_version
 from lightwell.operations.version_diff import tag_and_vr
 from lightwell.operations.version_ids import version_number
-from lightwell.stores.image_sets import lookups, native_instances, version_diff
+from lightwell.stores.image_sets import lookups, native_instances, studies, version_diff
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -90,7 +91,8 @@ class Preview:
     """What the request would do. ``verdict`` and ``message`` are about all of it together.
 
     ``next_version`` is the number that the new version would have; ``affected_count`` counts all affected
-    sets, of which ``affected`` holds at most `MOST_AFFECTED`.
+    sets, of which ``affected`` holds at most `MOST_AFFECTED`. ``contradicting`` are primary sets of other
+    series, at most as many, because of which this set could not be promoted afterwards.
     """
 
     next_version: int
@@ -99,6 +101,7 @@ class Preview:
     changes: tuple[PreviewedChange, ...]
     affected: tuple[AffectedSet, ...]
     affected_count: int
+    contradicting: tuple[AffectedSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,6 @@ class _Outcome:
     verdict: Verdict
     message: str | None = None
     plan: Plan | None = None
-    values: Mapping[str, object] = field(default_factory=dict)
 
 
 def preview_update(ctx: Context, datastore_id: str, image_set_id: str, request: UpdateRequest) -> Preview:
@@ -149,7 +151,23 @@ def preview_update(ctx: Context, datastore_id: str, image_set_id: str, request: 
             ids = lookups.primary_siblings(conn, datastore_id, image_set_id, of_series=False)
             affected = sorted(id for id in ids if id != image_set_id)
         sets = tuple(_affected(conn, datastore_id, id) for id in affected[:MOST_AFFECTED])
-    return Preview(found.number, whole.verdict, whole.message, changes, sets, len(affected))
+        contradicting = tuple(
+            _affected(conn, datastore_id, id) for id in _contradicting(conn, found, content, whole.plan)
+        )
+    return Preview(found.number, whole.verdict, whole.message, changes, sets, len(affected), contradicting)
+
+
+def _contradicting(
+    conn: Connection, found: LockedImageSet, content: CurrentVersion, plan: Plan | None
+) -> list[str]:
+    """The sets of other series that would not let this one be promoted as it then is."""
+    if plan is None or found.is_primary or not any(plan.levels[level] for level in (PATIENT, STUDY)):
+        return []
+    levels = (apply_edits(block, edits) for block, edits in zip(content.levels, plan.levels, strict=True))
+    columns = columns_of_levels(*levels)
+    if columns.study_instance_uid != found.study_instance_uid:
+        return []
+    return studies.contradicting_series(conn, found.study, columns, found.series_instance_uid, MOST_AFFECTED)
 
 
 def _affected(conn: Connection, datastore_id: str, id: str) -> AffectedSet:

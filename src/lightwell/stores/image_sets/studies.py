@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, Select, bindparam, func, or_, select
 
 from lightwell.domain.image_sets.search_columns import SearchColumns
 from lightwell.domain.keys import ImageSetKey, StudyKey
@@ -48,14 +49,26 @@ def is_contradicted(
 
     ``apart_from`` is the key of a set that does not count.
     """
+    query = _contradicting(study_key, columns)
+    if apart_from is not None:
+        query = query.where(image_set.c.key != apart_from)
+    return conn.execute(query.limit(1)).first() is not None
+
+
+def contradicting_series(
+    conn: Connection, study_key: StudyKey, columns: SearchColumns, series_instance_uid: str, most: int
+) -> list[str]:
+    """The ids of at most ``most`` primary sets of other series that make `is_contradicted` true."""
+    query = _contradicting(study_key, columns).where(image_set.c.series_instance_uid != series_instance_uid)
+    return [row.id for row in conn.execute(query.order_by(image_set.c.key).limit(most))]
+
+
+def _contradicting(study_key: StudyKey, columns: SearchColumns) -> Select[Any]:
     t = image_set.c
     differs = [
         func.coalesce(t[name], "") != (getattr(columns, name) or "")
         for name in ("patient_id", "study_date", "accession_number", "study_id")
     ]
-    query = select(t.key).where(
+    return select(t.key, t.id).where(
         t.study == study_key, t.is_primary, t.state == ImageSetState.ACTIVE, or_(*differs)
     )
-    if apart_from is not None:
-        query = query.where(t.key != apart_from)
-    return conn.execute(query.limit(1)).first() is not None

@@ -16,7 +16,7 @@ from lightwell.operations.console import image_set_versions
 from lightwell.operations.console.differences import elements_json, instance_json, level_json, shortened
 from lightwell.operations.console.image_set_diff import diff
 from lightwell.operations.console.image_set_versions import VersionSummary
-from lightwell.operations.console.update_preview import UpdateRequest, level_name, preview_update
+from lightwell.operations.console.update_preview import AffectedSet, UpdateRequest, level_name, preview_update
 from lightwell.web.console.route import Answer, Body, Call, Route, iso
 
 _PATH = "datastores/{datastoreId}/imagesets/{imageSetId}"
@@ -123,6 +123,7 @@ class Preview(Answer):
     changes: tuple[dict[str, Any], ...]
     affected: tuple[Affected, ...]
     affected_count: int
+    contradicting: tuple[Affected, ...]
 
 
 def overview(call: Call) -> Overview:
@@ -217,17 +218,19 @@ def preview(call: Call) -> Preview:
             }
             for each in found.changes
         ),
-        affected=tuple(
-            Affected(
-                image_set_id=each.id,
-                version_id=str(each.summary.version),
-                modality=each.summary.modality,
-                series_number=each.summary.series_number,
-                instance_count=each.summary.instance_count,
-            )
-            for each in found.affected
-        ),
+        affected=tuple(_affected(each) for each in found.affected),
         affected_count=found.affected_count,
+        contradicting=tuple(_affected(each) for each in found.contradicting),
+    )
+
+
+def _affected(found: AffectedSet) -> Affected:
+    return Affected(
+        image_set_id=found.id,
+        version_id=str(found.summary.version),
+        modality=found.summary.modality,
+        series_number=found.summary.series_number,
+        instance_count=found.summary.instance_count,
     )
 
 
@@ -314,8 +317,8 @@ ROUTES = (
         body=msgspec.json.Decoder(PreviewRequest),
         body_limit=_PREVIEW_LIMIT,
         says="What an UpdateImageSetMetadata with these blobs would change, element by element; what needs "
-        "force; what would be refused, and why; and which other image sets would get a new version. It "
-        "changes nothing.",
+        "force; what would be refused, and why; which other image sets would get a new version; and "
+        "which primary image sets of other series would not let this one be promoted. It changes nothing.",
         action="medical-imaging:GetImageSetMetadata and medical-imaging:UpdateImageSetMetadata on the image "
         "set",
     ),
