@@ -6,7 +6,7 @@ import { session } from '../session/session'
 import { toast } from '../ui/Toasts'
 import { count } from '../ui/format'
 import type { Item } from './collect'
-import { ImportRun } from './run'
+import { ImportRun, type RunPhase } from './run'
 
 export const runs = signal<ImportRun[]>([])
 export const busyRuns = computed(() => runs.value.filter((run) => run.isBusy))
@@ -22,16 +22,24 @@ export function begin(store: string, items: Item[]): ImportRun | null {
 
 /** Tell on other pages what came of it. */
 function announce(run: ImportRun): void {
+  let told: RunPhase | null = null
   const stop = effect(() => {
     const phase = run.phase.value
-    if (phase !== 'done' && phase !== 'failed' && phase !== 'incomplete') return
-    if (phase === 'done') queueMicrotask(() => stop())
-    if (location.pathname === `/console/stores/${run.store}/import`) return
-    const job = run.job.peek()
-    if (phase === 'incomplete') toast('Some files could not be sent. The import waits for you on its page.', 'bad')
-    else if (phase === 'failed') toast(`The import has stopped: ${job?.message ?? explain(run.error.peek())}`, 'bad')
-    else toast(job?.failedFiles ? `Imported ${count(job.importedFiles ?? 0, 'file')}; ${count(job.failedFiles)} could not be imported.` : `Imported ${count(job?.importedFiles ?? 0, 'file')}.`, 'good')
+    // Not within the effect, which would depend on all that is read on the way.
+    queueMicrotask(() => {
+      if (phase === told) return
+      told = phase
+      if (phase === 'done') stop()
+      if (location.pathname !== `/console/stores/${run.store}/import`) tell(run, phase)
+    })
   })
+}
+
+function tell(run: ImportRun, phase: RunPhase): void {
+  const job = run.job.peek()
+  if (phase === 'incomplete') toast('Some files could not be sent. The import waits for you on its page.', 'bad')
+  else if (phase === 'failed') toast(`The import has stopped: ${job?.message ?? explain(run.error.peek())}`, 'bad')
+  else if (phase === 'done') toast(job?.failedFiles ? `Imported ${count(job.importedFiles ?? 0, 'file')}; ${count(job.failedFiles)} could not be imported.` : `Imported ${count(job?.importedFiles ?? 0, 'file')}.`, 'good')
 }
 
 export function dismiss(run: ImportRun): void {

@@ -30,7 +30,7 @@ export function JobResult({ store, job }: { store: string; job: Job }) {
               {found.studyInstanceUids.length > 0 && (
                 <p><ButtonLink look="primary" icon={<Images />} href={`/console/stores/${store}`} onClick={() => show(store, found.studyInstanceUids)}>Show {found.studyInstanceUids.length === 1 ? 'the study' : `the ${count(found.studyInstanceUids.length)} studies`}</ButtonLink></p>
               )}
-              <Causes title="Not imported" causes={found.failures} look="bad" />
+              <Causes title="Not imported" causes={found.failures} look="bad" hint="Have these files sent again by the system that they come from, or corrected there. The report names every one of them." />
               {found.notDicom > 0 && (
                 <details class="causes">
                   <summary>{count(found.notDicom, 'file')} {found.notDicom === 1 ? 'is' : 'are'} not DICOM</summary>
@@ -70,7 +70,7 @@ function summary(job: Job, alreadyThere: number): string {
   return `${count(job.importedFiles ?? 0)} of ${count(dicom, 'DICOM file')} imported.${there}`
 }
 
-function Causes({ title, causes, look }: { title: string; causes: Reason[]; look: 'bad' | 'warn' }) {
+function Causes({ title, causes, look, hint }: { title: string; causes: Reason[]; look: 'bad' | 'warn'; hint?: string }) {
   if (causes.length === 0) return null
   const files = causes.reduce((sum, cause) => sum + cause.files, 0)
   return (
@@ -84,6 +84,7 @@ function Causes({ title, causes, look }: { title: string; causes: Reason[]; look
           </li>
         ))}
       </ul>
+      {hint && <p class="soft small">{hint}</p>}
     </details>
   )
 }
