@@ -225,7 +225,8 @@ function useRights(store: string): Rights {
     export: useAllowed('medical-imaging:GetDICOMInstance', datastoreArn(store)) === true,
     copy: useAllowed('medical-imaging:CopyImageSet', one) === true,
     delete: useAllowed('medical-imaging:DeleteImageSet', one) === true,
-    view: useAllowed('medical-imaging:GetImageSetMetadata', one) !== false
+    view: useAllowed('medical-imaging:GetImageSetMetadata', one) !== false,
+    pictures: useAllowed('medical-imaging:GetDICOMInstanceFrames', datastoreArn(store)) !== false
   }
 }
 

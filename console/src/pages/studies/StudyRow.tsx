@@ -15,6 +15,7 @@ export interface Rights {
   copy: boolean
   delete: boolean
   view: boolean
+  pictures: boolean
 }
 
 type Action = BulkAction | 'explicit' | 'stored'
@@ -38,7 +39,7 @@ const viewPath = (store: string, set: string) => `/console/stores/${store}/view/
 export const StudyRow = memo(Row, (before, after) => (['store', 'study', 'index', 'isActive', 'isPicked', 'isOpen'] as const).every((name) => before[name] === after[name]) && same(before.rights, after.rights))
 
 function same(one: Rights, other: Rights): boolean {
-  return one.export === other.export && one.copy === other.copy && one.delete === other.delete && one.view === other.view
+  return one.export === other.export && one.copy === other.copy && one.delete === other.delete && one.view === other.view && one.pictures === other.pictures
 }
 
 function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus, onPick, onExpand, onAction }: Props) {
@@ -55,7 +56,7 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
     <>
       <tr class={`link study ${isPicked ? 'picked' : ''} ${isOpen ? 'open' : ''}`} data-testid="study" data-row={index} tabIndex={isActive ? 0 : -1} onFocus={onFocus} onClick={onClick}>
         <td class="c-pick"><label class="checkbox"><input type="checkbox" checked={isPicked} onChange={(event) => onPick(event.currentTarget.checked)} /><span class="visually-hidden">Pick {name}, {dicomDate(study.studyDate)}</span></label></td>
-        <td class="c-picture"><Thumbnail store={store} study={study.studyInstanceUid} set={shown} /></td>
+        <td class="c-picture"><Thumbnail store={store} study={study.studyInstanceUid} set={rights.pictures ? shown : undefined} /></td>
         <td class="c-patient">
           {shown !== undefined && rights.view ? <a class="name" href={viewPath(store, shown.imageSetId)}>{name}</a> : <span class="name">{name}</span>}
           {details !== '' && <span class="under">{details}</span>}
@@ -88,7 +89,7 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
             <ul class="study-series" aria-label={`Image sets of ${name}`}>
               {study.imageSets.map((set) => (
                 <li key={set.imageSetId} data-testid="image-set">
-                  <Thumbnail store={store} study={study.studyInstanceUid} set={set} />
+                  <Thumbnail store={store} study={study.studyInstanceUid} set={rights.pictures ? set : undefined} />
                   <div class="grow">
                     {rights.view ? <a class="name" href={viewPath(store, set.imageSetId)}>{seriesName(set)}</a> : <span class="name">{seriesName(set)}</span>}
                     <span class="under">{[set.modality, set.bodyPartExamined, count(set.instanceCount, 'instance'), set.versionId !== '1' && `version ${set.versionId}`].filter(Boolean).join(' · ')}</span>

@@ -1,6 +1,7 @@
 // Pictures of image sets: asked for when they come into view, few at once, and kept while they may be shown again.
 
 import { effect } from '@preact/signals'
+import { ApiError } from '../../api/errors'
 import { request } from '../../api/request'
 import { session } from '../../session/session'
 
@@ -74,8 +75,9 @@ async function fetched(path: string): Promise<string | null> {
   try {
     const response = await request(path, { headers: { accept: 'image/jpeg' }, priority: 'low' })
     url = URL.createObjectURL(await response.blob())
-  } catch {
-    // Not every series has a picture; the list does without.
+  } catch (error) {
+    // Not every series has a picture; the list does without. What may pass is asked again the next time.
+    if (!(error instanceof ApiError) || error.status >= 500 || error.status === 429) return null
   }
   if (asked !== owner) {
     if (url !== null) URL.revokeObjectURL(url)
