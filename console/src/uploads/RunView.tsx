@@ -37,15 +37,17 @@ export function RunView({ run }: { run: ImportRun }) {
       </div>
       {phase === 'collecting' && <p class="soft">{run.seen.value > 0 ? `${count(run.seen.value, 'file')} so far` : 'Finding files…'}</p>}
       {files > 0 && (
-        <Bar
-          name="Sent"
-          done={run.sentFiles.value}
-          total={files}
-          look={run.jobId.value !== null ? 'good' : 'plain'}
-          detail={run.jobId.value !== null ? '' : sendingDetail(run)}
-        />
+        <div class="stack-tight">
+          <Bar
+            name="Sent"
+            done={run.sentFiles.value}
+            total={files}
+            look={run.jobId.value !== null ? 'good' : 'plain'}
+            detail={run.jobId.value !== null ? '' : sendingDetail(run)}
+          />
+          {job !== null && <JobBars job={job} />}
+        </div>
       )}
-      {job !== null && <JobBars job={job} />}
       {run.waiting.value !== null && phase === 'sending' && <Notice look="warn">{run.waiting.value}</Notice>}
       {phase === 'failed' && run.error.value !== undefined && <Notice look="bad">{explain(run.error.value)}</Notice>}
       {phase === 'empty' && <Notice look="warn">There is nothing to import in what was dropped{run.leftOut.value.length > 0 ? ': all of its files are of other kinds' : ''}.</Notice>}
@@ -95,7 +97,7 @@ const MOST_NAMES = 200
 function Names({ title, names, isOpen = false }: { title: string; names: LeftOut[]; isOpen?: boolean }) {
   if (names.length === 0) return null
   return (
-    <details open={isOpen && names.length <= 5}>
+    <details class="names" open={isOpen && names.length <= 5}>
       <summary class="soft">{count(names.length, 'file')} {title}</summary>
       <ul class="small">
         {names.slice(0, MOST_NAMES).map((each) => <li key={each.path}><span>{each.path}</span><span class="faint">{each.reason}</span></li>)}
