@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-const PATIENT = 10_000
+const PATIENT = 20_000
 const MOST_SAID = 6
 
 export const WIDE = { width: 1440, height: 900 }
