@@ -78,6 +78,12 @@ function Page({ store, data, tab, query, go, reload }: PageProps) {
   const mayEdit = useAllowed('medical-imaging:UpdateImageSetMetadata', arn) === true
   const mayList = useAllowed('medical-imaging:ListImageSetVersions', arn) === true
   const isLatest = data.versionId === data.latestVersionId
+  useEffect(() => {
+    if (edits.length === 0) return
+    const warn = (event: BeforeUnloadEvent) => event.preventDefault()
+    addEventListener('beforeunload', warn)
+    return () => removeEventListener('beforeunload', warn)
+  }, [edits.length === 0])
   const changed = (versionId: string) => {
     setEdits([])
     reload()

@@ -98,8 +98,13 @@ export function PreviewDialog({ store, data, seriesUid, edits, onClose, onTakeBa
               {data_.affectedCount > 0 && (
                 <Notice look="warn">
                   {`Attributes of the study are the same in all its primary image sets, so ${count(data_.affectedCount, 'other image set')} of this study ${data_.affectedCount === 1 ? 'gets' : 'get'} a new version, too: `}
-                  {data_.affected.slice(0, 6).map((each) => `${each.modality ?? ''} series ${each.seriesNumber ?? '?'} (${count(each.instanceCount, 'instance')})`).join(', ')}
-                  {data_.affectedCount > 6 && ' and more'}.
+                  {named(data_.affected)}.
+                </Notice>
+              )}
+              {data_.contradicting.length > 0 && (
+                <Notice look="warn">
+                  {`With another PatientID, StudyDate, AccessionNumber or StudyID than the other series of its study, this image set cannot be promoted to primary. These have other values: ${named(data_.contradicting)}. `}
+                  Copy and correct each of them, too, before you delete any primary image set; then promote them all.
                 </Notice>
               )}
               {data_.verdict === 'refused' && <Notice look="bad">{data_.message} Take back what is refused to apply the rest.</Notice>}
@@ -116,6 +121,11 @@ export function PreviewDialog({ store, data, seriesUid, edits, onClose, onTakeBa
       )}
     </Dialog>
   )
+}
+
+function named(sets: Preview['affected']): string {
+  const some = sets.slice(0, 6).map((each) => `${each.modality ?? ''} series ${each.seriesNumber ?? '?'} (${count(each.instanceCount, 'instance')})`.trim())
+  return some.join(', ') + (sets.length > some.length ? ' and more' : '')
 }
 
 /** The message is that of the service for a version that is not the latest. */

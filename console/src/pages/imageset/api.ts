@@ -76,6 +76,8 @@ export interface Preview {
   changes: PreviewedChange[]
   affected: { imageSetId: string; versionId: string; modality: string | null; seriesNumber: string | null; instanceCount: number }[]
   affectedCount: number
+  /** Primary image sets of other series because of which this one could not be promoted afterwards. */
+  contradicting: Preview['affected']
 }
 
 const path = (datastoreId: string, imageSetId: string) => `datastores/${datastoreId}/imagesets/${imageSetId}`
