@@ -390,7 +390,8 @@ export class StackController {
     const { a, b, c, d, e, f } = this.matrix.value
     context.setTransform(a * ratio, b * ratio, c * ratio, d * ratio, e * ratio, f * ratio)
     context.imageSmoothingEnabled = this.isSmooth.value
-    context.imageSmoothingQuality = 'high'
+    // Shrunk pictures are filtered, magnified ones interpolated between neighbours: more would invent detail, slowly.
+    context.imageSmoothingQuality = this.zoom.value * ratio < 1 ? 'high' : 'low'
     const picture = state.frame
     const step = 2 ** picture.reduce
     // A sample of a small picture lies where the first of the pixels lies that it stands for.
