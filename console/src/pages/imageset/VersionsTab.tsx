@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks'
-import { Copy, Eye, FilePlus2, FolderInput, GitCompareArrows, Pencil, RotateCcw, TriangleAlert } from 'lucide-preact'
+import { Copy, Ellipsis, Eye, FilePlus2, FolderInput, GitCompareArrows, Pencil, RotateCcw, TriangleAlert } from 'lucide-preact'
 import { isAbort } from '../../api/errors'
 import { untilUnlocked, updateImageSetMetadata } from '../../api/native'
 import { Button } from '../../ui/Button'
@@ -110,7 +110,7 @@ export function VersionsTab({ store, data, mayEdit, from, to, go, onChanged }: P
               </div>
               <Menu
                 label={`Actions of version ${version.versionId}`}
-                icon={<span aria-hidden="true">⋯</span>}
+                icon={<Ellipsis />}
                 items={[
                   ...(version.kind === 'failed' && version.instanceCount === 0 ? [] : [{ label: 'View the metadata', icon: <Eye />, onSelect: () => go({ tab: 'metadata', version: version.versionId === latest ? null : version.versionId, from: null, to: null }) }]),
                   ...(version.versionId === '1' ? [] : [{ label: 'Compare with the one before', icon: <GitCompareArrows />, onSelect: () => compare(String(Number(version.versionId) - 1), version.versionId) }]),
