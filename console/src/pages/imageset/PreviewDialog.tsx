@@ -91,30 +91,30 @@ export function PreviewDialog({ store, data, seriesUid, edits, onClose, onTakeBa
         </Notice>
       ) : (
         <Loaded resource={found}>
-          {(data_) => (
+          {(shown) => (
             <div class="stack">
               {error !== undefined && <Notice look="bad">{explain(error)}</Notice>}
-              <Changes found={data_} edits={edits} onTakeBack={onTakeBack} isForced={isForced} />
-              {data_.affectedCount > 0 && (
+              <Changes found={shown} edits={edits} onTakeBack={onTakeBack} isForced={isForced} />
+              {shown.affectedCount > 0 && (
                 <Notice look="warn">
-                  {`Attributes of the study are the same in all its primary image sets, so ${count(data_.affectedCount, 'other image set')} of this study ${data_.affectedCount === 1 ? 'gets' : 'get'} a new version, too: `}
-                  {named(data_.affected)}.
+                  {`Attributes of the study are the same in all its primary image sets, so ${count(shown.affectedCount, 'other image set')} of this study ${shown.affectedCount === 1 ? 'gets' : 'get'} a new version, too: `}
+                  {named(shown.affected)}.
                 </Notice>
               )}
-              {data_.contradicting.length > 0 && (
+              {shown.contradicting.length > 0 && (
                 <Notice look="warn">
-                  {`With another PatientID, StudyDate, AccessionNumber or StudyID than the other series of its study, this image set cannot be promoted to primary. These have other values: ${named(data_.contradicting)}. `}
+                  {`With another PatientID, StudyDate, AccessionNumber or StudyID than the other series of its study, this image set cannot be promoted to primary. These have other values: ${named(shown.contradicting)}. `}
                   Copy and correct each of them, too, before you delete any primary image set; then promote them all.
                 </Notice>
               )}
-              {data_.verdict === 'refused' && <Notice look="bad">{data_.message} Take back what is refused to apply the rest.</Notice>}
-              {data_.verdict === 'needsForce' && (
+              {shown.verdict === 'refused' && <Notice look="bad">{shown.message} Take back what is refused to apply the rest.</Notice>}
+              {shown.verdict === 'needsForce' && (
                 <div class="stack-tight">
-                  <Notice look="warn">{data_.message} Forced changes are not checked against what the standard expects of these attributes. The version is marked as forced.</Notice>
+                  <Notice look="warn">{shown.message} Forced changes are not checked against what the standard expects of these attributes. The version is marked as forced.</Notice>
                   <Checkbox label="Force these changes" checked={isForced} onValue={setForced} />
                 </div>
               )}
-              <p class="faint small">{data_.affectedCount > 0 ? 'The versions before stay as they are, and can be looked at and compared.' : 'The version before stays as it is. You can revert to it.'}</p>
+              <p class="faint small">{shown.affectedCount > 0 ? 'The versions before stay as they are, and can be looked at and compared.' : 'The version before stays as it is. You can revert to it.'}</p>
             </div>
           )}
         </Loaded>
