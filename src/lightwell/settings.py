@@ -125,9 +125,10 @@ class Settings:
     s3_endpoint_url: str | None = _setting(
         None, "S3 endpoint for buckets that have no local folder; AWS if unset"
     )
-    console_bucket: str = _setting(
-        "lightwell-console",
-        "bucket for files that the console uploads; a folder if storage_url is none of S3",
+    console_bucket: str | None = _setting(
+        None,
+        "bucket for files that the console uploads; the folder `lightwell-console` if unset, and needed "
+        "where storage_url is of S3",
     )
     allow_other_user: bool = _setting(
         False, "true: work on data owned by another user, who may be unable to read what is written"
@@ -259,6 +260,11 @@ class Settings:
     @property
     def storage(self) -> str:
         return self.storage_url or f"file://{self.data.resolve() / 'objects'}"
+
+    @property
+    def upload_bucket(self) -> str:
+        """`console_bucket`, or else a name that is for a folder only: in S3 it may be a stranger's."""
+        return self.console_bucket or "lightwell-console"
 
     def read_secret_key(self) -> str | None:
         """The secret key as text, by value or from its file; None where it is in the data folder.

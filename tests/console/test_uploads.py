@@ -83,7 +83,7 @@ def test_a_dropped_folder_becomes_one_version(
     # Nobody else sees it, neither by the API nor by an import job over all of them.
     assert bert("GET", f"datastores/{store}/uploads") == {"uploads": []}
     assert root.refused("GET", path)[0] == bert.refused("GET", f"{path}/files")[0] == 404
-    for prefix in ("", f"{store}/", f"{store}/{upload['uploadId'][:-1]}"):
+    for prefix in ("", f"{store}/", f"{store}/{upload['uploadId'][:-1]}", f"{store}/{upload['uploadId']}/"):
         with pytest.raises(ClientError, match="AccessDenied"):
             start(bert, store, upload, inputS3Uri=f"s3://lightwell-console/uploads/{prefix}")
 

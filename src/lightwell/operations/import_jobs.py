@@ -22,6 +22,7 @@ from lightwell.domain.events import import_job_event
 from lightwell.domain.imports.jobs import Job, clean_message, output_folder, split_uri
 from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus
 from lightwell.errors import (
+    AccessDeniedError,
     ConflictError,
     InputError,
     InternalError,
@@ -36,7 +37,7 @@ from lightwell.stores.account import datastores
 from lightwell.stores.background import outbox
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.data_folder.process_lock import ENGINE, ProcessLock
-from lightwell.stores.jobs import import_jobs, staging, transitions, units
+from lightwell.stores.jobs import import_jobs, staging, transitions, units, uploads
 from lightwell.wire import shapes
 
 if TYPE_CHECKING:
@@ -188,6 +189,8 @@ def _submit(
         store = datastores.get(conn, datastore_id, hold=True)
         _check_active(store, datastore_id)
         assert store is not None
+        if client_token is not None:
+            _check_upload(ctx, conn, store, given.input_uri)
         if ctx.settings.quotas == "aws" and import_jobs.count_running(conn, store.key) >= _CONCURRENT:
             raise QuotaExceededError(
                 f"Datastore {datastore_id} has {_CONCURRENT} import jobs that are submitted or in progress. "
@@ -255,6 +258,24 @@ def nodes_of_buckets(
 def has_engine_here(ctx: Context) -> bool:
     """Whether this server works on jobs, or another process does on its data folder."""
     return ctx.settings.work == "on" or ProcessLock(ctx.settings.data, ENGINE).holder() is not None
+
+
+def _check_upload(ctx: Context, conn: Connection, store: DataStore, input_uri: str) -> None:
+    """Raise `AccessDeniedError` for files that the console has taken, unless all are of one upload of the
+    caller's to this data store. Lists of jobs tell the id of an upload to others.
+    """
+    bucket, prefix = split_uri(input_uri)
+    if bucket != ctx.settings.upload_bucket or not prefix.startswith("uploads/"):
+        return
+    parts = prefix.split("/")
+    if len(parts) > 3 and parts[1] == store.id:
+        upload = uploads.find(conn, store.key, ctx.caller.arn, parts[2])
+        if upload is not None and uploads.hold(conn, upload.id):
+            return
+    raise AccessDeniedError(
+        "The input is what somebody has uploaded by the console. Only who has sent an upload may import it, "
+        "into the data store that it was sent to."
+    )
 
 
 def _find_job(conn: Connection, datastore_id: str, job_id: str) -> Job | None:

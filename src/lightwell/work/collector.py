@@ -145,16 +145,19 @@ class Collector:
         Whoever collects gives old frames their checksums, too.
         """
         self._stores.sweep_cache()
-        self._uploads.remove()
         is_due = self._housekeeping_due()
-        if self._take_turn():
-            self.collect()
-            self.removed.update({"strays": self._strays.search_on()})
-            self.removed.update(self._pruning.prune())
-            self._tell()
-            self._filler.step(max(_FILL_SECONDS, self._settings.collect_interval * _SCANNING))
-        if is_due:
-            self.sweep()
+        try:
+            if self._take_turn():
+                self.collect()
+                self.removed.update({"strays": self._strays.search_on()})
+                self.removed.update(self._pruning.prune())
+                self._tell()
+                self._filler.step(max(_FILL_SECONDS, self._settings.collect_interval * _SCANNING))
+            if is_due:
+                self.sweep()
+        finally:
+            # Neither keeps the other from its work: the bucket of uploads need not be where the storage is.
+            self._uploads.remove()
 
     def keep_house(self) -> None:
         """`sweep` once an hour, for a process that leaves collecting to others; call it now and then."""

@@ -15,7 +15,7 @@ from lightwell.domain.imports import uploads as domain
 from lightwell.domain.imports.jobs import Job, split_uri
 from lightwell.domain.imports.uploads import KEEP_MS, Upload
 from lightwell.domain.states import JobPhase
-from lightwell.errors import InputError
+from lightwell.errors import InputError, StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.buckets.registry import Buckets
@@ -49,7 +49,7 @@ class UploadRemoval:
                 last_at = arrived[upload.id].last_at if upload.id in arrived else upload.created_at
                 try:
                     removed += self._look_at(upload, datastore_id, last_at)
-                except InputError as error:
+                except (InputError, StorageError) as error:
                     log.warning("an upload cannot be removed: %s", error)
             if len(page) < _BATCH:
                 break
@@ -57,7 +57,7 @@ class UploadRemoval:
         return removed
 
     def _look_at(self, upload: Upload, datastore_id: str, last_at: int) -> int:
-        uri = domain.input_uri(self._settings.console_bucket, datastore_id, upload.id)
+        uri = domain.input_uri(self._settings.upload_bucket, datastore_id, upload.id)
         before = self._clock.now() - KEEP_MS
         if upload.is_removed:
             return self._remove_all(upload, uri)
@@ -119,4 +119,4 @@ class UploadRemoval:
         self._stores.db.write(lambda conn: uploads.remove_files(conn, upload.id, keys))
 
     def _buckets(self, upload: Upload) -> Buckets:
-        return self._stores.buckets.far() if upload.node == NOBODY else self._stores.buckets
+        return uploads.buckets_of(upload, self._stores.buckets, self._settings)

@@ -13,7 +13,7 @@ import pytest
 
 from lightwell.clock import Clock
 from lightwell.domain.imports.uploads import KEEP_MS, FileDigest, Upload
-from lightwell.errors import ConflictError, NotFoundError, ValidationError
+from lightwell.errors import ConflictError, NotFoundError, UnavailableError, ValidationError
 from lightwell.operations.console import uploads
 from lightwell.work.upload_removal import UploadRemoval
 from tests.support.collector import Later
@@ -58,7 +58,7 @@ def removal(server: Importing, clock: Clock) -> UploadRemoval:
 
 
 def keys(server: Importing) -> list[str]:
-    bucket = server.settings.console_bucket
+    bucket = server.settings.upload_bucket
     return [key.split("/", 3)[-1] for key, _ in server.stores.buckets.list(bucket, "uploads/")]
 
 
@@ -91,6 +91,26 @@ def test_a_bucket_that_is_not_there_is_said_at_once(far: Importing) -> None:
         uploads.begin(missing, far.datastore, name="folder", files=1, size=1)
 
 
+def test_a_bucket_of_s3_has_no_name_by_default(far: Importing) -> None:
+    unset = replace(far.context, settings=replace(far.settings, console_bucket=None))
+    with pytest.raises(ValidationError, match="set console_bucket"):
+        uploads.begin(unset, far.datastore, name="folder", files=1, size=1)
+
+
+def test_a_folder_that_is_gone_is_no_bucket_of_s3(server: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = uploads.begin(server.context, server.datastore, name="folder", files=2, size=2)
+    send(server, upload, "a", b"1")
+    folder = server.stores.buckets.root / server.settings.upload_bucket
+    folder.rename(folder.with_name("elsewhere"))
+    monkeypatch.setattr(server.stores.buckets, "_bucket", lambda _: pytest.fail("asked S3"))
+    with pytest.raises(UnavailableError, match="is gone"):
+        send(server, upload, "b", b"2")
+    # Nor does it keep the collector from its work.
+    assert removal(server, Later(KEEP_MS + 60_000)).remove() == 0
+    folder.with_name("elsewhere").rename(folder)
+    assert removal(server, Later(KEEP_MS + 60_000)).remove() == 1
+
+
 def test_what_nobody_goes_on_with_is_removed_after_a_day(server: Importing) -> None:
     upload, other = (
         uploads.begin(server.context, server.datastore, name="folder", files=2, size=10) for _ in range(2)
@@ -98,7 +118,7 @@ def test_what_nobody_goes_on_with_is_removed_after_a_day(server: Importing) -> N
     send(server, upload, "a/1", b"1")
     send(server, other, "a/1", b"1")
     # A file whose server died before it was noted.
-    bucket, folder = server.settings.console_bucket, f"uploads/{server.datastore}/{upload.id}/"
+    bucket, folder = server.settings.upload_bucket, f"uploads/{server.datastore}/{upload.id}/"
     server.stores.buckets.put(bucket, f"{folder}b/2", b"2")
     target = uploads.target(server.context, server.datastore, upload.id, "late", 1)
     almost = Later(KEEP_MS - 60_000)

@@ -106,7 +106,7 @@ def begin(ctx: Context, datastore_id: str, *, name: str, files: int, size: int) 
     has no room for it.
     """
     now, id = ctx.clock.now(), ctx.ids.id()
-    bucket = ctx.settings.console_bucket
+    bucket = ctx.settings.upload_bucket
     _make_bucket(ctx, bucket)
     # Now rather than at the end, when everything has been sent.
     input_node, _ = nodes_of_buckets(
@@ -199,7 +199,7 @@ def target(ctx: Context, datastore_id: str, upload_id: str, name: str, size: int
             "This upload is in a folder of another server. Set console_bucket to a bucket of S3 that all "
             "servers reach, or let the proxy send one person's requests to one server."
         )
-    bucket = ctx.settings.console_bucket
+    bucket = ctx.settings.upload_bucket
     _check_room(ctx, bucket, size)
     return Target(upload, bucket, domain.folder(datastore_id, upload.id), key, name, noted)
 
@@ -304,7 +304,7 @@ def discard(ctx: Context, datastore_id: str, upload_id: str) -> None:
 
 def uris(ctx: Context, datastore_id: str, upload: Upload) -> tuple[str, str]:
     """``inputS3Uri`` and ``outputS3Uri`` of the import job."""
-    bucket = ctx.settings.console_bucket
+    bucket = ctx.settings.upload_bucket
     return domain.input_uri(bucket, datastore_id, upload.id), domain.output_uri(bucket, datastore_id)
 
 
@@ -322,7 +322,7 @@ def _state(conn: Connection, upload: Upload, arrived: dict[str, Arrived], job: J
 
 
 def _job(ctx: Context, conn: Connection, store: DataStore, upload: Upload) -> Job | None:
-    uri = domain.input_uri(ctx.settings.console_bucket, store.id, upload.id)
+    uri = domain.input_uri(ctx.settings.upload_bucket, store.id, upload.id)
     return uploads.newest_job(conn, store.key, uri, upload.created_at)
 
 
@@ -358,7 +358,7 @@ def _active(conn: Connection, datastore_id: str) -> DataStore:
 
 
 def _buckets(ctx: Context, upload: Upload) -> Buckets:
-    return ctx.stores.buckets.far() if upload.node == NOBODY else ctx.stores.buckets
+    return uploads.buckets_of(upload, ctx.stores.buckets, ctx.settings)
 
 
 def _make_bucket(ctx: Context, bucket: str) -> None:
@@ -371,6 +371,11 @@ def _make_bucket(ctx: Context, bucket: str) -> None:
             raise UnavailableError(f"{buckets.root / bucket} cannot be created: {error.strerror}.") from error
     if buckets.is_local(bucket):
         return
+    if ctx.settings.console_bucket is None:
+        raise ValidationError(
+            "There is no bucket for uploads: set console_bucket to a bucket of S3 that is yours, since this "
+            "server's storage is on S3."
+        )
     try:
         next(buckets.list(bucket, "uploads/-"), None)
     except InputError as error:

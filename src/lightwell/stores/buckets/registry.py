@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from lightwell.errors import InputError
+from lightwell.errors import InputError, StorageUnavailableError
 from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.buckets.local import LocalBucket
 
@@ -51,12 +51,14 @@ class Buckets:
         region: str = "us-east-1",
         *,
         far_only: bool = False,
+        near_only: bool = False,
     ) -> None:
         self.root = root.absolute()
         self.endpoint_url = endpoint_url
         self.region = region
         self._remote: dict[str, Bucket] = {}
         self._far_only = far_only
+        self._near_only = near_only
 
     def far(self) -> Buckets:
         """The same without the local folders: every name means an S3 bucket.
@@ -64,6 +66,10 @@ class Buckets:
         For jobs that another server may have read in part, for which such a name is not a folder.
         """
         return Buckets(self.root, self.endpoint_url, self.region, far_only=True)
+
+    def near(self) -> Buckets:
+        """The same without S3: `StorageUnavailableError` where there is no folder."""
+        return Buckets(self.root, self.endpoint_url, self.region, near_only=True)
 
     def list(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
         """``(key, bytes)`` of every object whose key begins with ``prefix``, sorted by the key's UTF-8 bytes.
@@ -132,6 +138,8 @@ class Buckets:
             raise InputError(f"{name!r} is not a valid bucket name")
         if self.is_local(name):
             return LocalBucket(self.root / name, name)
+        if self._near_only:
+            raise StorageUnavailableError(f"The folder {self.root / name} is gone.")
         bucket = self._remote.get(name)
         if bucket is None:
             from lightwell.stores.buckets.s3 import S3Bucket

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from lightwell.domain.imports.jobs import NOT_DICOM, Job
 from lightwell.domain.imports.uploads import Arrived, Upload, UploadedFile
 from lightwell.domain.states import OutcomeKind
+from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.db.bulk import batches, insert_many, insert_missing
 from lightwell.stores.db.tables import datastore, import_job, outcome, upload, uploaded_file
 from lightwell.stores.jobs import import_jobs
 
+if TYPE_CHECKING:
+    from lightwell.settings import Settings
+    from lightwell.stores.buckets.registry import Buckets
+
 _COLUMNS = [upload.c[name] for name in Upload.__slots__]
 _FILE = [uploaded_file.c[name] for name in UploadedFile.__slots__]
+
+
+def buckets_of(upload: Upload, buckets: Buckets, settings: Settings) -> Buckets:
+    """Where the files of an upload are: never in S3 if it was begun in a folder, although that may be gone.
+
+    A bucket of that name in S3 may be a stranger's.
+    """
+    if upload.node == NOBODY:
+        return buckets.far()
+    if upload.node is None and settings.console_bucket and settings.storage.startswith("s3://"):
+        return buckets
+    return buckets.near()
 
 
 def add(conn: Connection, new: Upload) -> None:
