@@ -56,6 +56,19 @@ def test_a_key_may_do_what_its_policies_say_until_it_is_revoked(root: ConsoleCli
     assert root.refused("DELETE", f"keys/{made['accessKeyId']}")[:2] == (404, "ResourceNotFoundException")
 
 
+def test_refuses_the_character_nul(root: ConsoleClient) -> None:
+    for method, path, body in (
+        ("DELETE", "sessions/a%00b", None),
+        ("GET", "sessions?nextToken=a%00b", None),
+        ("POST", "keys", {"name": "a\0b", "policies": [LISTS]}),
+        ("POST", "keys", {"name": "a\\\0b", "policies": [LISTS]}),
+    ):
+        status, name, message = root.refused(method, path, body)
+        assert (status, name) == (400, "ValidationException") and "NUL" in message
+    # The escape of a backslash, and no NUL.
+    assert "NUL" not in root.refused("POST", "keys", {"name": "a\\u0000b", "policies": [LISTS]})[2]
+
+
 def test_a_key_ends_when_it_expires(root: ConsoleClient, server: Server) -> None:
     end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     made = root("POST", "keys", {"name": "short", "policies": [LISTS], "expiresAt": end})

@@ -225,6 +225,13 @@ def test_previews_all_refusals_at_once(built: Built) -> None:
         built.preview(2, updatable={"Study": {"DICOM": {"StudyDescription": "NECK"}}})
 
 
+def test_previews_bounded_work(built: Built) -> None:
+    with pytest.raises(ValidationError, match="at most 500"):
+        built.preview(
+            updatable=of_instance(1, **{f"0019{n:04X}": {"vr": "LO", "Value": ["x"]} for n in range(501)})
+        )
+
+
 def test_previews_which_other_sets_an_edit_affects(stored: Importing) -> None:
     built = Built(stored, is_primary=True)
     change = {"Study": {"DICOM": {"StudyDescription": "NECK"}}}

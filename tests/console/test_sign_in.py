@@ -16,7 +16,7 @@ from lightwell.auth.secret_box import SecretBox, open_secret_box
 from lightwell.cli.main import main
 from lightwell.clock import Clock
 from lightwell.stores.db.tables import access_key
-from tests.support.console import ConsoleClient, allow
+from tests.support.console import ACCOUNT, ConsoleClient, allow
 from tests.support.server import Reply, Server, until
 
 
@@ -130,6 +130,11 @@ def test_lists_and_ends_sessions(server: Server, limited: Callable[..., ConsoleC
         (may_list, "DELETE", f"sessions/{session.access_key}"),
     ):
         assert who.refused(method, path)[0] == 403
+    # Who may end a session is asked of its own user: denied for one, it remains, whatever else is allowed.
+    deny = {"Effect": "Deny", "Action": "*", "Resource": f"arn:aws:iam::{ACCOUNT}:root"}
+    but_root = limited(allow("iam:DeleteAccessKey"), deny)
+    assert but_root.refused("DELETE", f"sessions/{session.access_key}")[0] == 403
+    assert but_root.refused("DELETE", "sessions/none")[0] == 404
     assert root.send("DELETE", f"sessions/{session.access_key}").status == 204
     until(lambda: console.send("GET", "me").status == 403)
     for id in (session.access_key, server.root.access_key, "none"):

@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 
 from lightwell.auth.principals import Principal
 from lightwell.auth.secret_box import SecretBox, open_secret_box
-from lightwell.auth.viewer_token import SECONDS, ViewerTokens
+from lightwell.auth.viewer_token import RENEWED_SECONDS, SECONDS, ViewerTokens
 from lightwell.clock import Clock
 from tests.dicomweb.support.tokens import part
 from tests.support.console import ACCOUNT, ConsoleClient, allow
@@ -102,6 +102,14 @@ def test_is_renewed_while_it_is_good(server: Server, root: ConsoleClient, store:
     for token, of in ((None, store), ("a.b.c", store), (again["token"], other)):
         assert renewal(server, of, token).status == 403
     box = open_secret_box(None, server.data)
+    # A key without an end would otherwise be a viewer's for ever.
+    now = Clock().now()
+    long_ago = now // 1000 - RENEWED_SECONDS
+    first = json.loads(base64.urlsafe_b64decode(again["token"].split(".")[1] + "=="))["began"]
+    assert first <= now // 1000 < first + 60
+    nearly = _made(box, server.root.access_key, store, now, began=long_ago + 60)
+    assert json.loads(base64.urlsafe_b64decode(nearly.split(".")[1] + "=="))["exp"] <= now // 1000 + 60
+    assert renewal(server, store, nearly).status == 200
     old = _made(box, server.root.access_key, store, Clock().now() - SECONDS * 1000)
     assert renewal(server, store, old).status == 401
     expired = ask(server, store, old)
@@ -129,6 +137,6 @@ def test_believes_no_other_token(server: Server, root: ConsoleClient, store: str
     assert (status, name) == (400, "ValidationException")
 
 
-def _made(box: SecretBox, key: str, store: str, now: int) -> str:
+def _made(box: SecretBox, key: str, store: str, now: int, began: int | None = None) -> str:
     principal = Principal(key, f"arn:aws:iam::{ACCOUNT}:root", "", None, None)
-    return ViewerTokens(box, REGION, ACCOUNT).mint(principal, store, now, may_store=True).text
+    return ViewerTokens(box, REGION, ACCOUNT).mint(principal, store, now, may_store=True, began=began).text

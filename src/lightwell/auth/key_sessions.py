@@ -175,6 +175,12 @@ class KeySessions:
         with self._db.read() as conn:
             return table.sessions(conn, now, limit, after)
 
+    def find(self, access_key_id: str) -> AccessKey | None:
+        """The session of any kind with this id, ended ones too. Blocks."""
+        with self._db.read() as conn:
+            key = table.get(conn, access_key_id)
+        return None if key is None or key.session_token is None else key
+
     def end_other(self, access_key_id: str, now: int) -> bool:
         """End a session, of a key or of a role; False if there is none with this id. Blocks."""
 

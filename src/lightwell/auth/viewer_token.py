@@ -24,6 +24,8 @@ from lightwell.domain.arn import datastore_arn
 
 SECONDS = 900
 """How long a token lives; the viewer asks for another in time."""
+RENEWED_SECONDS = 12 * 3600
+"""For how long it may be replaced by others; then whoever has the session must hand on a new one."""
 
 _ALGORITHM = "HS256"
 _PURPOSE = "lightwell viewer token"
@@ -47,10 +49,22 @@ class ViewerTokens:
         self._region = region
         self._account = account
 
-    def mint(self, principal: Principal, datastore_id: str, now: int, *, may_store: bool) -> ViewerToken:
-        """A new token for a session, or for whoever has a key. ``may_store`` only tells the viewer."""
+    def mint(
+        self,
+        principal: Principal,
+        datastore_id: str,
+        now: int,
+        *,
+        may_store: bool,
+        began: int | None = None,
+    ) -> ViewerToken:
+        """A new token for a session, or for whoever has a key. ``may_store`` only tells the viewer.
+
+        ``began`` is when the first of the tokens was made that this one replaces, in epoch seconds.
+        """
         issued = now // 1000
-        expires = issued + SECONDS
+        began = issued if began is None else began
+        expires = min(issued + SECONDS, began + RENEWED_SECONDS)
         if principal.expires_at is not None:
             expires = min(expires, principal.expires_at // 1000)
         claims = {
@@ -59,6 +73,7 @@ class ViewerTokens:
             "key": principal.access_key_id,
             "iat": issued,
             "exp": expires,
+            "began": began,
             "scope": f"{READ} {STORE}" if may_store else READ,
         }
         text = jwt.encode({"alg": _ALGORITHM, "typ": VIEWER_TYPE}, claims, self._key, algorithms=[_ALGORITHM])
@@ -69,6 +84,13 @@ class ViewerTokens:
 
         Raises `AccessDeniedError` unless this server signed it for this data store.
         """
+        return self._read(token, datastore_id)[0]
+
+    def began(self, token: Token, datastore_id: str) -> int:
+        """When the first token was made, in epoch seconds, which this one has replaced. Raises the same."""
+        return self._read(token, datastore_id)[1]
+
+    def _read(self, token: Token, datastore_id: str) -> tuple[str, int]:
         try:
             read = jwt.decode(token.text, self._key, algorithms=[_ALGORITHM])
         except (JoseError, ValueError, TypeError, RecursionError):
@@ -77,9 +99,10 @@ class ViewerTokens:
         audience = datastore_arn(self._region, self._account, datastore_id)
         if read.header.get("typ") != VIEWER_TYPE or read.claims.get("aud") != audience:
             raise invalid_token()
-        if not isinstance(key, str):
+        began = read.claims.get("began", read.claims.get("iat"))
+        if not isinstance(key, str) or not isinstance(began, int):
             raise invalid_token()
-        return key
+        return key, began
 
 
 def may_use(operation: str) -> bool:

@@ -33,6 +33,7 @@ LONGEST = 20_000
 CLOCK_SECONDS = 60
 """By how much the provider's clock may be ahead of ours when it has just issued a token."""
 LONGEST_SUBJECT = 255
+_TYPES = ("jwt", "application/jwt")
 
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 
@@ -45,6 +46,7 @@ class _Registry(JWSRegistry):
 class _Header(msgspec.Struct):
     alg: str
     kid: str | None = None
+    typ: str | None = None
 
 
 class _Issued(msgspec.Struct):
@@ -76,11 +78,16 @@ class TokenVerifier:
         claims = self._genuine(token, header)
         if claims.get("iss") != issuer:
             raise _invalid("The token was issued by another provider")
+        if "events" in claims:
+            # RFC 8417 §2.2: it tells of something that happened, such as that somebody signed out.
+            raise _invalid("The token is a security event, and no ID token")
         audience = self._audience(claims)
         self._check_times(claims, now // 1000)
         subject = claims.get("sub")
         if not isinstance(subject, str) or not 1 <= len(subject) <= LONGEST_SUBJECT:
             raise RejectedClaimError("The token does not say whose it is: it has no claim sub")
+        if "\0" in subject or not _is_unicode(subject):
+            raise RejectedClaimError("The token's claim sub has characters that no text may have")
         return WebIdentity(issuer, subject, audience, claims)
 
     def _genuine(self, token: str, header: _Header) -> dict[str, Any]:
@@ -120,6 +127,14 @@ class TokenVerifier:
             raise _invalid("The token is not valid yet: compare the clocks of the server and the provider")
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _time(claims: dict[str, Any], name: str) -> float:
     """A time in seconds since the epoch (RFC 7519 §2, NumericDate)."""
     value = claims.get(name)
@@ -139,6 +154,9 @@ def _read(token: str) -> _Header:
         raise _invalid(
             f"The token is signed with {header.alg[:20]!r}; accepted are {', '.join(ALGORITHMS[:-1])}"
         )
+    if header.typ is not None and header.typ.lower() not in _TYPES:
+        # RFC 8725 §3.11: access tokens (at+jwt) and logout tokens (logout+jwt) have types of their own.
+        raise _invalid(f"The token is of the type {header.typ[:40]!r}: send the provider's ID token")
     return header
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from lightwell.domain.image_sets.edits import Edit, apply_edits
@@ -47,6 +48,8 @@ Verdict = Literal["allowed", "needsForce", "refused"]
 
 MOST_AFFECTED = 200
 _MOST_LEVEL_VALUES = 200
+_MOST_ATTRIBUTES = 500
+"""Each is tried alone, against the whole content of the set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +128,24 @@ class _Outcome:
 def preview_update(ctx: Context, datastore_id: str, image_set_id: str, request: UpdateRequest) -> Preview:
     """What the request would change, what it needs and what would be refused. Changes nothing.
 
-    Raises `ValidationError` for blobs that are not of the right form, `NotFoundError` for a set that does not
-    exist and, in the service's own words, for a version that is not the latest.
+    Raises `ValidationError` for blobs that are not of the right form or name too much, `NotFoundError` for a
+    set that does not exist and, in the service's own words, for a version that is not the latest.
     """
     removable = read_changes(request.removable, REMOVABLE)
     updatable = read_changes(request.updatable, UPDATABLE)
+    attempts = list(islice(_attempts(removable, updatable), _MOST_ATTRIBUTES + 1))
+    if len(attempts) > _MOST_ATTRIBUTES:
+        raise ValidationError(
+            f"A preview takes at most {_MOST_ATTRIBUTES} attributes and removed instances: preview the "
+            "request in parts."
+        )
     with ctx.stores.db.read() as conn:
         found = affected_image_sets.look_up(
             conn, datastore_id, image_set_id, version_number(request.latest_version)
         )
         content = current_version(conn, found, removable, updatable)
         own = _OwnValues(conn, found)
-        changes = tuple(
-            _previewed(content, attempt, request.study_wide, own)
-            for attempt in _attempts(removable, updatable)
-        )
+        changes = tuple(_previewed(content, attempt, request.study_wide, own) for attempt in attempts)
         whole = _try(content, removable, updatable, request.study_wide, force=request.force)
         if whole.plan is not None:
             try:
@@ -202,7 +208,7 @@ def _singles(changes: Changes) -> Iterator[tuple[int, str | None, str | None, Ch
                 yield 3, None, uid, Changes(series={series_uid: SeriesChanges({}, {uid: only}, False)})
             for key, value in named.dicom.items():
                 keys = {key, *_nested_keys(value)}
-                vrs = {each: vr for each, vr in named.vrs.items() if each in keys}
+                vrs = {each: named.vrs[each] for each in keys if each in named.vrs}
                 only = InstanceChanges({key: value}, vrs, False)
                 yield 3, key, uid, Changes(series={series_uid: SeriesChanges({}, {uid: only}, False)})
 

@@ -29,10 +29,33 @@ class ViewerSessions:
         self._loaded: ViewerTokens | None = None
 
     async def mint(
-        self, principal: Principal, datastore_id: str, now: int, *, may_store: bool
+        self,
+        principal: Principal,
+        datastore_id: str,
+        now: int,
+        *,
+        may_store: bool,
+        began: int | None = None,
     ) -> ViewerToken:
-        """A token for a viewer that acts for this principal in one data store."""
-        return (await self._tokens()).mint(principal, datastore_id, now, may_store=may_store)
+        """A token for a viewer that acts for this principal in one data store; see `ViewerTokens.mint`."""
+        tokens = await self._tokens()
+        return tokens.mint(principal, datastore_id, now, may_store=may_store, began=began)
+
+    async def began(self, headers: Sequence[tuple[bytes, bytes]], datastore_id: str, now: int) -> int:
+        """When the first of a viewer's tokens was made, in epoch seconds.
+
+        Raises `AccessDeniedError` if that is so long ago that the token cannot be renewed.
+        """
+        from lightwell.auth.viewer_token import RENEWED_SECONDS
+
+        token = read_token(headers, now, self._leeway, tell_expired=True)
+        began = (await self._tokens()).began(token, datastore_id)
+        if now // 1000 >= began + RENEWED_SECONDS:
+            raise AccessDeniedError(
+                f"The token was renewed for {RENEWED_SECONDS // 3600} hours, which is the longest: open the "
+                "viewer again in the console."
+            )
+        return began
 
     async def principal(
         self, headers: Sequence[tuple[bytes, bytes]], datastore_id: str, operation: str, now: int

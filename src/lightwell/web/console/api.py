@@ -5,6 +5,7 @@ The same steps as for a native operation: signature, body, route, policies, and 
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from lightwell.web.status import Status
 
 BASE = b"/console/api/"
+
+# In JSON it is always escaped; a backslash before that escape would itself be escaped. PostgreSQL keeps none.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Api:
@@ -122,6 +126,8 @@ def _parsed(route: Route, body: bytes) -> Any:
         if body and not route.reads_body:
             raise ValidationError("This request takes no body.")
         return None
+    if b"u0000" in body and _NUL.search(body):
+        raise ValidationError("The body has a character NUL, which no text here may have.")
     try:
         return route.body.decode(body or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -138,5 +144,7 @@ def _query(route: Route, query: bytes) -> dict[str, str]:
             raise ValidationError(f"This request does not know the parameter {name[:60]!r}. {known}")
         if name in found:
             raise ValidationError(f"The parameter {name} is given more than once.")
+        if "\0" in value:
+            raise ValidationError(f"The parameter {name} has a character NUL, which no value may have.")
         found[name] = value
     return found

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from lightwell.auth.bearer_token import session_name
-from lightwell.auth.key_sessions import kind_of
-from lightwell.auth.policies.actions import DELETE_ACCESS_KEY, LIST_ACCESS_KEYS
+from lightwell.auth.key_sessions import CONSOLE, kind_of
+from lightwell.auth.policies.actions import DELETE_ACCESS_KEY, LIST_ACCESS_KEYS, AuthorizationRequest
+from lightwell.auth.principals import ROOT
 from lightwell.auth.roles import WebIdentity
 from lightwell.errors import NotFoundError
 from lightwell.observe.logs import event
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 MOST_ROLES = 100
 _BODY_LIMIT = 64 << 10
 _LONGEST_NAME = 64
+_USERS = "user/*"
 # The claims that name a person, the best first: OpenID Connect Core 1.0 §5.1.
 _NAMING = ("preferred_username", "email")
 _NOT_IN_NAMES = re.compile(r"[^\w+=,.@-]+", re.ASCII)
@@ -144,6 +147,17 @@ def _session(call: Call, key: AccessKey) -> Session:
     )
 
 
+def _of_session(call: Call) -> Sequence[AuthorizationRequest]:
+    """What ending a session requires, on its own user, root or role: a policy may deny just that one."""
+    iam = call.state.access_control.actions.iam
+    key = call.state.key_sessions.find(call.params["accessKeyId"])
+    if key is None:
+        return iam(DELETE_ACCESS_KEY, _USERS)
+    if key.role is not None:
+        return iam(DELETE_ACCESS_KEY, f"role/{key.role}")
+    return iam(DELETE_ACCESS_KEY, "root" if key.name in (CONSOLE, ROOT) else f"user/{key.name}")
+
+
 def end_session(call: Call) -> None:
     """End a session at once; its key, if it has one, remains."""
     id = call.params["accessKeyId"]
@@ -207,7 +221,7 @@ ROUTES = (
         "GET",
         "sessions",
         list_sessions,
-        on_iam(LIST_ACCESS_KEYS, "user/*"),
+        on_iam(LIST_ACCESS_KEYS, _USERS),
         query=("maxResults", "nextToken"),
         action="`iam:ListAccessKeys` on `user/*`",
         says="Temporary credentials that are good now, newest first: who is signed in to the console, "
@@ -218,8 +232,8 @@ ROUTES = (
         "DELETE",
         "sessions/{accessKeyId}",
         end_session,
-        on_iam(DELETE_ACCESS_KEY, "user/*"),
-        action="`iam:DeleteAccessKey` on `user/*`",
+        _of_session,
+        action="`iam:DeleteAccessKey` on the session's `user/NAME`, `root` or `role/NAME`",
         says="End a session at once, within a second on every server. The key that it stands for remains.",
     ),
 )

@@ -93,6 +93,9 @@ def match(method: str, path: bytes) -> tuple[Route, dict[str, str]]:
 
 def _label(encoded: bytes) -> str:
     try:
-        return unquote_to_bytes(encoded).decode()
+        label = unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:
         raise ValidationError("The path is not valid UTF-8.") from None
+    if "\0" in label:
+        raise ValidationError("The path has a character NUL, which no name here has.")
+    return label

@@ -43,10 +43,11 @@ async def renew(call: Call) -> TokenAnswer:
         call.request.headers, call.params["datastoreId"], _ANY_READING, call.now
     )
     call.request.caller = principal.arn
-    return await _mint(call, principal)
+    began = await viewers.began(call.request.headers, call.params["datastoreId"], call.now)
+    return await _mint(call, principal, began)
 
 
-async def _mint(call: Call, principal: Principal) -> TokenAnswer:
+async def _mint(call: Call, principal: Principal, began: int | None = None) -> TokenAnswer:
     state, id = call.state, call.params["datastoreId"]
     if not _ID.fullmatch(id):
         raise ValidationError(
@@ -58,7 +59,7 @@ async def _mint(call: Call, principal: Principal) -> TokenAnswer:
     )
     may_store = principal.policies is None or await state.in_thread(allows)
     viewers = state.bearer_authentication.viewers
-    made = await viewers.mint(principal, id, call.now, may_store=may_store)
+    made = await viewers.mint(principal, id, call.now, may_store=may_store, began=began)
     return TokenAnswer(token=made.text, expires_at=iso(made.expires_at), may_store=may_store)
 
 
@@ -88,6 +89,6 @@ ROUTES = (
         where="loop",
         is_signed=False,
         says="Another one in place of a token that is still good, sent as `Authorization: Bearer TOKEN`: so "
-        "a viewer stays signed in for as long as the session lasts.",
+        "a viewer stays signed in for as long as the session lasts, and for 12 hours at most.",
     ),
 )

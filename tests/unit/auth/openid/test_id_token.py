@@ -67,6 +67,7 @@ def test_tells_who_bears_a_token(fake: FakeProvider, verifier: TokenVerifier) ->
         {"iat": NOW // 1000 + CLOCK_SECONDS + 1},
         {"nbf": NOW // 1000 + CLOCK_SECONDS + 1},
         {"nbf": "now"},
+        {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}},
     ],
 )
 def test_refuses_claims(fake: FakeProvider, verifier: TokenVerifier, claims: dict[str, Any]) -> None:
@@ -74,7 +75,13 @@ def test_refuses_claims(fake: FakeProvider, verifier: TokenVerifier, claims: dic
         verifier.verify(fake.token(key("one"), NOW, **claims), NOW)
 
 
-@pytest.mark.parametrize("subject", [..., "", 7, None, "x" * 256])
+@pytest.mark.parametrize("type", ["at+jwt", "logout+jwt", "application/at+jwt", "secevent+jwt", ""])
+def test_refuses_tokens_for_something_else(fake: FakeProvider, verifier: TokenVerifier, type: str) -> None:
+    with pytest.raises(InvalidIdentityTokenError):
+        verifier.verify(fake.token(key("one"), NOW, {"typ": type}), NOW)
+
+
+@pytest.mark.parametrize("subject", [..., "", 7, None, "x" * 256, "a\0b"])
 def test_wants_to_know_whose_a_token_is(fake: FakeProvider, verifier: TokenVerifier, subject: Any) -> None:
     with pytest.raises(RejectedClaimError):
         verifier.verify(fake.token(key("one"), NOW, sub=subject), NOW)
