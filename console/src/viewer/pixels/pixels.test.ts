@@ -11,6 +11,7 @@ import { FrameCache } from './frameCache'
 import { drawGrey, fallbackWindow, greyOf, isInverse, modalityTransform, valueRange, windowed } from './greyscale'
 import { nativeFrame } from './native'
 import { outwards } from './order'
+import { drawOverlays } from './overlayPlanes'
 import { PackedReader } from './packed'
 import { linesInOrder } from './planes'
 
@@ -89,6 +90,26 @@ describe('colours', () => {
     expect(bytes(drawColour(frame(Uint8Array.from([0, 9])), image, attributes, 'PALETTE COLOR', false))).toEqual([0, 16, 0, 255, 255, 0, 128, 255])
     expect(() => drawColour(frame(Uint8Array.from([0])), image, attributesOf({}), 'PALETTE COLOR', false)).toThrow(/palette/)
     expect(() => drawColour(frame(Uint8Array.from([0, 0, 0]), 3), image, attributesOf({}), 'CMYK', false)).toThrow(/CMYK/)
+  })
+})
+
+describe('overlay planes', () => {
+  const plane = { '60000010': '2', '60000011': 3, '60000040': 'G', '60000050': [1, 2], '60003000': btoa(String.fromCharCode(0b010001)) }
+  const drawn = (item: object, frame = 0) => {
+    const pixels = new Uint32Array(8)
+    drawOverlays(pixels, 4, 2, attributesOf({ ...item }), frame)
+    return [...pixels].map((one) => (one ? 1 : 0))
+  }
+  it('are drawn at their origin, cut at the edge of the image', () => {
+    expect(drawn(plane)).toEqual([0, 1, 0, 0, 0, 0, 1, 0])
+    expect(drawn({ ...plane, '60000050': [0, 3] })).toEqual([0, 0, 0, 1, 0, 0, 0, 0])
+  })
+  it('that are regions of interest, too short, or of another frame are not', () => {
+    const nothing = [0, 0, 0, 0, 0, 0, 0, 0]
+    expect(drawn({ ...plane, '60000040': 'R' })).toEqual(nothing)
+    expect(drawn({ ...plane, '60000010': '9' })).toEqual(nothing)
+    expect(drawn({ ...plane, '60000015': '1', '60000051': 2 })).toEqual(nothing)
+    expect(drawn({ ...plane, '60000015': '1', '60000051': 2 }, 1)).toEqual([0, 1, 0, 0, 0, 0, 1, 0])
   })
 })
 

@@ -13,6 +13,7 @@ import { type Spacing, aspectOf, spacingOf } from '../model/spacing'
 import { type Preset, type Voi, type Window, dragged, fileVois, modalityPresets, spanning } from '../model/windows'
 import { drawColour } from '../pixels/colour'
 import type { DecodedFrame } from '../pixels/frame'
+import { drawOverlays } from '../pixels/overlayPlanes'
 import { applyModality, automaticWindow, drawGrey, fallbackWindow, isInverse, modalityTransform, withoutOtherBits } from '../pixels/greyscale'
 import { StackFrames } from '../pixels/stackFrames'
 import type { ViewerState } from '../page/viewerState'
@@ -414,6 +415,7 @@ export class StackController {
     const pixels = voi
       ? drawGrey(frame, { image, modality: modalityTransform(attributes), voi, inverse: isInverse(attributes, image, inverse) })
       : drawColour(frame, image, attributes, decodedPhotometric(image, syntax), inverse)
+    if (frame.reduce === 0) drawOverlays(pixels, frame.width, frame.height, attributes, this.set.frames[index]!.frame)
     const picture = this.#picture
     if (picture.width !== frame.width || picture.height !== frame.height) [picture.width, picture.height] = [frame.width, frame.height]
     const bytes = new Uint8ClampedArray(pixels.buffer as ArrayBuffer, pixels.byteOffset, pixels.byteLength)
