@@ -20,7 +20,7 @@ export function drawOverlays(pixels: Uint32Array, width: number, height: number,
     if (!bytes || rows < 1 || columns < 1 || plane < 0 || (isMultiFrame && plane >= number('0015')!)) continue
     const first = isMultiFrame ? plane * rows * columns : 0
     if (bytes.length * 8 < first + rows * columns) continue
-    // 1\\1 is the first pixel of the image; 0 and less lie above and left of it.
+    // Row 1, column 1 is the first pixel of the image; 0 and less lie above and left of it.
     const [row = 1, column = 1] = attributes.numbers(`${group}0050`)
     if (!Number.isInteger(row) || !Number.isInteger(column)) continue
     const [top, left] = [row - 1, column - 1]
