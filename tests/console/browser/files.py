@@ -68,11 +68,14 @@ KINDS = [
     *("examples_rgb_color.dcm", "examples_palette.dcm"),
 ]
 
+# No stacks of images: a waveform, a report, a dose.
+OTHER_KINDS = ["waveform_ecg.dcm", "test-SR.dcm", "rtdose.dcm"]
 
-def kinds(folder: Path) -> dict[str, FileDataset]:
-    """One file of each kind in ``folder``: SOPInstanceUID → what it holds."""
+
+def samples(folder: Path, names: list[str]) -> dict[str, FileDataset]:
+    """These files of pydicom's wheel, copied to ``folder``: SOPInstanceUID → what it holds."""
     folder.mkdir(parents=True)
-    paths = [Path(shutil.copyfile(str(get_testdata_file(name)), folder / name)) for name in KINDS]
+    paths = [Path(shutil.copyfile(str(get_testdata_file(name)), folder / name)) for name in names]
     return {dataset.SOPInstanceUID: dataset for dataset in map(pydicom.dcmread, paths)}
 
 

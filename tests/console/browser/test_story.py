@@ -23,7 +23,7 @@ import pytest
 from botocore.credentials import Credentials
 
 from lightwell.imaging.demo.studies import write_samples
-from tests.console.browser.files import SCRIPT, head, hostile, kinds
+from tests.console.browser.files import KINDS, OTHER_KINDS, SCRIPT, head, hostile, samples
 from tests.console.browser.pixels import check_samples, check_shown
 from tests.console.browser.walk import Walk, walking
 from tests.dicomweb.support.javascript_clients import imported as import_prefix
@@ -165,7 +165,7 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
             check_samples(seen, shown.pixel_array)
             check_shown(seen, shown, shown.pixel_array)
     with subtests.test("kinds of images"):
-        made = kinds(tmp_path / "kinds")
+        made = samples(tmp_path / "kinds", KINDS)
         store_of_kinds = client.create_datastore(datastoreName="Kinds")["datastoreId"]
         sets = imported(server, store_of_kinds, tmp_path / "kinds")
         paths = {name: f"/console/stores/{store_of_kinds}/view/{name}" for name in sets}
@@ -176,6 +176,13 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
             check_samples(seen, shown.pixel_array)
             if shown.PhotometricInterpretation.startswith("MONOCHROME"):
                 check_shown(seen, shown, shown.pixel_array)
+    with subtests.test("other kinds"):
+        samples(tmp_path / "others", OTHER_KINDS)
+        store_of_others = client.create_datastore(datastoreName="Others")["datastoreId"]
+        others = imported(server, store_of_others, tmp_path / "others")
+        assert len(others) == len(OTHER_KINDS)
+        paths = {name: f"/console/stores/{store_of_others}/view/{name}" for name in others}
+        walk.chapter("other_kinds", key=key, paths=paths)
     with subtests.test("hostile values"):
         store_of_hostile = client.create_datastore(datastoreName="Hostile")["datastoreId"]
         folder = hostile(tmp_path / "hostile")

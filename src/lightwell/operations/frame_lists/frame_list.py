@@ -105,7 +105,8 @@ class FrameList:
             raise NotFoundError(str(error)) from None
         except BadSelectionError as error:
             raise ValidationError(str(error)) from None
-        if selection.first is None:
+        # Documents and waveforms have no frames, and none in the middle.
+        if selection.first is None or (selection.first == MIDDLE and len(chosen) == 0):
             return len(chosen), map(self.at, chosen)
         first = chosen.index(self._position(selection.first, len(chosen), chosen))
         if first is None:
