@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from lightwell.auth.bearer_token import _SESSION as _NAME
+from lightwell.auth.roles import WebIdentity
 from lightwell.domain.arn import datastore_arn
+from lightwell.web.console.sessions import _session_name
 from tests.support.console import ACCOUNT, ConsoleClient, allow
 from tests.support.server import REGION, Server
 
@@ -127,3 +130,14 @@ def test_counts_requests_by_their_names(root: ConsoleClient, server: Server) -> 
     root("GET", "me")
     text = server.call("GET", "/metrics").body.decode()
     assert 'lightwell_requests_total{operation="ConsoleMe",status="200"}' in text
+
+
+def test_people_share_no_session_name_for_what_a_name_may_not_have() -> None:
+    def name(subject: str, given: str) -> str:
+        return _session_name(WebIdentity("https://id", subject, "console", {"preferred_username": given}))
+
+    assert name("1", "ann.miller") == "ann.miller"
+    pairs = (("ann.m\u00fcller", "ann.m\u00f6ller"), ("a" * 70, "a" * 71), ("\u00fc", "\u00f6"))
+    for one, other in pairs:
+        made = name("1", one), name("2", other)
+        assert made[0] != made[1] and all(_NAME.fullmatch(each) for each in made)

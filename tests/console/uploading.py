@@ -39,7 +39,9 @@ def put(
     return client.server.send(request)
 
 
-def begin(client: ConsoleClient, datastore_id: str, files: int = 1, size: int = 1) -> tuple[str, Any]:
+def begin(
+    client: ConsoleClient, datastore_id: str, files: int = 100, size: int = 100 << 20
+) -> tuple[str, Any]:
     """Begin an upload: its path, and the answer."""
     body = {"name": "folder", "files": files, "bytes": size}
     answer = client("POST", f"datastores/{datastore_id}/uploads", body)

@@ -50,7 +50,7 @@ class Principal:
     ``policies`` is what it may do; None means everything. ``role`` is the name of the role, None for users
     and root; ``issued_at`` is when temporary credentials were issued. ``parent`` is the access key that
     temporary credentials without a role stand for. ``subject`` is who took the role with a token of an OpenID
-    provider, as the provider calls that person.
+    provider, as the provider calls that person; ``provider`` is its issuer.
     """
 
     access_key_id: str
@@ -63,6 +63,14 @@ class Principal:
     issued_at: int | None = None
     parent: str | None = None
     subject: str | None = None
+    provider: str | None = None
+
+    @property
+    def person(self) -> str | None:
+        """Who it is by the provider that vouches for it: the session's name in ``arn`` was its own choice."""
+        if self.provider is None or self.subject is None:
+            return None
+        return f"{self.provider}#{self.subject}"
 
     def identity(self, account: str) -> str:
         """The ARN of the IAM identity: that of the role for a session, else its own."""
@@ -138,6 +146,7 @@ class Principals:
             None if key.session_token is None else key.created_at,
             key.parent,
             key.subject,
+            key.provider,
         )
 
 

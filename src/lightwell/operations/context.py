@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The principal that signed the request."""
+    """The principal that signed the request; ``person`` is as `Principal.person`."""
 
     account: str
     arn: str
     access_key_id: str
+    person: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose something is that nobody else may have."""
+        return self.person or self.arn
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,7 @@ def _check_upload(ctx: Context, conn: Connection, store: DataStore, input_uri: s
         return
     parts = prefix.split("/")
     if len(parts) > 3 and parts[1] == store.id:
-        upload = uploads.find(conn, store.key, ctx.caller.arn, parts[2])
+        upload = uploads.find(conn, store.key, ctx.caller.owner, parts[2])
         if upload is not None and uploads.hold(conn, upload.id):
             return
     raise AccessDeniedError(

@@ -194,7 +194,8 @@ class Gateway:
                 await authorize(state, request, principal, required, now)
             if (response := await on_event_loop(state, request, params, body)) is not None:
                 return response
-        caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
+        account = state.settings.account_id
+        caller = Caller(account, principal.arn, principal.access_key_id, principal.person)
         allow = None if principal.policies is None else native_check(state, request, principal, route, now)
         return await state.in_thread(
             partial(api.perform, state.context(caller), route, params, request.query, body, allow)

@@ -111,6 +111,53 @@ def test_a_folder_that_is_gone_is_no_bucket_of_s3(server: Importing, monkeypatch
     assert removal(server, Later(KEEP_MS + 60_000)).remove() == 1
 
 
+def test_takes_no_more_than_was_said(server: Importing) -> None:
+    for files, size in ((2, 100), (100, 2)):
+        upload = uploads.begin(server.context, server.datastore, name="folder", files=files, size=size)
+        send(server, upload, "a", b"1")
+        send(server, upload, "b", b"2")
+        send(server, upload, "b", b"2")
+        with pytest.raises(ValidationError, match="more than that"):
+            send(server, upload, "c", b"3")
+        assert uploads.get(server.context, server.datastore, upload.id).files == 2
+    assert [key[-1] for key in keys(server)] == ["a", "b"] * 2
+
+
+def test_a_file_that_comes_when_the_import_has_begun_is_refused(server: Importing) -> None:
+    upload = uploads.begin(server.context, server.datastore, name="folder", files=2, size=10)
+    send(server, upload, "a", b"1")
+    target = uploads.target(server.context, server.datastore, upload.id, "b", 1)
+    input_uri, output_uri = uploads.uris(server.context, server.datastore, upload)
+    server.start(input_uri=input_uri, output=output_uri)
+    with pytest.raises(ConflictError, match="has begun"):
+        uploads.keep(server.context, target, b"2", "0" * 64, 1)
+    assert keys(server) == ["a"]
+
+
+def test_an_upload_is_the_persons_whatever_the_session_is_called(server: Importing) -> None:
+    caller = server.context.caller
+    one, other = (
+        replace(server.context, caller=replace(caller, person=f"https://id.example.org#{name}"))
+        for name in ("1", "2")
+    )
+    upload = uploads.begin(one, server.datastore, name="folder", files=1, size=1)
+    renamed = replace(one, caller=replace(one.caller, arn=f"{caller.arn}-2"))
+    assert uploads.get(renamed, server.datastore, upload.id).upload == upload
+    for who in (other, server.context):
+        with pytest.raises(NotFoundError):
+            uploads.get(who, server.datastore, upload.id)
+
+
+def test_room_is_for_all_that_arrives_at_once(server: Importing) -> None:
+    upload = uploads.begin(server.context, server.datastore, name="folder", files=2, size=2)
+    target = uploads.target(server.context, server.datastore, upload.id, "a", 1)
+    with uploads.spool_room(server.context, target, 1):
+        uploads.check_room(server.context, target)
+        with uploads.spool_room(server.context, target, 1 << 60), pytest.raises(UnavailableError):
+            uploads.check_room(server.context, target)
+        uploads.check_room(server.context, target)
+
+
 def test_what_nobody_goes_on_with_is_removed_after_a_day(server: Importing) -> None:
     upload, other = (
         uploads.begin(server.context, server.datastore, name="folder", files=2, size=10) for _ in range(2)

@@ -21,6 +21,7 @@ from lightwell.domain.imports.jobs import Job
 from lightwell.domain.imports.uploads import Arrived, FileDigest, Upload, UploadedFile
 from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus
 from lightwell.errors import (
+    ApiError,
     BadRequestError,
     ConflictError,
     InputError,
@@ -30,6 +31,7 @@ from lightwell.errors import (
     UnavailableError,
     ValidationError,
 )
+from lightwell.operations.console.declared import Declared
 from lightwell.operations.import_jobs import has_engine_here, nodes_of_buckets
 from lightwell.stores.account import datastores, roles
 from lightwell.stores.data_folder.node import NOBODY
@@ -48,8 +50,9 @@ PAGE = 1000
 MOST_FILES = 1_000_000
 # Uploads of one caller that are not removed yet.
 _MOST_UPLOADS = 100
-# Bytes of files for S3 that this process has in its spool now.
-_spooled = 0
+# Bytes of the files that this process is receiving now, and those of them that go to S3.
+_arriving = _spooled = 0
+_declared = Declared()
 # Space that no upload may take: of the disk, and at most.
 _RESERVED_SHARE, _MOST_RESERVED = 20, 1 << 30
 
@@ -92,6 +95,11 @@ class Target:
     def object(self) -> str:
         return self.folder + self.key
 
+    @property
+    def uri(self) -> str:
+        """The ``inputS3Uri`` of the upload's import job."""
+        return f"s3://{self.bucket}/{self.folder}"
+
 
 def passed_role(ctx: Context, datastore_id: str) -> str:
     """The ARN of the role that the import job of an upload names."""
@@ -121,7 +129,7 @@ def begin(ctx: Context, datastore_id: str, *, name: str, files: int, size: int) 
 
     def work(conn: Connection) -> Upload:
         store = _active(conn, datastore_id)
-        if len(uploads.of_caller(conn, store.key, ctx.caller.arn, _MOST_UPLOADS)) >= _MOST_UPLOADS:
+        if len(uploads.of_caller(conn, store.key, ctx.caller.owner, _MOST_UPLOADS)) >= _MOST_UPLOADS:
             raise ConflictError(
                 f"You have {_MOST_UPLOADS} uploads to this data store that are not finished. Finish or "
                 "discard some of them."
@@ -129,7 +137,7 @@ def begin(ctx: Context, datastore_id: str, *, name: str, files: int, size: int) 
         new = Upload(
             id=id,
             datastore=store.key,
-            caller=ctx.caller.arn,
+            caller=ctx.caller.owner,
             name=name,
             files=files,
             size=size,
@@ -146,7 +154,7 @@ def of_caller(ctx: Context, datastore_id: str) -> list[UploadState]:
     """The caller's uploads to a data store, newest first: at most 100."""
     with ctx.stores.db.read() as conn:
         store = _known(conn, datastore_id)
-        found = uploads.of_caller(conn, store.key, ctx.caller.arn, _MOST_UPLOADS)
+        found = uploads.of_caller(conn, store.key, ctx.caller.owner, _MOST_UPLOADS)
         arrived = uploads.arrived(conn, [each.id for each in found])
         return [_state(conn, each, arrived, _job(ctx, conn, store, each)) for each in found]
 
@@ -191,9 +199,7 @@ def target(ctx: Context, datastore_id: str, upload_id: str, name: str, size: int
         job = _job(ctx, conn, store, upload)
         has_row = noted is not None
     if job is not None and not has_row:
-        raise ConflictError(
-            "The import of this upload has begun, so it takes no more files. Begin another upload."
-        )
+        raise _has_begun()
     if upload.node not in (None, NOBODY, ctx.stores.node_id):
         raise ValidationError(
             "This upload is in a folder of another server. Set console_bucket to a bucket of S3 that all "
@@ -220,8 +226,9 @@ def is_there(target: Target, digest: str, size: int) -> bool:
 def keep(ctx: Context, target: Target, content: bytes | Path, digest: str, size: int) -> None:
     """Keep a file that was received, durably. If ``content`` is a path, it may be gone then.
 
-    Raises as `is_there` does, `NotFoundError` if the upload was discarded meanwhile, `UnavailableError` if
-    the bucket cannot be written to, `ValidationError` if the file is in the way of another one.
+    Raises as `is_there` does, `NotFoundError` if the upload was discarded meanwhile, `ConflictError` if its
+    import has begun meanwhile, `UnavailableError` if the bucket cannot be written to, `ValidationError` if
+    the file is in the way of another one or is more than the upload was to have.
     """
     if is_there(target, digest, size):
         return
@@ -242,9 +249,18 @@ def keep(ctx: Context, target: Target, content: bytes | Path, digest: str, size:
     new = UploadedFile(target.key, target.name, size, digest)
     now = ctx.clock.now()
 
-    def work(conn: Connection) -> UploadedFile | None:
+    def work(conn: Connection) -> UploadedFile | ApiError:
         if not uploads.hold(conn, target.upload.id):
-            return None
+            return _no_upload(target.upload.id)
+        if uploads.file(conn, target.upload.id, new.key) is None:
+            # The job may have listed the upload before this file was there.
+            if uploads.newest_job(conn, target.upload.datastore, target.uri, target.upload.created_at):
+                return _has_begun()
+            if not _declared.admits(conn, target.upload, size):
+                return ValidationError(
+                    f"The upload was to have {target.upload.files} files and {target.upload.size} bytes, and "
+                    "this is more than that. Begin another upload for what is left."
+                )
         noted = uploads.add_file(conn, target.upload.id, new, now)
         if noted != new:
             # Two came at once, and either may be what is kept.
@@ -255,8 +271,8 @@ def keep(ctx: Context, target: Target, content: bytes | Path, digest: str, size:
     if noted == new:
         return
     buckets.remove(target.bucket, [target.object])
-    if noted is None:
-        raise _no_upload(target.upload.id)
+    if isinstance(noted, ApiError):
+        raise noted
     raise ConflictError(
         "Two files of one name arrived at once, so neither was kept. Send them in two uploads."
     )
@@ -264,24 +280,29 @@ def keep(ctx: Context, target: Target, content: bytes | Path, digest: str, size:
 
 @contextmanager
 def spool_room(ctx: Context, target: Target, size: int) -> Iterator[None]:
-    """Room in the spool for a file that is to go to S3. Only on the event loop.
+    """Room for a file that is arriving; `check_room` tells whether the disk has it. Only on the event loop.
 
-    Raises `UnavailableError` while others take it up; one file alone may be larger.
+    Raises `UnavailableError` while others take up the spool for files that go to S3; one file alone may be
+    larger.
     """
-    global _spooled
-    most = ctx.settings.upload_disk
-    if target.upload.node != NOBODY:
-        yield
-        return
-    if _spooled and _spooled + size > most:
+    global _arriving, _spooled
+    spooled = size if target.upload.node == NOBODY else 0
+    if spooled and _spooled and _spooled + size > ctx.settings.upload_disk:
         raise UnavailableError(
             "Too much is being uploaded at the moment. Try again when some of it has arrived."
         )
-    _spooled += size
+    _arriving += size
+    _spooled += spooled
     try:
         yield
     finally:
-        _spooled -= size
+        _arriving -= size
+        _spooled -= spooled
+
+
+def check_room(ctx: Context, target: Target) -> None:
+    """Raises `UnavailableError` unless the disk has room for all that this process is receiving. Blocks."""
+    _check_room(ctx, target.bucket, _arriving)
 
 
 def discard(ctx: Context, datastore_id: str, upload_id: str) -> None:
@@ -328,10 +349,16 @@ def _job(ctx: Context, conn: Connection, store: DataStore, upload: Upload) -> Jo
 
 def _find(ctx: Context, conn: Connection, datastore_id: str, upload_id: str) -> tuple[DataStore, Upload]:
     store = _known(conn, datastore_id)
-    upload = uploads.find(conn, store.key, ctx.caller.arn, upload_id)
+    upload = uploads.find(conn, store.key, ctx.caller.owner, upload_id)
     if upload is None:
         raise _no_upload(upload_id)
     return store, upload
+
+
+def _has_begun() -> ConflictError:
+    return ConflictError(
+        "The import of this upload has begun, so it takes no more files. Begin another upload."
+    )
 
 
 def _no_upload(id: str) -> NotFoundError:

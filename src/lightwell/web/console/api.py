@@ -78,7 +78,8 @@ class Api:
         request.caller = principal.arn
         if state.throttle is not None:
             state.throttle.take(route.operation)
-        context = state.context(Caller(state.settings.account_id, principal.arn, principal.access_key_id))
+        account = state.settings.account_id
+        context = state.context(Caller(account, principal.arn, principal.access_key_id, principal.person))
         if principal.policies is not None:
             context = replace(context, authorized_image_sets=frozenset())
         call = Call(

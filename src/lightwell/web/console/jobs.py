@@ -11,7 +11,7 @@ from lightwell.operations.console import jobs
 from lightwell.operations.console.jobs import Part, Progress, Reason
 from lightwell.web.console.route import Answer, Call, Route, iso, on_datastore
 from lightwell.web.requests.responses import Headers, Response
-from lightwell.web.requests.streams import PIECE, stream_in_threads
+from lightwell.web.requests.streams import PIECE, start_stream
 
 _MOST = 50
 
@@ -119,7 +119,7 @@ async def report(call: Call) -> Response:
         headers.append((b"content-length", b"%d" % len(content)))
         return Response(200, headers, content)
     pieces = _pieces(content, is_ours=jobs.is_spooled(call.ctx, content))
-    return Response(200, headers, stream_in_threads(call.state.threads, pieces))
+    return Response(200, headers, await start_stream(call.state.threads, pieces))
 
 
 def _report(call: Call) -> tuple[bytes | Path, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -168,10 +169,18 @@ def end_session(call: Call) -> None:
 
 
 def _session_name(identity: WebIdentity) -> str:
-    """What logs call the person: a name that the token has, as far as a session may have it."""
+    """What logs call the person: a name that the token has, as far as a session may have it.
+
+    No two people have one name because of what a session may not have.
+    """
     given = _text(identity, *_NAMING)
     name = "" if given is None else _NOT_IN_NAMES.sub("-", given)[:_LONGEST_NAME]
-    return name if len(name) >= 2 else session_name(identity.subject)
+    if len(name) < 2:
+        return session_name(identity.subject)
+    if name == given:
+        return name
+    mark = sha256(identity.subject.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{name[: _LONGEST_NAME - 13]}-{mark}"
 
 
 def _text(identity: WebIdentity, *claims: str) -> str | None:

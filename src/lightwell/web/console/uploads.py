@@ -138,6 +138,8 @@ async def put_file(call: Call) -> FileAnswer:
     received = _Received(call, target, is_dropped=is_there)
     try:
         with uploads.spool_room(call.ctx, target, size):
+            if size > _WRITE_SIZE:
+                await call.state.in_thread(uploads.check_room, call.ctx, target)
             await received.receive(size)
             digest = await call.state.in_thread(received.keep, stated)
     finally:
