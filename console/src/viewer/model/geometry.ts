@@ -144,6 +144,11 @@ export function crossing(image: Plane, other: Plane): { x1: number; y1: number; 
   return { x1: start!.x, y1: start!.y, x2: end!.x, y2: end!.y }
 }
 
+/** The middle of the image. */
+export function centreOf({ position, right, down, rowSpacing, columnSpacing, rows, columns }: Plane): Vector {
+  return add(position, combine(right, ((columns - 1) / 2) * columnSpacing, down, ((rows - 1) / 2) * rowSpacing))
+}
+
 export function dot(a: Vector, b: Vector): number {
   return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }

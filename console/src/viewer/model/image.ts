@@ -10,6 +10,8 @@ export interface ImageDescription {
   readonly samples: number
   readonly bitsAllocated: number
   readonly bitsStored: number
+  /** As the file says; undefined where it does not. */
+  readonly highBit: number | undefined
   readonly signed: boolean
   readonly isFloat: boolean
   readonly photometric: string
@@ -41,6 +43,7 @@ export function describeImage(attributes: Attributes): ImageDescription {
     samples: number('SamplesPerPixel') ?? 1,
     bitsAllocated,
     bitsStored: bitsStored >= 1 && bitsStored <= bitsAllocated ? bitsStored : bitsAllocated,
+    highBit: number('HighBit'),
     signed: !isFloat && number('PixelRepresentation') === 1,
     isFloat,
     photometric: attributes.text('PhotometricInterpretation').toUpperCase(),

@@ -32,8 +32,9 @@ type Reader = (attributes: Attributes, keyword: string, length: number, bits: nu
 function table(attributes: Attributes, descriptor: string, data: string, read: Reader = values): LookupTable | undefined {
   const [count = NaN, first = NaN, bits = NaN] = attributes.numbers(descriptor)
   if (!Number.isInteger(count) || !Number.isInteger(first) || !Number.isInteger(bits)) return undefined
-  const length = count === 0 ? 65536 : count
-  if (length < 1 || length > 65536 || bits < 1 || bits > 16) return undefined
+  // A count above 32,767 reads as a negative number where the descriptor was written as signed.
+  const length = (count & 0xffff) || 65536
+  if (count < -32768 || count > 65536 || bits < 1 || bits > 16) return undefined
   const entries = read(attributes, data, length, bits)
   return entries ? { first, entries, bits } : undefined
 }

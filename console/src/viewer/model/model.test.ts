@@ -3,7 +3,7 @@ import { Attributes, attributesOf } from './attributes'
 import { displaySetsOf } from './displaySets'
 import { type InstanceRecord, type ImageSetDocument, seriesOf } from './document'
 import { frameAttributes } from './frameAttributes'
-import { crossing, letters, marksOf, planeOf, UPRIGHT } from './geometry'
+import { centreOf, crossing, letters, marksOf, planeOf, UPRIGHT } from './geometry'
 import { decodedPhotometric, describeImage, sampleType } from './image'
 import { lookupTable, look, palette } from './lookupTable'
 import { aspectOf, regionsOf, spacingAt, spacingOf } from './spacing'
@@ -204,4 +204,31 @@ describe('lookup tables', () => {
     ]))
     expect([...palette(attributesOf(item))![0].entries]).toEqual([100, 200, 300, 400, 500, 600, 100, 200])
   })
+})
+
+describe('frames of RT Dose', () => {
+  const positions = (z: number, offsets: unknown, orientation = ['1', '0', '0', '0', '1', '0']) => {
+    const dose = series(instance('a', { ...at(z, 1), ImageOrientationPatient: orientation, ...(offsets ? { GridFrameOffsetVector: offsets } : {}) }, 3)).instances[0]!
+    return [0, 1, 2].map((frame) => planeOf(frameAttributes(dose, frame))?.position)
+  }
+  it('lie along the normal, or at places along z', () => {
+    expect(positions(10, ['0', '2.5', '5'])).toEqual([[0, 0, 10], [0, 0, 12.5], [0, 0, 15]])
+    expect(positions(10, ['0', '2.5', '5'], ['1', '0', '0', '0', '0', '-1'])).toEqual([[0, 0, 10], [0, 2.5, 10], [0, 5, 10]])
+    expect(positions(10, ['10', '12', '14'])).toEqual([[0, 0, 10], [0, 0, 12], [0, 0, 14]])
+  })
+  it('have no plane where the file does not say it', () => {
+    expect(positions(10, undefined)).toEqual([undefined, undefined, undefined])
+    expect(positions(10, ['7', '12', '14'])).toEqual([undefined, undefined, undefined])
+    expect(positions(10, ['0'])).toEqual([[0, 0, 10], undefined, undefined])
+  })
+})
+
+it('the centre of a plane is that of its pixels', () => {
+  expect(centreOf(planeOf(series(instance('a', at(3, 1))).instances[0]!.attributes)!)).toEqual([1.25, 0.75, 3])
+})
+
+it('the count of a table may read as a negative number', () => {
+  const entries = Array.from({ length: 40_000 }, (_, i) => i)
+  expect(lookupTable(attributesOf({ LUTDescriptor: [40_000 - 65_536, 0, 16], LUTData: entries }))!.entries.length).toBe(40_000)
+  expect(lookupTable(attributesOf({ LUTDescriptor: [-40_000, 0, 16], LUTData: entries }))).toBeUndefined()
 })

@@ -12,10 +12,12 @@ export type ModalityTransform =
   | { readonly kind: 'linear'; readonly slope: number; readonly intercept: number }
   | { readonly kind: 'table'; readonly table: LookupTable }
 
+/** Throws an Error where the file has a table that cannot be read: without it the values would be others. */
 export function modalityTransform(attributes: Attributes): ModalityTransform {
   const item = attributes.items('ModalityLUTSequence')[0]
   const table = item && lookupTable(attributesOf(item))
   if (table) return { kind: 'table', table }
+  if (item) throw new Error('The Modality LUT of the image is not valid.')
   const slope = attributes.number('RescaleSlope')
   const intercept = attributes.number('RescaleIntercept')
   if (slope === undefined || intercept === undefined) return { kind: 'linear', slope: 1, intercept: 0 }

@@ -21,6 +21,7 @@ export function nativeFrame(bytes: Uint8Array, image: ImageDescription, isSubsam
   const words = isSubsampled ? rows * columns * 2 : count
   check(bytes, words * (image.bitsAllocated / 8))
   const data = typed(bytes, image, words)
+  checkAlignment(data, image)
   if (isSubsampled) return frame(expanded(data, count))
   return frame(samples > 1 && image.planar ? interleaved(data, rows * columns, samples) : data)
 }
@@ -28,6 +29,21 @@ export function nativeFrame(bytes: Uint8Array, image: ImageDescription, isSubsam
 function check(bytes: Uint8Array, expected: number): void {
   if (bytes.length < expected || bytes.length > expected + 1) {
     throw new Error(`The frame has ${bytes.length} bytes, but its attributes say ${expected}.`)
+  }
+}
+
+/**
+ * Refuses samples that may not be in the lowest bits of their words, as PS3.5 8.1.1 now requires. HighBit alone is not
+ * conclusive: some writers give a wrong one. So samples that fit BitsStored are shown.
+ */
+function checkAlignment(data: SampleArray, image: ImageDescription): void {
+  const { bitsStored, highBit, signed } = image
+  if (image.isFloat || highBit === undefined || highBit < bitsStored || highBit >= image.bitsAllocated) return
+  for (let i = 0; i < data.length; i++) {
+    // Nothing above, or the sign.
+    const above = signed ? data[i]! >> bitsStored : data[i]! >>> bitsStored
+    if (above === 0 || (signed && above === -1)) continue
+    throw new Error(`HighBit is ${highBit} and BitsStored is ${bitsStored}, but samples have more bits: it is not clear which of them are the image`)
   }
 }
 

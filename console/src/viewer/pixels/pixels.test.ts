@@ -206,3 +206,22 @@ describe('the cache of frames', () => {
     expect(cache.held).toBeLessThanOrEqual(36)
   })
 })
+
+describe('samples that may not be in the lowest bits', () => {
+  const words = (values: number[]) => new Uint8Array(Uint16Array.from(values).buffer)
+  it('are refused where they have more bits than are stored', () => {
+    const shifted = describeImage(attributesOf({ ...IMAGE, HighBit: 15 }))
+    expect(() => nativeFrame(words([0x10, 0x7ff0, 0, 0]), shifted, false)).toThrow(/HighBit is 15/)
+    expect([...nativeFrame(words([1, 4095, 0, 0]), shifted, false).data]).toEqual([1, 4095, 0, 0])
+  })
+  it('are not those with a sign, or with overlays above an ordinary HighBit', () => {
+    const signed = describeImage(attributesOf({ ...IMAGE, HighBit: 15, PixelRepresentation: 1 }))
+    expect([...nativeFrame(words([0xffff, 0xf800, 5, 0]), signed, false).data]).toEqual([-1, -2048, 5, 0])
+    const overlaid = describeImage(attributesOf({ ...IMAGE, HighBit: 11 }))
+    expect(nativeFrame(words([0x8001, 0, 0, 0]), overlaid, false).data[0]).toBe(0x8001)
+  })
+})
+
+it('a Modality LUT that cannot be read is no identity', () => {
+  expect(() => modalityTransform(attributesOf({ ModalityLUTSequence: [{ LUTDescriptor: [4, 0, 16], LUTData: [1] }] }))).toThrow(/Modality LUT/)
+})

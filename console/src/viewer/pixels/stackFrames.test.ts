@@ -9,8 +9,8 @@ import { StackFrames } from './stackFrames'
 
 const HTJ2K = '1.2.840.10008.1.2.4.202'
 
-function stack(count: number, source: Partial<ImageSource>, decode?: (decoding: Decoding) => Promise<DecodedBytes>, syntax = HTJ2K) {
-  const attributes = { Rows: 2, Columns: 2, BitsAllocated: 8, BitsStored: 8, PixelRepresentation: 0, PhotometricInterpretation: 'MONOCHROME2' }
+function stack(count: number, source: Partial<ImageSource>, decode?: (decoding: Decoding) => Promise<DecodedBytes>, syntax = HTJ2K, photometric = 'MONOCHROME2') {
+  const attributes = { Rows: 2, Columns: 2, BitsAllocated: 8, BitsStored: 8, PixelRepresentation: 0, PhotometricInterpretation: photometric }
   const instances = Object.fromEntries(
     Array.from({ length: count }, (_, i) => [`i${i}`, { DICOM: { ...attributes, InstanceNumber: `${i + 1}` }, StoredTransferSyntaxUID: syntax, ImageFrames: [{ ID: `f${i}` }] }])
   )
@@ -143,4 +143,13 @@ describe('the frames of a stack', () => {
     expect(asked.sort()).toEqual([0, 1, 2])
     expect(frames.state(2).kind).toBe('full')
   })
+})
+
+it('small pictures of places in a palette are not asked for', async () => {
+  const log: FramesWanted[] = []
+  const { frames } = stack(6, answering(log), undefined, HTJ2K, 'PALETTE COLOR')
+  frames.open(2)
+  await settled()
+  expect(log.filter(({ level }) => level !== undefined)).toEqual([])
+  expect(frames.progress()).toEqual({ full: 6, shown: 6, all: 6 })
 })

@@ -139,6 +139,11 @@ export class StackFrames implements FrameOwner {
     return !image.isFloat && (image.bitsAllocated === 8 || image.bitsAllocated === 16)
   }
 
+  /** Small pictures are averages of samples; an average of places in a palette is another colour. */
+  #canPreview(index: number): boolean {
+    return this.#isStoredHtj2k(index) && this.describe(index).photometric !== 'PALETTE COLOR'
+  }
+
   /** At most one at a time: the reader has moved on from the one before. */
   #fetchUrgently(index: number): void {
     if (this.#urgentAt === index) return
@@ -294,7 +299,7 @@ export class StackFrames implements FrameOwner {
 
   async #fetchPreviews(): Promise<void> {
     if (this.length < PREVIEW_AT_LEAST) return
-    const order = outwards(this.length, this.#current).filter((index) => this.#isStoredHtj2k(index))
+    const order = outwards(this.length, this.#current).filter((index) => this.#canPreview(index))
     if (order.length === 0) return
     const ids = order.map((index) => this.#items[index]!.instance.frames[this.#items[index]!.frame]!.ID)
     const decoding: Promise<void>[] = []
@@ -304,7 +309,7 @@ export class StackFrames implements FrameOwner {
         if (this.#abort.signal.aborted) return
         if (record.kind !== 'frame' || record.omitted) continue
         const index = this.#byId.get(record.id)
-        if (index !== undefined && !this.cache.get(this, index)) {
+        if (index !== undefined && this.#canPreview(index) && !this.cache.get(this, index)) {
           const begun = this.#decode(index, record, body, false, this.#abort.signal)
           decoding.push(begun)
           // The first one is the one that is shown: it is on the screen before the others are looked at. Records that

@@ -7,7 +7,7 @@ import type { Point } from '../model/camera'
 import type { DisplaySet } from '../model/displaySets'
 import type { Instance } from '../model/document'
 import { frameAttributes } from '../model/frameAttributes'
-import { type Vector, planeOf } from '../model/geometry'
+import { type Vector, centreOf, planeOf } from '../model/geometry'
 import { decodedPhotometric, type ImageDescription, isMonochrome } from '../model/image'
 import { type Spacing, aspectOf, spacingOf } from '../model/spacing'
 import { type Preset, type Voi, type Window, dragged, fileVois, modalityPresets, spanning } from '../model/windows'
@@ -19,6 +19,7 @@ import { StackFrames } from '../pixels/stackFrames'
 import type { ViewerState } from '../page/viewerState'
 import { type CineRate, cineRate } from './cine'
 import type { Measurement } from './measure'
+import { dropDraft } from './measureDraft'
 
 /** What is on the canvas at this moment: labels are made of it, never of what was asked for. */
 export interface Shown {
@@ -131,6 +132,7 @@ export class StackController {
   go(index: number): void {
     const next = Math.min(this.length - 1, Math.max(0, Math.round(index)))
     if (next === this.index.value) return
+    dropDraft(this)
     this.index.value = next
     this.frames.focus(next)
     this.repaint()
@@ -140,16 +142,22 @@ export class StackController {
     this.go(this.index.value + by)
   }
 
-  /** The frame whose position is nearest by a measure. */
-  goNearest(distanceOf: (position: Vector) => number): void {
+  /** The frame whose centre is nearest by a measure. */
+  goNearest(distanceOf: (centre: Vector) => number): void {
     let [best, least] = [-1, Infinity]
     for (const [index, { instance, frame }] of this.set.frames.entries()) {
       const plane = planeOf(frameAttributes(instance, frame))
       if (!plane) continue
-      const distance = distanceOf(plane.position)
+      const distance = distanceOf(centreOf(plane))
       if (distance < least) [best, least] = [index, distance]
     }
     if (best >= 0) this.go(best)
+  }
+
+  /** Whether the image is there and cannot be drawn, so that its values mean nothing. */
+  get #isRefused(): boolean {
+    const shown = this.shown.value
+    return shown?.index !== this.index.value || shown.quality === 'error'
   }
 
   // Windows
@@ -161,15 +169,15 @@ export class StackController {
 
   automatic(): void {
     const state = this.frames.state(this.index.value)
-    if (state.kind !== 'full' && state.kind !== 'preview') return
+    if (this.#isRefused || (state.kind !== 'full' && state.kind !== 'preview')) return
     const window = automaticWindow(state.frame, this.attributes.value, this.frames.describe(this.index.value))
     this.choice.value = { kind: 'own', voi: { kind: 'window', window }, name: 'Automatic' }
     this.repaint()
   }
 
   drag(dx: number, dy: number): void {
+    if (this.isColour.value || this.#isRefused) return
     const { voi } = this.#voiOf(this.index.value)
-    if (this.isColour.value) return
     const window = voi.kind === 'window' ? voi.window : this.#rangeOfTable(voi)
     this.choice.value = { kind: 'own', voi: { kind: 'window', window: dragged(window, dx, dy) }, name: '' }
     this.repaint()
@@ -333,7 +341,7 @@ export class StackController {
   /** The stored value and that of the modality at a pixel of the image; undefined outside, or of a small picture. */
   valueAt(point: Point): { stored: readonly number[]; value: number | undefined } | undefined {
     const state = this.frames.state(this.index.value)
-    if (state.kind !== 'full') return undefined
+    if (state.kind !== 'full' || this.#isRefused) return undefined
     const [x, y] = [Math.floor(point.x), Math.floor(point.y)]
     const { width, height, samples, data } = state.frame
     if (x < 0 || y < 0 || x >= width || y >= height) return undefined
@@ -380,8 +388,9 @@ export class StackController {
       return
     }
     const isColour = !isMonochrome(image.photometric)
-    const { voi, name } = isColour ? { voi: undefined, name: '' } : this.#voiOf(index)
+    let [voi, name]: [Voi | undefined, string] = [undefined, '']
     try {
+      if (!isColour) ({ voi, name } = this.#voiOf(index))
       this.#draw(index, state.frame, image, attributes, instance.storedSyntax, voi)
     } catch (error) {
       const message = error instanceof Error ? error.message : 'The frame cannot be shown.'
