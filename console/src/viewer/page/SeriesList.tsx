@@ -7,6 +7,7 @@ import { explain } from '../../api/errors'
 import { dicomDate, personName } from '../../ui/format'
 import type { DisplaySet } from '../model/displaySets'
 import { Thumbnail } from './Thumbnail'
+import { areOfOnePatient } from './seriesOrder'
 import type { ViewerState } from './viewerState'
 
 /** The set that is being dragged. */
@@ -14,7 +15,9 @@ export const dragged = signal<string | undefined>(undefined)
 
 export function SeriesList({ viewer, placed }: { viewer: ViewerState; placed: () => void }) {
   const sets = viewer.sets.value
-  const study = viewer.series.value[0]?.attributes
+  // Image sets of a study may name different patients: the head is about what is looked at.
+  const study = (viewer.activeSet.value?.series ?? viewer.series.value[0])?.attributes
+  const isOnePatient = areOfOnePatient(viewer.series.value)
   const shown = new Set(viewer.cells.value)
   return (
     <nav class="series-list" aria-label="Series">
@@ -50,6 +53,7 @@ export function SeriesList({ viewer, placed }: { viewer: ViewerState; placed: ()
               <span class="series-text">
                 <span class="series-name">{nameOf(set)}</span>
                 <span class="soft small number">{aboutOf(set)}</span>
+                {!isOnePatient && <span class="small">{patientOf(set)}</span>}
                 {viewer.nonPrimary.value.has(set.series.origin.imageSetId) && <Badge look="warn">not primary</Badge>}
               </span>
             </button>
@@ -71,6 +75,10 @@ export function nameOf(set: DisplaySet): string {
   const { attributes } = set.series
   const own = set.instances[0]?.attributes
   return attributes.text('SeriesDescription') || own?.text('ProtocolName') || `Series ${attributes.text('SeriesNumber') || 'without number'}`
+}
+
+function patientOf({ series: { attributes } }: DisplaySet): string {
+  return [personName(attributes.text('PatientName')) || 'No name', attributes.text('PatientID')].filter(Boolean).join(' · ')
 }
 
 function aboutOf(set: DisplaySet): string {

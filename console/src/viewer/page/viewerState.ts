@@ -8,8 +8,9 @@ import { EarlyFrames } from '../pixels/earlyFrames'
 import { FrameCache, cacheLimit } from '../pixels/frameCache'
 import type { ImageSource } from '../source'
 import { Gate } from './gate'
+import { joined } from './seriesOrder'
 import type { Point } from '../model/camera'
-import { dot, subtract } from '../model/geometry'
+import { centreOf, dot, subtract } from '../model/geometry'
 import type { StackController } from '../stack/stackController'
 import { openOhif } from '../../session/ohif'
 
@@ -115,14 +116,14 @@ export class ViewerState {
     try {
       const found = await this.source.imageSetsOfStudy(this.origin.datastoreId, studyUid, signal)
       this.nonPrimary.value = new Set(found.filter((set) => !set.isPrimary).map((set) => set.imageSetId))
-      const rest = found.filter((set) => set.isPrimary && set.imageSetId !== this.origin.imageSetId)
+      const rest = found.filter((set) => set.isPrimary && !this.series.value.some((one) => one.origin.imageSetId === set.imageSetId))
       const waiting = [...rest]
       const take = async (): Promise<void> => {
         for (let next = waiting.shift(); next; next = waiting.shift()) {
           const origin = { datastoreId: this.origin.datastoreId, imageSetId: next.imageSetId }
           const document = await this.source.document(origin, signal)
           if (signal.aborted) return
-          this.series.value = inOrder([...this.series.value, ...seriesOf(document, origin)])
+          this.series.value = joined(this.series.value, seriesOf(document, origin))
         }
       }
       await Promise.all(Array.from({ length: AT_ONCE }, take))
@@ -176,9 +177,12 @@ export class ViewerState {
     for (const other of this.stacks.value) {
       if (!other || other === stack) continue
       const theirs = other.plane.value
-      if (!plane || !theirs) other.scroll(by)
+      // Positions without a frame of reference cannot be compared.
+      if (!plane?.frameOfReference || !theirs?.frameOfReference) other.scroll(by)
       else if (plane.frameOfReference === theirs.frameOfReference && Math.abs(dot(plane.normal, theirs.normal)) > 0.98) {
-        other.goNearest((position) => Math.abs(dot(subtract(position, plane.position), plane.normal)))
+        // Planes may be tilted a little against each other: their corners would be farther apart than they are.
+        const centre = centreOf(plane)
+        other.goNearest((theirCentre) => Math.abs(dot(subtract(theirCentre, centre), plane.normal)))
       }
     }
   }
@@ -214,13 +218,4 @@ export class ViewerState {
   close(): void {
     this.#abort.abort()
   }
-}
-
-function inOrder(series: readonly Series[]): Series[] {
-  const key = (one: Series): number => one.attributes.number('SeriesNumber') ?? Infinity
-  return [...series].sort((a, b) => {
-    const [one, other] = [key(a), key(b)]
-    if (one !== other) return one < other ? -1 : 1
-    return a.uid < b.uid ? -1 : a.uid > b.uid ? 1 : 0
-  })
 }

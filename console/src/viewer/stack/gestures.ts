@@ -52,7 +52,9 @@ export function useGestures(box: RefObject<HTMLElement>, stack: StackController,
 
     const measureDown = (event: PointerEvent): void => {
       const kind = action as 'length' | 'angle'
-      if (stack.shown.value?.quality !== 'full') {
+      const shown = stack.shown.value
+      // The picture on the canvas may still be that of the image before.
+      if (shown?.quality !== 'full' || shown.index !== stack.index.value) {
         draft.value = { stack, kind, points: [], message: 'Measuring waits for the full resolution.' }
         return
       }

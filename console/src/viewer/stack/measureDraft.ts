@@ -14,3 +14,8 @@ export interface Draft {
 }
 
 export const draft = signal<Draft | undefined>(undefined)
+
+/** A stack shows another image: points of one must not be joined to points of the next. */
+export function dropDraft(stack: StackController): void {
+  if (draft.value?.stack === stack) draft.value = undefined
+}

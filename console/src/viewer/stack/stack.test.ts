@@ -3,6 +3,8 @@ import { attributesOf } from '../model/attributes'
 import { RESTING, apply, fitZoom, flipped, invert, matrixOf, rotated, turnOf, zoomedAt } from '../model/camera'
 import { cineRate } from './cine'
 import { read } from './measure'
+import { draft, dropDraft } from './measureDraft'
+import type { StackController } from './stackController'
 
 const image = { width: 100, height: 50 }
 const viewport = { width: 400, height: 400 }
@@ -57,4 +59,13 @@ describe('the rate of a loop', () => {
     expect(cineRate(attributesOf({ FrameTimeVector: ['0', '50', '150'] })).fps).toBe(10)
     expect(cineRate(attributesOf({ FrameTime: '0' }))).toEqual({ fps: 10, isFromFile: false })
   })
+})
+
+it('a measurement that is begun ends where its stack shows another image', () => {
+  const [stack, other] = [{}, {}] as StackController[]
+  draft.value = { stack: stack!, kind: 'length', points: [{ x: 1, y: 1 }] }
+  dropDraft(other!)
+  expect(draft.value).toBeDefined()
+  dropDraft(stack!)
+  expect(draft.value).toBeUndefined()
 })
