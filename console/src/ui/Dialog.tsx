@@ -5,6 +5,8 @@ import { X } from 'lucide-preact'
 import { explain } from '../api/errors'
 import { Button, IconButton } from './Button'
 import { Notice } from './States'
+import { toast } from './Toasts'
+import { onceElsewhere } from './elsewhere'
 import './Dialog.css'
 
 export interface DialogProps {
@@ -64,21 +66,50 @@ export interface Question {
   typed?: string
 }
 
-/** Asks once. `run` is done while the dialog stays, its failure shown in it; resolves to whether it was done. */
+/**
+ * Asks once. `run` is done while the dialog stays, its failure shown in it; resolves to whether it was done. The question
+ * goes with its page and with the session, as nobody may answer it over another page or for another person.
+ */
 export function confirm(question: Question, run: () => Promise<void> | void): Promise<boolean> {
   return new Promise((resolve) => {
     const host = document.createElement('div')
     document.body.append(host)
-    const close = (done: boolean) => {
+    let isRunning = false
+    let isGone = false
+    let isSamePerson = true
+    const takeAway = () => {
+      stopWaiting()
       render(null, host)
       host.remove()
+    }
+    const close = (done: boolean) => {
+      takeAway()
       resolve(done)
     }
-    render(<Confirmation {...question} run={run} close={close} />, host)
+    const stopWaiting = onceElsewhere((isSame) => {
+      isGone = true
+      isSamePerson = isSame
+      if (isRunning) takeAway()
+      else close(false)
+    })
+    const runOnce = async () => {
+      isRunning = true
+      try {
+        await run()
+      } catch (failure) {
+        if (!isGone) throw failure
+        // The dialog that would show it has gone; the next person need not hear of it.
+        if (isSamePerson) toast(explain(failure), 'bad')
+        resolve(false)
+      } finally {
+        isRunning = false
+      }
+    }
+    render(<Confirmation {...question} run={runOnce} close={close} />, host)
   })
 }
 
-function Confirmation({ title, children, action, look = 'primary', typed, run, close }: Question & { run: () => Promise<void> | void; close: (done: boolean) => void }) {
+function Confirmation({ title, children, action, look = 'primary', typed, run, close }: Question & { run: () => Promise<void>; close: (done: boolean) => void }) {
   const [isBusy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>()
   const [text, setText] = useState('')

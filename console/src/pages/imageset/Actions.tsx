@@ -10,12 +10,13 @@ import { ButtonLink } from '../../ui/Button'
 import { confirm } from '../../ui/Dialog'
 import { Menu, type MenuItem } from '../../ui/Menu'
 import { toast } from '../../ui/Toasts'
-import { count } from '../../ui/format'
+import { count, personName } from '../../ui/format'
 import { datastoreArn, useAllowed } from '../../session/allowed'
 import { textOf } from '../../dicom/values'
 import type { Overview } from './api'
 import { CopyDialog } from './CopyDialog'
 import { viewerOf } from './OverviewTab'
+import { setLabel } from '../studies/bulk'
 import { isConflict } from './PreviewDialog'
 
 /** What can be done with an image set as a whole; only what the policies allow. */
@@ -64,14 +65,22 @@ export function Actions({ store, data, onChanged }: { store: string; data: Overv
         }
       }
     )
-  const remove = () =>
-    confirm(
+  const remove = () => {
+    const at = location.pathname
+    return confirm(
       {
         title: 'Delete this image set?',
         action: 'Delete',
         look: 'danger',
         children: (
           <div class="stack-tight">
+            <p>
+              <strong>{personName(textOf(data.patient['PatientName'])) || 'No name'}</strong> {textOf(data.patient['PatientID'])}
+              <br />
+              {setLabel(textOf(data.series['SeriesNumber']) || null, textOf(data.series['Modality']), textOf(data.series['SeriesDescription']))}
+              <br />
+              <span class="faint small">Image set {data.imageSetId}</span>
+            </p>
             <p>{count(data.instanceCount, 'instance')} with {count(data.frameCount, 'frame')}, in all {data.latestVersionId === '1' ? 'its one version' : `${data.latestVersionId} versions`}, will be gone at once for everybody.</p>
             <p><strong>This cannot be undone.</strong>{data.isPrimary ? ' DICOMweb no longer shows the series.' : ' The primary image set of the series, if there is one, stays.'}</p>
           </div>
@@ -80,9 +89,11 @@ export function Actions({ store, data, onChanged }: { store: string; data: Overv
       async () => {
         await deleteImageSet(store, data.imageSetId)
         toast('The image set was deleted.', 'good')
-        route(`/console/stores/${store}`)
+        // Whoever has gone elsewhere meanwhile stays there.
+        if (location.pathname === at) route(`/console/stores/${store}`)
       }
     )
+  }
   const items: (MenuItem | null)[] = []
   // Everything here is about the latest version.
   const isLatest = data.versionId === data.latestVersionId
