@@ -86,6 +86,36 @@ test('takes files that only look alike for others', async () => {
   expect(server.sent.filter((each) => each.startsWith('upload2'))).toHaveLength(3)
 })
 
+test('takes an upload with files of other names for another one', async () => {
+  await earlier('a')
+  server.files.get('earlier')!.set('CD/other.dcm', { digest: 'x' })
+  const run = new ImportRun('store')
+  await run.begin(items('a', 'b', 'c'))
+  expect([server.jobs, run.before.value, server.files.get('upload2')!.size]).toEqual([['upload2'], 0, 3])
+})
+
+test('starts no job without a file that was being read when it was paused', async () => {
+  const [first, slow] = items('a', 'b')
+  let read: () => void = () => undefined
+  const bytes = await slow!.file.arrayBuffer()
+  Object.defineProperty(slow!.file, 'arrayBuffer', { value: () => new Promise((resolve) => (read = () => resolve(bytes))) })
+  const run = new ImportRun('store')
+  const begun = run.begin([first!, slow!])
+  await vi.waitFor(() => expect(server.sent).toHaveLength(1))
+  run.pause()
+  const resumed = run.resume()
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(server.jobs).toEqual([])
+  read()
+  await begun
+  await vi.waitFor(() => {
+    read()
+    expect(run.phase.value).toBe('done')
+  })
+  await resumed
+  expect([server.sent.sort(), server.jobs]).toEqual([['upload1 CD/0.dcm', 'upload1 CD/1.dcm'], ['upload1']])
+})
+
 test('tries again while the server is away', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   server.failures = [new OfflineError(), new ApiError(503, 'ServiceUnavailableException', 'full'), new OfflineError()]

@@ -49,6 +49,8 @@ export class ImportRun {
   private left: Source[] = []
   private arrived = new Map<string, { digest: string }>()
   private stopping = new AbortController()
+  /** Resolves when nothing that was begun is being sent any more. */
+  private sending: Promise<unknown> = Promise.resolve()
   private inFlight = new Map<Source, number>()
   private doneBytes = 0
   private doneFiles = 0
@@ -91,10 +93,16 @@ export class ImportRun {
   private async open(mayResume: boolean): Promise<void> {
     const { label, sources, bytes } = this.collected!
     const same = (each: Upload) => each.jobId === null && each.name === label && each.files === sources.length && each.bytes === bytes
-    const known = mayResume ? (await listUploads(this.store, this.stopping.signal)).find(same) : undefined
+    let known = mayResume ? (await listUploads(this.store, this.stopping.signal)).find(same) : undefined
+    this.arrived = known === undefined ? new Map() : await arrivedFiles(this.store, known.uploadId, this.stopping.signal)
+    // A file that is not among these would be imported with them.
+    const names = new Set(sources.map((each) => each.path))
+    if (![...this.arrived.keys()].every((name) => names.has(name))) {
+      known = undefined
+      this.arrived = new Map()
+    }
     this.isResumed = known !== undefined
     this.upload = known ?? (await beginUpload(this.store, { name: label, files: sources.length, bytes }, this.stopping.signal))
-    this.arrived = known === undefined ? new Map() : await arrivedFiles(this.store, known.uploadId, this.stopping.signal)
     this.left = [...sources]
     this.doneBytes = this.doneFiles = 0
     this.inFlight.clear()
@@ -107,23 +115,29 @@ export class ImportRun {
 
   private async sendAll(): Promise<void> {
     this.phase.value = 'sending'
+    const own = this.stopping.signal
     const workers = new AbortController()
     const stop = () => workers.abort()
-    this.stopping.signal.addEventListener('abort', stop)
+    own.addEventListener('abort', stop)
     try {
-      const failures = await Promise.allSettled(Array.from({ length: AT_ONCE }, () => this.work(workers).catch((error: unknown) => {
+      const sending = Promise.allSettled(Array.from({ length: AT_ONCE }, () => this.work(workers).catch((error: unknown) => {
         // The others end, too.
         workers.abort()
         throw error
       })))
+      this.sending = sending
+      const failures = await sending
       const reasons = failures.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []))
       const reason = reasons.find((each) => !isAbort(each)) ?? reasons[0]
       if (reason !== undefined) throw reason
     } finally {
-      this.stopping.signal.removeEventListener('abort', stop)
+      own.removeEventListener('abort', stop)
       this.show(true)
     }
+    // Paused when all had just arrived: whoever resumes starts the job.
+    own.throwIfAborted()
     if (this.unreadable.value.length > 0) this.phase.value = 'incomplete'
+    else if (this.doneFiles < this.collected!.sources.length) throw new Error('Not all files were sent, so nothing was imported. Drop them again.')
     else await this.startJob()
   }
 
@@ -236,7 +250,7 @@ export class ImportRun {
 
   async resume(): Promise<void> {
     if (!['paused', 'failed', 'incomplete'].includes(this.phase.value) || this.collected === null) return
-    this.stopping = new AbortController()
+    const own = (this.stopping = new AbortController())
     this.rate = new RecentRate()
     batch(() => {
       this.error.value = undefined
@@ -249,6 +263,9 @@ export class ImportRun {
         await this.follow(this.jobId.value)
         return
       }
+      // What was under way puts back what it could not send, which must not be missed.
+      await this.sending
+      own.signal.throwIfAborted()
       if (this.upload === null) await this.open(true)
       this.retryUnreadable()
       await this.sendAll()
@@ -296,8 +313,10 @@ export class ImportRun {
 
   /** What has arrived of the earlier upload are other files, although they look alike. */
   private async beginAnew(): Promise<void> {
+    const own = this.stopping
     try {
       await this.open(false)
+      own.signal.throwIfAborted()
       await this.sendAll()
     } catch (error) {
       this.fail(error)
