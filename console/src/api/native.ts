@@ -123,12 +123,13 @@ export function deleteImageSet(datastoreId: string, imageSetId: string) {
   return json<{ imageSetState: string; imageSetWorkflowStatus: string }>(`${imageSetPath(datastoreId, imageSetId)}/deleteImageSet`, { method: 'POST' })
 }
 
-/** The image set once nothing changes it any more: asked again, less and less often, for at most `seconds`. */
+/** The image set once nothing changes it any more: asked again, less and less often, for at most `seconds`. Throws if something then still does. */
 export async function untilUnlocked(datastoreId: string, imageSetId: string, seconds = 120): Promise<ImageSetProperties> {
   const end = Date.now() + seconds * 1000
   for (let pause = 200; ; pause = Math.min(pause * 1.6, 5000)) {
     const found = await getImageSet(datastoreId, imageSetId)
-    if (found.imageSetState !== 'LOCKED' || Date.now() > end) return found
+    if (found.imageSetState !== 'LOCKED') return found
+    if (Date.now() > end) throw new Error('The server is still working on it. Look again later before you repeat it: it may yet succeed.')
     await new Promise((resolve) => setTimeout(resolve, pause))
   }
 }

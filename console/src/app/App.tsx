@@ -1,3 +1,4 @@
+import type { FunctionComponent } from 'preact'
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { ErrorBoundary, LocationProvider, Route, Router, lazy, useLocation } from 'preact-iso'
@@ -24,6 +25,17 @@ const Policies = lazy(() => import('../pages/policies/Policies'))
 const Events = lazy(() => import('../pages/events/Events'))
 const Health = lazy(() => import('../pages/health/Health'))
 const Viewer = lazy(() => import('../viewer/Viewer'))
+
+/** A page that begins anew with each data store and image set: the router would keep it, and what it shows and has picked. */
+function anewFor<P extends { store?: string; imageSet?: string }>(Page: FunctionComponent<P>): FunctionComponent<P> {
+  return (props) => <Page key={`${props.store} ${props.imageSet ?? ''}`} {...props} />
+}
+
+const StoreStudies = anewFor(Studies)
+const DetailsOfStore = anewFor(StoreDetails)
+const StoreImport = anewFor(Import)
+const StoreJobs = anewFor(Jobs)
+const StoreImageSet = anewFor(ImageSet)
 
 export function App({ link }: { link: string | null }) {
   if (startError.value !== undefined) {
@@ -61,12 +73,12 @@ function Pages() {
         <Router>
           <Route path="/console/" component={Home} />
           <Route path="/console/stores" component={Stores} />
-          <Route path="/console/stores/:store" component={Studies} />
-          <Route path="/console/stores/:store/details" component={StoreDetails} />
-          <Route path="/console/stores/:store/import" component={Import} />
-          <Route path="/console/stores/:store/jobs" component={Jobs} />
-          <Route path="/console/stores/:store/jobs/:job" component={Jobs} />
-          <Route path="/console/stores/:store/sets/:imageSet" component={ImageSet} />
+          <Route path="/console/stores/:store" component={StoreStudies} />
+          <Route path="/console/stores/:store/details" component={DetailsOfStore} />
+          <Route path="/console/stores/:store/import" component={StoreImport} />
+          <Route path="/console/stores/:store/jobs" component={StoreJobs} />
+          <Route path="/console/stores/:store/jobs/:job" component={StoreJobs} />
+          <Route path="/console/stores/:store/sets/:imageSet" component={StoreImageSet} />
           <Route path="/console/keys" component={Keys} />
           <Route path="/console/roles" component={Roles} />
           <Route path="/console/authorizers" component={Authorizers} />

@@ -1,4 +1,4 @@
-import { useRef, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { CircleAlert, CircleCheck, CircleDashed } from 'lucide-preact'
 import { Button } from '../../ui/Button'
 import { Dialog } from '../../ui/Dialog'
@@ -18,6 +18,8 @@ export function BulkDialog({ store, action, items, onClose }: { store: string; a
   const [phase, setPhase] = useState<'asks' | 'runs' | 'ended'>('asks')
   const [states, setStates] = useState<ItemState[]>(() => items.map(() => ({ is: 'waiting' })))
   const isStopped = useRef(false)
+  // Nothing goes on that nobody sees: what has not begun when the page is left is not done.
+  useEffect(() => () => void (isStopped.current = true), [])
   const words = VERBS[action]
   const done = states.filter((each) => each.is === 'done').length
   const failed = states.filter((each) => each.is === 'failed').length
@@ -103,7 +105,6 @@ function Result({ item, state }: { item: BulkItem; state: ItemState }) {
       <span class="grow">
         <span>{personName(item.study.patientName) || 'No name'} <span class="soft">{item.label}</span></span>
         {state.is === 'failed' && <span class="reason">{state.message}</span>}
-        {state.is === 'done' && state.note && <span class="faint small">{state.note}</span>}
       </span>
     </li>
   )

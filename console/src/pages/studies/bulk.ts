@@ -16,7 +16,7 @@ export interface BulkItem {
   label: string
 }
 
-export type ItemState = { is: 'waiting' | 'running' } | { is: 'done'; note?: string } | { is: 'failed'; message: string }
+export type ItemState = { is: 'waiting' | 'running' | 'done' } | { is: 'failed'; message: string }
 
 const AT_ONCE = 4
 
@@ -77,7 +77,8 @@ export async function runBulk(store: string, action: BulkAction, items: BulkItem
       if (index === undefined || isStopped()) return
       told(index, { is: 'running' })
       try {
-        told(index, { is: 'done', note: await perform(store, action, items[index]!) })
+        await perform(store, action, items[index]!)
+        told(index, { is: 'done' })
       } catch (error) {
         told(index, { is: 'failed', message: explain(error) })
       }
@@ -86,22 +87,20 @@ export async function runBulk(store: string, action: BulkAction, items: BulkItem
   await Promise.all(Array.from({ length: AT_ONCE }, worker))
 }
 
-async function perform(store: string, action: BulkAction, item: BulkItem): Promise<string | undefined> {
+async function perform(store: string, action: BulkAction, item: BulkItem): Promise<void> {
   if (action === 'delete') {
     try {
       await deleteImageSet(store, item.imageSetId)
     } catch (error) {
-      // Somebody else was quicker.
-      if (error instanceof ApiError && error.code === 'ResourceNotFoundException') return 'was gone already'
+      if (error instanceof ApiError && error.code === 'ResourceNotFoundException') throw new Error('It was not found in this data store: somebody may have deleted it already.')
       throw error
     }
-    return undefined
+    return
   }
   const started = await copyImageSet(store, item.imageSetId, { sourceImageSet: { latestVersionId: item.versionId } }, { promoteToPrimary: action === 'promote' })
   // That the two do not fit together is known only afterwards.
   const ended = await untilUnlocked(store, started.destinationImageSetProperties.imageSetId)
   if (ended.imageSetWorkflowStatus?.includes('FAILED')) throw new Error(ended.message ?? 'The copy failed.')
-  return undefined
 }
 
 /** The image sets in as few archives as may hold them. */

@@ -1,8 +1,12 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { Study } from '../../api/studies'
-import { type BulkItem, archives, concerned, setLabel } from './bulk'
+import { ApiError } from '../../api/errors'
+import { type BulkItem, type ItemState, archives, concerned, runBulk, setLabel } from './bulk'
 import { NEWEST, daysAgo, isNarrowed, sortedBy } from './query'
 import { joined } from './studyList'
+
+const { json } = vi.hoisted(() => ({ json: vi.fn() }))
+vi.mock('../../api/request', () => ({ json }))
 
 const study = (uid: string, primary = 1) => ({ studyInstanceUid: uid, primaryImageSetCount: primary }) as Study
 const item = (id: string, instanceCount: number, isPrimary = true, of = study('1')) => ({ imageSetId: id, instanceCount, isPrimary, study: of }) as BulkItem
@@ -34,4 +38,20 @@ test('days are counted back over months and daylight saving', () => {
 })
 test('a series is named by what is known of it', () => {
   expect([setLabel('2', 'CT', 'Head'), setLabel(null, 'MR', null), setLabel(null, null, null)]).toEqual(['Series 2 · CT · Head', 'MR', 'Series'])
+})
+test('what is not found is not reported as deleted', async () => {
+  json.mockResolvedValueOnce({}).mockRejectedValueOnce(new ApiError(404, 'ResourceNotFoundException', 'none'))
+  const states: ItemState[] = []
+  await runBulk('store', 'delete', [item('a', 1), item('b', 1)], (index, state) => (states[index] = state), () => false)
+  expect(states.map((each) => each.is)).toEqual(['done', 'failed'])
+})
+test('a copy that still runs when nobody waits any longer is not reported as done', async () => {
+  vi.useFakeTimers()
+  json.mockImplementation(async (path: string) => (path.includes('copyImageSet') ? { destinationImageSetProperties: { imageSetId: 'b' } } : { imageSetState: 'LOCKED' }))
+  let last: ItemState | undefined
+  const over = runBulk('store', 'copy', [item('a', 1)], (_, state) => (last = state), () => false)
+  await vi.advanceTimersByTimeAsync(130_000)
+  await over
+  vi.useRealTimers()
+  expect(last).toMatchObject({ is: 'failed', message: expect.stringContaining('still working') })
 })
