@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from lightwell.domain.image_sets.version_diff import ElementDifference
 from lightwell.errors import NotFoundError, ValidationError
+from lightwell.operations import version_diff
 from lightwell.operations.console import image_set_versions
+from lightwell.operations.console.differences import elements_json
 from lightwell.operations.console.image_set_diff import diff
 from lightwell.operations.console.update_preview import Preview, UpdateRequest, preview_update
 from lightwell.operations.context import Caller
@@ -179,6 +182,24 @@ def test_shows_a_difference_a_part_at_a_time(built: Built) -> None:
     assert shown == [("changed", f"{SERIES}.1"), ("changed", f"{SERIES}.2"), ("removed", f"{SERIES}.3")]
     with pytest.raises(NotFoundError, match="no version 9"):
         diff(built.ctx, built.datastore, built.id, ("1", "9"), next_token=None, most=2)
+
+
+def test_shows_long_differences_in_small_parts(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    built.update(1, updatable_attributes=of_instance(1, InstanceNumber="8"))
+    built.update(2, updatable_attributes=of_instance(2, InstanceNumber="9"))
+    monkeypatch.setattr(version_diff, "_MOST_BYTES", 10)
+    shown, token = [], None
+    while True:
+        part = diff(built.ctx, built.datastore, built.id, ("1", "3"), next_token=token, most=100)
+        assert len(part.page.instances) <= 1
+        shown += [str(each.new_uid) for each in part.page.instances]
+        if (token := part.next_token) is None:
+            break
+    assert sorted(shown) == [f"{SERIES}.1", f"{SERIES}.2"]
+    long = [ElementDifference(str(n), "LT", "LT", "a" * 20_000, "b" * 20_000) for n in range(100)]
+    found = elements_json(long)
+    assert len(json.dumps(found)) < 1_200_000
+    assert len(found["elements"]) + found["moreElements"] == 100
 
 
 def test_previews_what_an_edit_would_change(built: Built) -> None:

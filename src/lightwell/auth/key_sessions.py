@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lightwell.auth.principals import Credentials, Principal, new_credentials
 from lightwell.auth.secret_box import SecretBox
-from lightwell.auth.sessions import KEPT_MS
+from lightwell.auth.sessions import KEPT_MS, check_room
 from lightwell.errors import AccessDeniedError, ValidationError
 from lightwell.stores.account import principals as table
 from lightwell.stores.account.principals import AccessKey
@@ -130,6 +130,7 @@ class KeySessions:
                 raise AccessDeniedError("The access key was revoked")
             table.remove_ended(conn, now - KEPT_MS)
             key = self._row(made, token, parent, now, duration)
+            check_room(conn, key, now)
             table.insert(conn, key)
             assert key.expires_at is not None
             return KeySession(made, token, key.expires_at)

@@ -20,7 +20,7 @@ from lightwell.auth.principals import Credentials, Principal, new_credentials
 from lightwell.auth.roles import SESSION_NAME, RoleError, Roles, WebIdentity
 from lightwell.auth.secret_box import SecretBox
 from lightwell.domain import arn as arns
-from lightwell.errors import AccessDeniedError, ConfigurationError, ValidationError
+from lightwell.errors import AccessDeniedError, ConfigurationError, QuotaExceededError, ValidationError
 from lightwell.stores.account import principals as table
 from lightwell.stores.account.principals import AccessKey
 
@@ -34,7 +34,18 @@ SHORTEST, DEFAULT_DURATION, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
 LONGEST_POLICY = 2_048
 KEPT_MS = 24 * 3600 * 1000
 """How long temporary credentials are kept after they have ended."""
+MOST_SESSIONS = 1000
+"""How many sessions that are good one key, or one person of an OpenID provider, may have."""
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+
+
+def check_room(conn: Connection, session: AccessKey, now: int) -> None:
+    """Raises `QuotaExceededError` if whoever wants another session has `MOST_SESSIONS` already."""
+    if table.is_full(conn, now, MOST_SESSIONS, session):
+        raise QuotaExceededError(
+            f"There are {MOST_SESSIONS} sessions that are good for the same key or person: use one of them, "
+            "wait until some expire, or end some in the console."
+        )
 
 
 class PolicyError(ValidationError):
@@ -183,6 +194,8 @@ class Sessions:
 
         def work(conn: Connection) -> None:
             table.remove_ended(conn, now - KEPT_MS)
+            if identity is not None:
+                check_room(conn, key, now)
             table.insert(conn, key)
 
         self._db.write(work)

@@ -8,7 +8,7 @@ ended, the fragments of all members are searched for values that these edits hid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _INSTANCES_PER_BATCH = 200  # instances that are opened together
 _VERSIONS_PER_PAGE = 1000
 _MOST_COMPARED = 1000  # instances whose contents are read for a part of a difference
+_MOST_BYTES = 8 << 20  # of a part as it is sent; it has one instance at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +97,33 @@ def existing_versions(found: ImageSet, first: int | str, second: int | str) -> t
 
 
 def diff_page(
-    conn: Connection, key: ImageSetKey, first: int, second: int, *, start: int, most: int
+    conn: Connection,
+    key: ImageSetKey,
+    first: int,
+    second: int,
+    *,
+    start: int,
+    most: int,
+    size: Callable[[InstanceDifference], int],
 ) -> DifferencePage:
     """Part of the difference between two existing versions: of the instances that may differ, those from
-    number ``start`` on, until ``most`` that do differ are found or `_MOST_COMPARED` were compared.
+    number ``start`` on, until ``most`` that do differ are found, or `_MOST_BYTES` of them by ``size``, or
+    `_MOST_COMPARED` were compared.
 
     The candidates and their order never change, so ``next_start`` may be given as ``start`` at any time.
     """
     old, new = (_compared_version(conn, key, number) for number in (first, second))
     candidates = _candidates(conn, key, old, new)
     found: list[InstanceDifference] = []
+    bytes_found = 0
     next_start: int | None = None
     last = min(start + _MOST_COMPARED, len(candidates))
     if last < len(candidates):
         next_start = last
     for difference, place in _differences(conn, key, old, new, candidates[start:last]):
         found.append(difference)
-        if len(found) == most:
+        bytes_found += size(difference)
+        if len(found) == most or bytes_found >= _MOST_BYTES:
             next_start = start + place + 1 if start + place + 1 < len(candidates) else None
             break
     return DifferencePage(

@@ -44,6 +44,7 @@ _NAMES = {
     "ExpiredTokenException": "ExpiredToken",
     "InternalServerException": "InternalFailure",
     "InvalidSignatureException": "SignatureDoesNotMatch",
+    "ServiceQuotaExceededException": "LimitExceeded",
     "ThrottlingException": "Throttling",
     "UnrecognizedClientException": "InvalidClientTokenId",
     "ValidationException": "ValidationError",

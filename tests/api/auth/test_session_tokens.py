@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
+from lightwell.auth.sessions import MOST_SESSIONS
 from lightwell.clock import Clock
 from lightwell.stores.account import principals
 from lightwell.stores.db.tables import access_key
@@ -42,6 +44,27 @@ def test_stands_for_the_key(server: Server, datastore: str) -> None:
     assert sts(server, root).get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
     server.client(root).list_datastores()
     session_of(server, key(server, deny("*")))
+
+
+def test_has_no_more_of_them_than_anybody_needs(server: Server) -> None:
+    ana, now = key(server, allow("*")), Clock().now()
+    first = session_of(server, ana)
+    with server.database() as db:
+
+        def fill(conn: Connection) -> None:
+            found = principals.get(conn, first.access_key)
+            assert found is not None
+            # One that was ended leaves room.
+            ended = replace(found, id="ASLW" + "Z" * 16, revoked_at=now)
+            others = [replace(found, id=f"ASLW{n:0>16}") for n in range(MOST_SESSIONS - 2)]
+            for each in (ended, *others):
+                principals.insert(conn, each)
+
+        db.write(fill)
+    session_of(server, ana)
+    with pytest.raises(ClientError, match="LimitExceeded"):
+        session_of(server, ana)
+    session_of(server)
 
 
 def test_has_the_policies_that_the_key_has_now(server: Server, datastore: str) -> None:

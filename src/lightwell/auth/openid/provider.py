@@ -41,6 +41,12 @@ RETRY_SECONDS = 5.0
 """How soon a provider that did not answer is asked again."""
 WAIT_SECONDS = 6.0
 _SOCKET_SECONDS = 5.0
+_BODY_SECONDS = 10.0
+"""How long one answer may take, once it has begun."""
+_FETCH_SECONDS = 30.0
+"""How long all answers may take; then they are given up, for the next one who asks."""
+_MOST_FETCHING = 4
+"""How many threads may fetch, those included whose answers were given up."""
 _LARGEST = 512 << 10
 _MOST_KEYS = 100
 # Symmetric keys are none that a provider could publish.
@@ -99,11 +105,17 @@ class OpenIdProvider:
         self._lock = threading.Lock()
         self._published: Published | None = None
         self._flight: Future[Published] | None = None
+        self._began = 0.0
+        self._fetching: list[threading.Thread] = []
         self._failed: tuple[float, str] | None = None
 
     def known(self) -> Published | None:
         """What was fetched before, however long ago. Never blocks."""
         return self._published
+
+    def has_failed(self) -> bool:
+        """Whether it did not answer, or not usefully, when it was asked last. Never blocks."""
+        return self._failed is not None
 
     def asked(self) -> Published:
         """What the provider publishes now, asked at once and by this thread.
@@ -140,13 +152,21 @@ class OpenIdProvider:
 
     def _fetched(self) -> Published:
         with self._lock:
+            if self._flight is not None and monotonic() - self._began >= _FETCH_SECONDS:
+                # A provider that sends a byte now and then keeps its thread, but nobody else.
+                self._failed, self._flight = (monotonic(), "its answer takes too long"), None
             if self._flight is None:
                 if self._failed is not None and monotonic() - self._failed[0] < RETRY_SECONDS:
                     raise _unreachable(self.issuer)
-                self._flight = Future()
-                threading.Thread(
+                self._fetching = [thread for thread in self._fetching if thread.is_alive()]
+                if len(self._fetching) >= _MOST_FETCHING:
+                    raise _unreachable(self.issuer)
+                self._flight, self._began = Future(), monotonic()
+                thread = threading.Thread(
                     target=self._fetch, args=(self._flight,), name="openid-provider", daemon=True
-                ).start()
+                )
+                self._fetching.append(thread)
+                thread.start()
             flight = self._flight
         try:
             return flight.result(WAIT_SECONDS)
@@ -160,11 +180,15 @@ class OpenIdProvider:
             reason = str(error) if isinstance(error, _Fault) else f"{type(error).__name__}: {error}"
             event(log, logging.WARNING, "OpenID provider not usable", issuer=self.issuer, reason=reason[:500])
             with self._lock:
-                self._failed, self._flight = (monotonic(), reason), None
+                if self._flight is flight:
+                    self._failed, self._flight = (monotonic(), reason), None
             flight.set_exception(_Fault(reason))
             return
         with self._lock:
-            self._published, self._failed, self._flight = found, None, None
+            if self._published is None or self._published.fetched < found.fetched:
+                self._published = found
+            if self._flight is flight:
+                self._failed, self._flight = None, None
         flight.set_result(found)
 
     def _ask(self) -> Published:
@@ -231,7 +255,11 @@ def _get(opener: urllib.request.OpenerDirector, address: str) -> bytes:
     request = urllib.request.Request(address, headers={"accept": "application/json"})  # noqa: S310 — checked
     try:
         with opener.open(request, timeout=_SOCKET_SECONDS) as answer:
-            data: bytes = answer.read(_LARGEST + 1)
+            end, data = monotonic() + _BODY_SECONDS, b""
+            while len(data) <= _LARGEST and (piece := answer.read1(1 << 16)):
+                data += piece
+                if monotonic() >= end:
+                    raise _Fault(f"{address} takes longer than {_BODY_SECONDS:.0f} seconds to answer")
     except urllib.error.HTTPError as error:
         with error:
             where = f", to {error.headers.get('location')!r:.200}" if 300 <= error.code < 400 else ""

@@ -19,6 +19,8 @@ _LONGEST_VALUE = 20_000
 """Bytes of a value, as JSON, that an answer holds; of longer ones it holds the beginning."""
 _BEGINNING = 2_000
 _MOST_ELEMENTS = 500
+_MOST_BYTES = 1 << 20
+"""Of the elements of one instance or level, as JSON."""
 _MOST_FRAMES = 50
 
 _encode = msgspec.json.Encoder().encode
@@ -51,9 +53,15 @@ def instance_json(found: InstanceDifference) -> dict[str, Any]:
     return shown
 
 
+def json_size(found: InstanceDifference) -> int:
+    """How many bytes `instance_json` has."""
+    return len(_encode(instance_json(found)))
+
+
 def elements_json(elements: Sequence[ElementDifference]) -> dict[str, Any]:
-    """At most `_MOST_ELEMENTS` of them, and how many there are besides."""
-    shown = []
+    """At most `_MOST_ELEMENTS` of them, and about `_MOST_BYTES`, and how many there are besides."""
+    shown: list[dict[str, Any]] = []
+    size = 0
     for element in elements[:_MOST_ELEMENTS]:
         one: dict[str, Any] = {"element": element.path, "vr": element.new_vr or element.old_vr}
         if element.old_vr and element.new_vr and element.old_vr != element.new_vr:
@@ -64,9 +72,12 @@ def elements_json(elements: Sequence[ElementDifference]) -> dict[str, Any]:
                 if length is not None:
                     one[f"{name}Length"] = length
         shown.append(one)
+        size += len(_encode(one))
+        if size >= _MOST_BYTES:
+            break
     found: dict[str, Any] = {"elements": shown}
-    if len(elements) > _MOST_ELEMENTS:
-        found["moreElements"] = len(elements) - _MOST_ELEMENTS
+    if len(elements) > len(shown):
+        found["moreElements"] = len(elements) - len(shown)
     return found
 
 

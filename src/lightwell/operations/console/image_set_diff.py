@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lightwell.domain import page_tokens
+from lightwell.operations.console.differences import json_size
 from lightwell.operations.console.image_set_versions import VersionSummary, place, summary_of
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import find_readable
@@ -51,7 +52,7 @@ def diff(
     with ctx.stores.db.read() as conn:
         versions = tuple(versions_between(conn, found, first, second)) if start == 0 else ()
         counted = version_diff.version_rows(conn, found.key)
-        page = diff_page(conn, found.key, first, second, start=start, most=most)
+        page = diff_page(conn, found.key, first, second, start=start, most=most, size=json_size)
     return Difference(
         first,
         second,

@@ -24,6 +24,8 @@ from lightwell.stores.image_sets import records
 
 MIDDLE = "middle"
 MOST_IDS = 20_000
+MOST_OTHER_IDS = 300
+"""Of frames that the version does not have: each is looked up by itself."""
 Uncut = Literal["whole", "omit"]
 
 
@@ -146,7 +148,15 @@ class FrameList:
         if len(set(ids)) < len(ids):
             raise ValidationError("A frame id is given more than once: give each once.")
         places = {each.pixels: index for index, each in enumerate(self.instances)}
-        listed = [self._named(reader, id, places, any_version) for id in ids]
+        listed, others = [], 0
+        for id in ids:
+            listed.append(self._named(reader, id, places, any_version))
+            others += listed[-1].position is None
+            if others > MOST_OTHER_IDS:
+                raise ValidationError(
+                    f"More than {MOST_OTHER_IDS} imageFrameIds are of frames that version {self.version} "
+                    "does not have: ask for those of each version together, by versionId."
+                )
         return len(listed), iter(listed)
 
     def _named(

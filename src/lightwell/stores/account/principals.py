@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, text, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from lightwell.stores.db.bulk import insert_many
@@ -188,6 +188,24 @@ def lock_all(conn: Connection) -> None:
     """Keep others from writing access keys until the transaction ends; SQLite has one writer anyway."""
     if conn.dialect.name == "postgresql":
         conn.execute(text("LOCK TABLE access_key IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def is_full(conn: Connection, now: int, most: int, of: AccessKey) -> bool:
+    """Whether a key, or somebody whom a provider vouches for, has so many sessions that are good.
+
+    ``of`` is another session of the same ``parent``, or else of the same ``provider`` and ``subject``.
+    """
+    if of.parent is not None:
+        is_same = access_key.c.parent == of.parent
+    else:
+        is_same = and_(access_key.c.provider == of.provider, access_key.c.subject == of.subject)
+    good = (
+        select(access_key.c.id)
+        .where(is_same, access_key.c.revoked_at.is_(None), access_key.c.expires_at > now)
+        .limit(most)
+        .subquery()
+    )
+    return conn.execute(select(func.count()).select_from(good)).scalar_one() >= most
 
 
 def remove_ended(conn: Connection, before: int) -> None:

@@ -91,7 +91,10 @@ class Federation:
 
         known = self._known()
         if known is None:
-            await self._asked()
+            asked = self._asking_now()
+            # Who comes while the provider is away waits no longer than the first one did.
+            if self._loaded is None or not self._loaded[0].has_failed():
+                await asyncio.wait((asked,), timeout=_MOMENT_SECONDS)
             known = self._known()
         found = {origin(issuer)}
         if known is not None and known.metadata.token_endpoint is not None:
@@ -100,10 +103,13 @@ class Federation:
 
     async def _asked(self) -> ConsoleProvider | None:
         """What `_console` returns, None if that takes too long. All who ask meanwhile wait for the same."""
+        done, _ = await asyncio.wait((self._asking_now(),), timeout=_MOMENT_SECONDS)
+        return next((each.result() for each in done), None)
+
+    def _asking_now(self) -> asyncio.Future[ConsoleProvider]:
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().run_in_executor(self._threads, self._console)
-        done, _ = await asyncio.wait((self._asking,), timeout=_MOMENT_SECONDS)
-        return next((each.result() for each in done), None)
+        return self._asking
 
     def _known(self) -> Published | None:
         return None if self._loaded is None else self._loaded[0].known()

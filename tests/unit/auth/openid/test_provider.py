@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from lightwell.auth.openid import provider as module
 from lightwell.auth.openid.errors import ProviderUnreachableError
-from lightwell.auth.openid.provider import WELL_KNOWN, OpenIdProvider, origin
+from lightwell.auth.openid.provider import WELL_KNOWN, OpenIdProvider, Published, origin
+from lightwell.errors import LightwellError
 from tests.unit.auth.openid.fake_provider import FakeProvider, fake_provider, key
 
 
@@ -110,6 +112,43 @@ def test_does_not_ask_again_at_once(fake: FakeProvider) -> None:
             found.published()
     assert fake.asked == [WELL_KNOWN]
     fake.answers.update(good)
+
+
+def test_gives_up_an_answer_that_never_ends(fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends, ask, asked = threading.Event(), OpenIdProvider._ask, []
+
+    def hanging(self: OpenIdProvider) -> Published:
+        asked.append(self)
+        if not ends.is_set():
+            assert ends.wait(60)
+            raise OSError("ended")
+        return ask(self)
+
+    monkeypatch.setattr(OpenIdProvider, "_ask", hanging)
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    found = OpenIdProvider(fake.issuer)
+    for _ in range(3):
+        with pytest.raises(ProviderUnreachableError):
+            found.published()
+    assert len(asked) == 1 and not found.has_failed()
+    monkeypatch.setattr(module, "_FETCH_SECONDS", 0.0)
+    for _ in range(6):
+        with pytest.raises(ProviderUnreachableError):
+            found.published()
+    assert len(asked) == 4 and found.has_failed()
+    ends.set()
+    for thread in found._fetching:
+        thread.join(60)
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    assert found.published().keys and not found.has_failed()
+
+
+def test_bounds_the_time_of_an_answer(fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BODY_SECONDS", 0.0)
+    with pytest.raises(LightwellError, match="takes longer"):
+        OpenIdProvider(fake.issuer).asked()
 
 
 def test_needs_certificates_that_can_be_read(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lightwell.auth.openid import provider
 from lightwell.auth.openid.errors import InvalidIdentityTokenError, ProviderUnreachableError
 from lightwell.auth.openid.provider import OpenIdProvider, Published
 from lightwell.settings import Settings
@@ -93,3 +94,29 @@ def test_without_settings_there_is_none() -> None:
     assert asyncio.run(made.origins()) == ()
     with pytest.raises(InvalidIdentityTokenError):
         asyncio.run(made.verify("a.b.c", NOW))
+
+
+def test_waits_once_only_for_a_provider_that_is_away(
+    fake: FakeProvider, federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = dict(fake.answers)
+    fake.answers.clear()
+    answers, ask_it = threading.Event(), OpenIdProvider.published
+
+    def published(self: OpenIdProvider) -> Published:
+        assert answers.wait(60)
+        return ask_it(self)
+
+    async def ask() -> None:
+        assert await federation.origins() == (fake.issuer,)
+        fake.answers.update(good)
+        monkeypatch.setattr(provider, "RETRY_SECONDS", 0.0)
+        monkeypatch.setattr(OpenIdProvider, "published", published)
+        monkeypatch.setattr(module, "_MOMENT_SECONDS", 60.0)
+        # A wait would last until the provider answers, which it does afterwards only.
+        assert await asyncio.wait_for(federation.origins(), 30) == (fake.issuer,)
+        answers.set()
+        assert (await federation.console()) is not None
+        assert len(await federation.origins()) == 2
+
+    asyncio.run(ask())
