@@ -29,13 +29,15 @@ export default function SegmentOverlay({ stack, viewer }: { stack: StackControll
   const off = hidden.value
   void round.value
   const failures: string[] = []
-  const pictures = found.flatMap((each) => {
+  const wanted = found.flatMap((each) => {
     const segments = each.segment ? [each.segment] : each.segmentation.isLabelMap ? each.segmentation.segments : []
-    return segments.filter((segment) => !off.has(segment.id)).flatMap((segment) => {
-      const mask = masks.get(each, segment)
-      if (mask.kind === 'error') failures.push(`${segment.label}: ${mask.message}`)
-      return mask.kind === 'ready' ? [{ picture: mask.picture, toImage: each.toImage }] : []
-    })
+    return segments.filter((segment) => !off.has(segment.id)).map((segment) => ({ each, segment }))
+  })
+  masks.show(wanted.length)
+  const pictures = wanted.flatMap(({ each, segment }) => {
+    const mask = masks.get(each, segment)
+    if (mask.kind === 'error') failures.push(`${segment.label}: ${mask.message}`)
+    return mask.kind === 'ready' ? [{ picture: mask.picture, toImage: each.toImage }] : []
   })
 
   useLayoutEffect(() => {
@@ -68,7 +70,7 @@ export default function SegmentOverlay({ stack, viewer }: { stack: StackControll
       <div class="segment-list" onPointerDown={(event) => event.stopPropagation()} onWheel={(event) => event.stopPropagation()}>
         <IconButton label={isListOpen.value ? 'Hide the list of segments' : 'Show the list of segments'} aria-expanded={isListOpen.value} onClick={() => (isListOpen.value = !isListOpen.value)}><Layers /></IconButton>
         {isListOpen.value && segmentations.map((one) => (
-          <fieldset key={one.instance.uid}>
+          <fieldset key={`${one.instance.origin.imageSetId}/${one.instance.uid}`}>
             <legend>{one.name}</legend>
             {one.segments.map((segment) => (
               <label key={segment.id} class={onImage.has(segment.id) ? '' : 'elsewhere'} title={onImage.has(segment.id) ? undefined : 'Not on this image'}>

@@ -1,6 +1,8 @@
 // Frames of segmentations as pictures in the colour of their segment, transparent elsewhere.
 
+import type { Instance } from '../model/document'
 import { describeImage } from '../model/image'
+import type { DecodedFrame } from '../pixels/frame'
 import { nativeFrame } from '../pixels/native'
 import type { ImageSource } from '../source'
 import type { Segment, SegmentFrame } from './segmentation'
@@ -11,12 +13,20 @@ export type Mask = { readonly kind: 'ready'; readonly picture: HTMLCanvasElement
 
 export class Masks {
   readonly #known = new Map<string, Mask>()
+  /** Frames on their way: a label map has many segments in one. */
+  readonly #coming = new Map<string, Promise<DecodedFrame>>()
   readonly #abort = new AbortController()
+  #kept = KEPT
 
   constructor(
     private readonly source: ImageSource,
     private readonly changed: () => void
   ) {}
+
+  /** Says how many masks are on show: fewer than those cannot be kept, or they would be loaded in turn for ever. */
+  show(count: number): void {
+    this.#kept = Math.max(KEPT, count)
+  }
 
   /** The mask of one segment in a frame; begins to load it the first time. */
   get(of: SegmentFrame, segment: Segment): Mask {
@@ -32,7 +42,7 @@ export class Masks {
     this.#known.set(name, loading)
     void this.#load(name, of, segment)
     for (const old of this.#known.keys()) {
-      if (this.#known.size <= KEPT) break
+      if (this.#known.size <= this.#kept) break
       this.#known.delete(old)
     }
     return loading
@@ -48,13 +58,26 @@ export class Masks {
     this.changed()
   }
 
+  #frame(instance: Instance, frame: number): Promise<DecodedFrame> {
+    const name = `${instance.origin.imageSetId}/${instance.uid}/${frame}`
+    let coming = this.#coming.get(name)
+    if (!coming) {
+      coming = this.#fetch(instance, frame).finally(() => this.#coming.delete(name))
+      this.#coming.set(name, coming)
+    }
+    return coming
+  }
+
+  async #fetch(instance: Instance, frame: number): Promise<DecodedFrame> {
+    const image = describeImage(instance.attributes)
+    return nativeFrame(await this.source.decodedFrame(instance, frame, this.#abort.signal), image, false)
+  }
+
   async #load(name: string, of: SegmentFrame, segment: Segment): Promise<void> {
     const { instance, fractionalMaximum, isLabelMap } = of.segmentation
     let mask: Mask
     try {
-      const image = describeImage(instance.attributes)
-      const bytes = await this.source.decodedFrame(instance, of.frame, this.#abort.signal)
-      const { data, width, height } = nativeFrame(bytes, image, false)
+      const { data, width, height } = await this.#frame(instance, of.frame)
       const picture = document.createElement('canvas')
       picture.width = width
       picture.height = height

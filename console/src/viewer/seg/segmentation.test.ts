@@ -3,6 +3,8 @@ import type { Item } from '../model/attributes'
 import { type ImageSetDocument, type Instance, seriesOf } from '../model/document'
 import { LABEL_MAP, SEGMENTATION, SegmentIndex, inPlane, segmentationOf } from './segmentation'
 import { planeOf } from '../model/geometry'
+import type { ImageSource } from '../source'
+import { Masks } from './masks'
 
 function instance(uid: string, DICOM: Item, frames = 1): Instance {
   const document: ImageSetDocument = {
@@ -70,4 +72,25 @@ test('without a plane the image that it was made from counts, if it has the same
 test('a plane maps to itself by the identity', () => {
   const plane = planeOf(image('a', 0).attributes)!
   expect(inPlane(plane, plane)).toEqual({ a: 1, b: 0, c: 0, d: 1, e: 0, f: 0 })
+})
+
+test('a segmentation that names series stands on those alone', () => {
+  const naming = (series: string) => new SegmentIndex([segmentationOf(instance('seg', { ...seg.attributes.layers[0], ReferencedSeriesSequence: [{ SeriesInstanceUID: series }] }, 3))])
+  expect(naming('2').on(image('a', 0), 0).length).toBe(2)
+  expect(naming('3').on(image('a', 0), 0)).toEqual([])
+})
+
+test('masks that are on show are loaded once, and the segments of a label map together', async () => {
+  let asked = 0
+  const source = { decodedFrame: async () => (asked++, new Uint8Array(4)) } as Partial<ImageSource> as ImageSource
+  const masks = new Masks(source, () => undefined)
+  const segments = Array.from({ length: 200 }, (_, i) => ({ SegmentNumber: i + 1 }))
+  const map = segmentationOf(instance('map', { SOPClassUID: LABEL_MAP, Rows: 2, Columns: 2, BitsAllocated: 8, SegmentSequence: segments }))
+  const of = { segmentation: map, frame: 0, segment: undefined, toImage: { a: 1, b: 0, c: 0, d: 1, e: 0, f: 0 } }
+  masks.show(200)
+  for (let round = 0; round < 3; round++) {
+    for (const segment of map.segments) masks.get(of, segment)
+    await new Promise((resolve) => setTimeout(resolve))
+  }
+  expect(asked).toBe(1)
 })

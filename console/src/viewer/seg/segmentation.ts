@@ -26,6 +26,8 @@ export interface Segmentation {
   /** FRACTIONAL: a sample of this value is wholly in the segment; undefined for others. */
   readonly fractionalMaximum: number | undefined
   readonly isLabelMap: boolean
+  /** The series that it names as those it is about; empty where it names none. */
+  readonly about: ReadonlySet<string>
 }
 
 /** A frame of a segmentation on an image: `toImage` maps its pixels to those of the image. */
@@ -57,14 +59,15 @@ export function segmentationOf(instance: Instance): Segmentation {
     if (number === undefined || (instance.sopClass === LABEL_MAP && number === 0)) return []
     const type = segment.items('SegmentedPropertyTypeCodeSequence')[0]
     const label = segment.text('SegmentLabel') || (type && attributesOf(type).text('CodeMeaning')) || `Segment ${number}`
-    return [{ id: `${instance.uid}/${number}`, number, label, colour: colourOf(segment.numbers('RecommendedDisplayCIELabValue'), number) }]
+    return [{ id: `${instance.origin.imageSetId}/${instance.uid}/${number}`, number, label, colour: colourOf(segment.numbers('RecommendedDisplayCIELabValue'), number) }]
   })
   return {
     instance,
     name: attributes.text('SeriesDescription') || attributes.text('ContentLabel') || 'Segmentation',
     segments,
     fractionalMaximum: attributes.text('SegmentationType') === 'FRACTIONAL' ? (attributes.number('MaximumFractionalValue') ?? 255) : undefined,
-    isLabelMap: instance.sopClass === LABEL_MAP
+    isLabelMap: instance.sopClass === LABEL_MAP,
+    about: new Set(attributes.items('ReferencedSeriesSequence').map((item) => attributesOf(item).text('SeriesInstanceUID')).filter(Boolean))
   }
 }
 
@@ -119,6 +122,9 @@ export class SegmentIndex {
     const found: SegmentFrame[] = []
     if (plane) {
       for (const placed of this.#placed) {
+        // In the same plane, other series may show another time: a mask stands on those that it was drawn for.
+        const { about } = placed.segmentation
+        if (about.size > 0 && !about.has(instance.seriesUid)) continue
         const toImage = inPlane(placed.plane, plane)
         if (toImage) found.push(made(placed.segmentation, placed.frame, toImage))
       }
