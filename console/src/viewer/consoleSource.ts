@@ -4,7 +4,7 @@ import { getImageSetMetadata } from '../api/native'
 import { json, request } from '../api/request'
 import type { ImageSetDocument, Instance, Origin } from './model/document'
 import { type Packed, PackedReader } from './pixels/packed'
-import type { FramesWanted, ImageSetSummary, ImageSource } from './source'
+import { type FramesWanted, type ImageSetSummary, type ImageSource, MOST_SETS } from './source'
 
 interface SearchAnswer {
   imageSetsMetadataSummaries: {
@@ -14,8 +14,6 @@ interface SearchAnswer {
   }[]
   nextToken?: string
 }
-
-const MOST_SETS = 500
 
 export const consoleSource: ImageSource = {
   async document(origin, signal) {

@@ -9,6 +9,9 @@ export interface ImageSetSummary {
   readonly seriesUid: string
 }
 
+/** Of a study, that are listed. */
+export const MOST_SETS = 500
+
 export interface FramesWanted {
   /** In this order; absent: all frames of the image set, the middle one first and then outwards. */
   readonly ids?: readonly string[]
@@ -18,7 +21,7 @@ export interface FramesWanted {
 
 export interface ImageSource {
   document(origin: Origin, signal: AbortSignal): Promise<ImageSetDocument>
-  /** The image sets of a study, at most some hundreds. */
+  /** The image sets of a study, about `MOST_SETS` at most. */
   imageSetsOfStudy(datastoreId: string, studyUid: string, signal: AbortSignal): Promise<ImageSetSummary[]>
   /** Frames of one image set in the order wanted, as they arrive. */
   frames(origin: Origin, wanted: FramesWanted, signal: AbortSignal): AsyncIterable<Packed>

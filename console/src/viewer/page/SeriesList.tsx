@@ -8,6 +8,7 @@ import { dicomDate, personName } from '../../ui/format'
 import type { DisplaySet } from '../model/displaySets'
 import { Thumbnail } from './Thumbnail'
 import { areOfOnePatient } from './seriesOrder'
+import { MOST_SETS } from '../source'
 import type { ViewerState } from './viewerState'
 
 /** The set that is being dragged. */
@@ -28,6 +29,12 @@ export function SeriesList({ viewer, placed }: { viewer: ViewerState; placed: ()
           <span class="soft small">{study.text('StudyDescription')}</span>
           <span class="faint small">{dicomDate(study.text('StudyDate'))}</span>
         </div>
+      )}
+      {viewer.origin.version !== undefined && (
+        <Notice look="warn">
+          This is version {viewer.origin.version} of the image set. Small pictures, documents, waveforms and frames that the server decodes are those of its latest
+          version; so are other series.
+        </Notice>
       )}
       <ul>
         {sets.map((set) => (
@@ -61,6 +68,7 @@ export function SeriesList({ viewer, placed }: { viewer: ViewerState; placed: ()
         ))}
       </ul>
       {(sets.length === 0 || viewer.isLoadingRest.value) && viewer.error.value === undefined && <Skeleton lines={3} />}
+      {viewer.isRestCut.value && <Notice look="warn">The study may have more: at most {MOST_SETS} image sets are listed.</Notice>}
       {viewer.restError.value !== undefined && (
         <div class="stack-tight">
           <Notice look="bad">Other series of this study are missing: {explain(viewer.restError.value)}</Notice>

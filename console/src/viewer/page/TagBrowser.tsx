@@ -5,7 +5,7 @@ import { X } from 'lucide-preact'
 import { IconButton } from '../../ui/Button'
 import { SearchField } from '../../ui/Fields'
 import type { ViewerState } from './viewerState'
-import { tagLines } from './tags'
+import { MOST_LINES, tagLines } from './tags'
 
 export function TagBrowser({ viewer, close }: { viewer: ViewerState; close: () => void }) {
   const [search, setSearch] = useState('')
@@ -21,7 +21,8 @@ export function TagBrowser({ viewer, close }: { viewer: ViewerState; close: () =
       </header>
       <SearchField label="Search attributes" value={search} onValue={setSearch} placeholder="Name or value" />
       <div class="tag-list" tabIndex={0} role="group" aria-label="List of attributes">
-        {found.length === 0 && <p class="soft small">{instance ? 'No attribute has this in its name or value.' : 'There is no image.'}</p>}
+        {lines.length >= MOST_LINES && <p class="soft small">Only the first {MOST_LINES.toLocaleString('en')} lines are listed and searched.</p>}
+        {found.length === 0 && <p class="soft small">{instance ? lines.length >= MOST_LINES ? 'No line that is listed has this in its name or value.' : 'No attribute has this in its name or value.' : 'There is no image.'}</p>}
         <table>
           <tbody>
             {found.map((line, i) => (

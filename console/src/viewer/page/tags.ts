@@ -13,19 +13,26 @@ export interface TagLine {
 
 const LEVELS = ['Instance', 'Series', 'Study', 'Patient']
 const MOST_VALUE = 400
-const MOST_LINES = 5000
+export const MOST_LINES = 5000
+// As long as the object: what identifies it would be cut off behind them.
+const LAST = new Set(['PerFrameFunctionalGroupsSequence', 'ContentSequence'])
 
+/** At most `MOST_LINES`. */
 export function tagLines(instance: Instance): TagLine[] {
   const lines: TagLine[] = []
   const seen = new Set<string>()
+  const late: (() => void)[] = []
   instance.attributes.layers.forEach((layer, i) => {
     for (const [keyword, value] of Object.entries(layer)) {
       // A value of a lower level hides that of a higher one.
       if (seen.has(keyword)) continue
       seen.add(keyword)
-      add(lines, LEVELS[i] ?? '', keyword, value, 0, instance.privateVrs)
+      const write = (): void => add(lines, LEVELS[i] ?? '', keyword, value, 0, instance.privateVrs)
+      if (LAST.has(keyword)) late.push(write)
+      else write()
     }
   })
+  for (const write of late) write()
   return lines
 }
 
@@ -36,6 +43,7 @@ function add(lines: TagLine[], level: string, keyword: string, value: unknown, d
   if (isSequence(value)) {
     lines.push({ level, keyword: name, depth, value: value.length === 1 ? '1 item' : `${value.length} items`, vr: 'SQ' })
     value.forEach((item, i) => {
+      if (lines.length >= MOST_LINES) return
       if (value.length > 1) lines.push({ level, keyword: `Item ${i + 1}`, depth: depth + 1, value: '', vr: '' })
       for (const [key, inner] of Object.entries(item)) add(lines, level, key, inner, depth + (value.length > 1 ? 2 : 1), vrs)
     })

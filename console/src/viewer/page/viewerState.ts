@@ -6,7 +6,7 @@ import { type Origin, type Series, seriesOf } from '../model/document'
 import { type Decoders, startDecoders } from '../pixels/decoders'
 import { EarlyFrames } from '../pixels/earlyFrames'
 import { FrameCache, cacheLimit } from '../pixels/frameCache'
-import type { ImageSource } from '../source'
+import { type ImageSource, MOST_SETS } from '../source'
 import { Gate } from './gate'
 import { joined } from './seriesOrder'
 import type { Point } from '../model/camera'
@@ -44,6 +44,8 @@ export class ViewerState {
   /** Why other image sets of the study are missing. */
   readonly restError = signal<unknown>(undefined)
   readonly isLoadingRest = signal(false)
+  /** Whether the study may have more image sets than are listed. */
+  readonly isRestCut = signal(false)
   readonly layout = signal<Layout>(LAYOUTS[0]!)
   readonly cells = signal<readonly (DisplaySet | undefined)[]>([undefined])
   readonly active = signal(0)
@@ -115,6 +117,7 @@ export class ViewerState {
     this.isLoadingRest.value = true
     try {
       const found = await this.source.imageSetsOfStudy(this.origin.datastoreId, studyUid, signal)
+      this.isRestCut.value = found.length >= MOST_SETS
       this.nonPrimary.value = new Set(found.filter((set) => !set.isPrimary).map((set) => set.imageSetId))
       const rest = found.filter((set) => set.isPrimary && !this.series.value.some((one) => one.origin.imageSetId === set.imageSetId))
       const waiting = [...rest]

@@ -23,6 +23,7 @@ export function Overlay({ stack }: { stack: StackController }) {
         <span>{attributes.text('SeriesDescription')}</span>
         <span>{[attributes.text('Modality'), series(attributes)].filter(Boolean).join(' · ')}</span>
         <span class="faint-over">{attributes.text('InstitutionName')}</span>
+        {shown.instance.origin.version && <span class="flag" data-testid="version">Version {shown.instance.origin.version}</span>}
         {lossy(attributes) && <span class="flag" data-testid="lossy">{lossy(attributes)}</span>}
         {shown.quality === 'preview' && <span class="flag" data-testid="preview">Low resolution, loading</span>}
       </div>
@@ -73,7 +74,8 @@ export function windowText(shown: Shown, isInverse: boolean): string {
   if (!voi) return isInverse ? 'Inverted' : ''
   if (voi.kind === 'table') return `${voiName}${inverted}`
   const { center, width } = voi.window
-  const size = width < 10 ? 2 : width < 100 ? 1 : 0
+  // Three digits of the width, whatever its size: parametric maps have windows of thousandths.
+  const size = width >= 100 ? 0 : width > 0 ? Math.min(12, 2 - Math.floor(Math.log10(width))) : 2
   const plain = (value: number): string => String(Number(value.toFixed(size)))
   const sigmoid = voi.window.function === 'SIGMOID' ? ' sigmoid' : ''
   return `W ${plain(width)} L ${plain(center)}${sigmoid}${inverted}`

@@ -4,7 +4,8 @@ import { RESTING, apply, fitZoom, flipped, invert, matrixOf, rotated, turnOf, zo
 import { cineRate } from './cine'
 import { read } from './measure'
 import { draft, dropDraft } from './measureDraft'
-import type { StackController } from './stackController'
+import { windowText } from './Overlay'
+import type { Shown, StackController } from './stackController'
 
 const image = { width: 100, height: 50 }
 const viewport = { width: 400, height: 400 }
@@ -68,4 +69,10 @@ it('a measurement that is begun ends where its stack shows another image', () =>
   expect(draft.value).toBeDefined()
   dropDraft(stack!)
   expect(draft.value).toBeUndefined()
+})
+
+it('windows are written with as many digits as they need', () => {
+  const text = (center: number, width: number) => windowText({ voi: { kind: 'window', window: { center, width, function: 'LINEAR' } }, voiName: '' } as Shown, false)
+  expect(text(0.0021, 0.003)).toBe('W 0.003 L 0.0021')
+  expect([text(40, 400), text(12.34, 56.78), text(1.234, 5)]).toEqual(['W 400 L 40', 'W 56.8 L 12.3', 'W 5 L 1.23'])
 })
