@@ -2,6 +2,7 @@
 
 import { config } from './config'
 import { ApiError, OfflineError, errorOf, isAbort } from './errors'
+import { clock, serverNow } from '../session/clock'
 import { end, session } from '../session/session'
 import { type SigningKey, presign, sign } from '../session/signing'
 
@@ -16,8 +17,6 @@ export interface RequestOptions {
   /** Hint of how urgent the answer is among others. */
   priority?: RequestPriority
 }
-
-let skew = 0
 
 const CLOCK_CODES = ['RequestTimeTooSkewed', 'InvalidSignatureException', 'SignatureDoesNotMatch', 'RequestExpired']
 
@@ -54,7 +53,7 @@ export async function json<T>(path: string, options: RequestOptions & { json?: u
 export async function link(path: string, seconds = 300): Promise<string> {
   const key = session.value
   if (key === null) throw new ApiError(401, 'NotSignedIn', 'You are not signed in.')
-  return presign(key, new URL(path, location.origin).toString(), { region: config.value.region, skew, seconds })
+  return presign(key, new URL(path, location.origin).toString(), { region: config.value.region, skew: clock.skew, seconds })
 }
 
 /** A request as it would be sent: for what `fetch` cannot do, such as telling how much of a body has been sent. */
@@ -67,7 +66,7 @@ export function signed(path: string, options: RequestOptions): Promise<{ url: st
     body: options.body,
     service: options.service,
     region: config.value.region,
-    skew
+    skew: clock.skew
   })
 }
 
@@ -102,8 +101,8 @@ async function fetched(url: string, init: RequestInit): Promise<Response> {
 async function wasSkewed(error: ApiError, response: Response): Promise<boolean> {
   if (!CLOCK_CODES.includes(error.code)) return false
   const date = Date.parse(response.headers.get('date') ?? '')
-  if (Number.isNaN(date) || Math.abs(date - (Date.now() + skew)) < 60_000) return false
-  skew = date - Date.now()
+  if (Number.isNaN(date) || Math.abs(date - serverNow()) < 60_000) return false
+  clock.skew = date - Date.now()
   return true
 }
 

@@ -2,7 +2,7 @@ import { render } from 'preact'
 import '../styles/base.css'
 import { loadConfig } from '../api/consoleApi'
 import { answerViewers } from '../session/ohif'
-import { restore } from '../session/session'
+import { listenToTabs, restore } from '../session/session'
 import { takeLink } from '../session/signIn'
 import { App, startError } from './App'
 import { applyTheme } from './theme'
@@ -18,6 +18,7 @@ window.addEventListener('vite:preloadError', (event) => {
   location.reload()
 })
 answerViewers()
+listenToTabs()
 
 async function start(): Promise<void> {
   // Out of the address at once, before anything else happens.

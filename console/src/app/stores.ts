@@ -4,6 +4,7 @@ import { computed, signal } from '@preact/signals'
 import { allowed } from '../api/consoleApi'
 import { type DatastoreSummary, allDatastores } from '../api/native'
 import { datastoreArn } from '../session/allowed'
+import { onOtherPerson, session } from '../session/session'
 
 export const stores = signal<DatastoreSummary[] | undefined>(undefined)
 export const storesError = signal<unknown>(undefined)
@@ -16,13 +17,24 @@ const closed = signal<ReadonlySet<string>>(new Set())
 export const activeStores = computed(() => (stores.value ?? []).filter((each) => each.datastoreStatus === 'ACTIVE' && !closed.value.has(each.datastoreId)))
 export const currentStore = computed(() => stores.value?.find((each) => each.datastoreId === currentStoreId.value))
 
+onOtherPerson(() => {
+  stores.value = storesError.value = undefined
+  currentStoreId.value = null
+  closed.value = new Set()
+})
+
 export async function loadStores(): Promise<void> {
+  const who = session.peek()?.arn
   try {
     const found = await allDatastores()
-    closed.value = await withoutRights(found.filter((each) => each.datastoreStatus === 'ACTIVE'))
+    const without = await withoutRights(found.filter((each) => each.datastoreStatus === 'ACTIVE'))
+    // Meanwhile somebody else may have signed in.
+    if (session.peek()?.arn !== who) return
+    closed.value = without
     stores.value = found
     storesError.value = undefined
   } catch (error) {
+    if (session.peek()?.arn !== who) return
     storesError.value = error
   }
 }

@@ -1,13 +1,16 @@
 // Who is signed in. Temporary credentials only; their secret is a key that cannot be read (see signing.ts), kept in
 // IndexedDB so that a reload or another tab does not ask again.
 
-import { signal } from '@preact/signals'
+import { effect, signal, untracked } from '@preact/signals'
+import { clock, serverNow } from './clock'
 import { type SigningKey, signingKey } from './signing'
 
 export interface Session extends SigningKey {
   arn: string
   /** Milliseconds since the epoch; null for an access key that could not be exchanged for a session. */
   expiresAt: number | null
+  /** How far this machine's clock was off, so that a reload does not take a session that holds for one that has expired. */
+  skew?: number
 }
 
 /** What STS and the exchange of a one-time link answer. */
@@ -26,31 +29,76 @@ export const canSign = typeof crypto !== 'undefined' && crypto.subtle !== undefi
 
 export async function begin(credentials: Credentials, arn: string, options: { keep: boolean }): Promise<void> {
   const key = await signingKey(credentials.accessKeyId, credentials.secretAccessKey, credentials.sessionToken)
-  const made: Session = { ...key, arn, expiresAt: credentials.expiration ? Date.parse(credentials.expiration) : null }
+  const made: Session = { ...key, arn, expiresAt: credentials.expiration ? Date.parse(credentials.expiration) : null, skew: clock.skew }
   if (options.keep) await keep(made)
+  isKept = options.keep
   endedBecause.value = null
   session.value = made
   watchEnd(made)
+  if (options.keep) tell({ is: 'begun', arn })
 }
 
 /** The session of an earlier load of the page or of another tab, if it still holds. */
 export async function restore(): Promise<boolean> {
   const found = await kept()
   if (found === null) return false
-  if (found.expiresAt !== null && found.expiresAt <= Date.now()) {
-    await forget()
+  clock.skew = found.skew ?? clock.skew
+  if (found.expiresAt !== null && found.expiresAt <= serverNow()) {
+    await forget(found.accessKeyId)
     return false
   }
+  isKept = true
   session.value = found
   watchEnd(found)
   return true
 }
 
 export async function end(reason: string | null = null): Promise<void> {
+  const ending = session.peek()
+  stopHere(reason)
+  if (ending === null) return
+  tell({ is: 'ended', accessKeyId: ending.accessKeyId, reason })
+  await forget(ending.accessKeyId)
+}
+
+function stopHere(reason: string | null): void {
   clearTimeout(timer)
-  await forget()
   endedBecause.value = reason
   session.value = null
+}
+
+/** Calls `clear` when somebody else signs in than before; the same person finds again what they left. */
+export function onOtherPerson(clear: () => void): void {
+  let owner: string | null = null
+  effect(() => {
+    const arn = session.value?.arn ?? null
+    if (arn === null) return
+    if (owner !== null && owner !== arn) untracked(clear)
+    owner = arn
+  })
+}
+
+type News = { is: 'begun'; arn: string } | { is: 'ended'; accessKeyId: string; reason: string | null }
+
+let tabs: BroadcastChannel | undefined
+/** Whether the session of this tab is the one that all tabs share. */
+let isKept = false
+
+/** From now on a session that ends in one tab ends in all. */
+export function listenToTabs(): void {
+  if (typeof BroadcastChannel === 'undefined') return
+  tabs = new BroadcastChannel('lightwell-session')
+  tabs.onmessage = ({ data }: MessageEvent<News>) => {
+    const own = session.peek()
+    if (own === null) return
+    if (data.is === 'ended' && data.accessKeyId === own.accessKeyId) stopHere(data.reason)
+    // What is kept is another person's now; a reload of this tab would be theirs.
+    else if (data.is === 'begun' && isKept && data.arn !== own.arn) stopHere('Somebody else has signed in in another tab.')
+  }
+}
+
+function tell(news: News): void {
+  tabs?.postMessage(news)
 }
 
 let timer: ReturnType<typeof setTimeout> | undefined
@@ -58,9 +106,13 @@ let timer: ReturnType<typeof setTimeout> | undefined
 function watchEnd(current: Session): void {
   clearTimeout(timer)
   if (current.expiresAt === null) return
-  const left = Math.max(0, current.expiresAt - Date.now())
-  // Longer waits than 2^31 ms end at once.
-  timer = setTimeout(() => void end('Your session has expired. Sign in again.'), Math.min(left, 2 ** 31 - 1))
+  const left = current.expiresAt - serverNow()
+  if (left <= 0) {
+    void end('Your session has expired. Sign in again.')
+    return
+  }
+  // Looked at again then: that the clock is wrong may have come out meanwhile, and no timer waits longer than 2^31 ms.
+  timer = setTimeout(() => watchEnd(current), Math.min(left, 2 ** 31 - 1))
 }
 
 const DATABASE = 'lightwell-session'
@@ -96,6 +148,13 @@ async function keep(made: Session): Promise<void> {
 async function kept(): Promise<Session | null> {
   return (await transaction<Session | undefined>('readonly', (store) => store.get('current')).catch(() => undefined)) ?? null
 }
-async function forget(): Promise<void> {
-  await transaction('readwrite', (store) => store.delete('current')).catch(() => undefined)
+/** Only one's own: another person may have signed in meanwhile. */
+async function forget(accessKeyId: string): Promise<void> {
+  await transaction('readwrite', (store) => {
+    const request = store.get('current') as IDBRequest<Session | undefined>
+    request.onsuccess = () => {
+      if (request.result?.accessKeyId === accessKeyId) store.delete('current')
+    }
+    return request
+  }).catch(() => undefined)
 }

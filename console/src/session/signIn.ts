@@ -4,7 +4,7 @@ import { type Credentials, begin, end, session } from './session'
 import { signingKey } from './signing'
 import { call } from '../api/consoleApi'
 import { config } from '../api/config'
-import { ApiError } from '../api/errors'
+import { ApiError, explain } from '../api/errors'
 import { json, unsigned } from '../api/request'
 import { assumeRoleWithWebIdentity, getCallerIdentity, getSessionToken } from '../api/sts'
 
@@ -50,8 +50,16 @@ export async function signInByLink(token: string): Promise<void> {
 }
 
 export async function signOut(): Promise<void> {
-  if (session.value !== null) await call('sign-out', { body: {} }).catch(() => undefined)
-  await end()
+  const ending = session.value
+  if (ending === null) return
+  let reason: string | null = null
+  try {
+    await call('sign-out', { body: {} })
+  } catch (error) {
+    reason = `You are signed out here, but the server could not end the session, which holds until it expires: ${explain(error)}`
+  }
+  // It may have ended by itself, or another one begun.
+  if (session.value === ending) await end(reason)
 }
 
 // --- OpenID Connect -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import { signal } from '@preact/signals'
 import type { StudyQuery, StudySort } from '../../api/studies'
+import { onOtherPerson } from '../../session/session'
 
 export const NEWEST: StudyQuery = { text: '', modalities: [], firstDay: null, lastDay: null, primary: 'all', sort: 'updated', direction: 'descending' }
 
@@ -11,6 +12,8 @@ export interface ShownQuery extends StudyQuery {
 }
 
 export const queries = signal<Record<string, ShownQuery>>({})
+// What one person has looked for is no business of the next.
+onOtherPerson(() => (queries.value = {}))
 
 export function queryOf(store: string): ShownQuery {
   return queries.value[store] ?? NEWEST
