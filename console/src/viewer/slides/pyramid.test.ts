@@ -43,6 +43,19 @@ test('tiles of a sparse matrix lie where they say, others are missing', () => {
   expect(() => pyramidOf([one({ ...item, PerFrameFunctionalGroupsSequence: [at(257, 1)] }, 2)])).toThrow(NotAPyramid)
 })
 
+test('a sparse matrix shows the first optical path only, also where it has no tile', () => {
+  const at = (column: number, path: string): Item => ({
+    PlanePositionSlideSequence: [{ ColumnPositionInTotalImagePixelMatrix: column, RowPositionInTotalImagePixelMatrix: 1 }],
+    OpticalPathIdentificationSequence: [{ OpticalPathIdentifier: path }]
+  })
+  const item = level(512, 256, {
+    DimensionOrganizationType: 'TILED_SPARSE', OpticalPathSequence: [{ OpticalPathIdentifier: 'DAPI' }, { OpticalPathIdentifier: 'FITC' }],
+    PerFrameFunctionalGroupsSequence: [at(1, 'FITC'), at(257, 'FITC'), at(1, 'DAPI')]
+  })
+  const { levels, leftOut } = pyramidOf([one(item, 3)])
+  expect([levels[0]!.frameAt(0, 0), levels[0]!.frameAt(1, 0), leftOut]).toEqual([2, undefined, 'Not shown: optical path 2.'])
+})
+
 test('what is not shown is said, and what cannot be is refused', () => {
   expect(pyramidOf([one(level(300, 250, { TotalPixelMatrixFocalPlanes: 3, NumberOfOpticalPaths: 2 }), 12)]).leftOut).toBe('Not shown: optical path 2, focal planes 2 to 3.')
   expect(pyramidOf([one(level(600, 500), 6), one(level(300, 100), 2)]).leftOut).toBe('Not shown: images of another shape.')

@@ -1,6 +1,6 @@
 // Whole slide images (PS3.3 A.32.8, C.8.12.4): the levels of a pyramid, and which frame is at which place.
 
-import { attributesOf } from '../model/attributes'
+import { type Item, attributesOf } from '../model/attributes'
 import type { Instance } from '../model/document'
 
 export const WHOLE_SLIDE = '1.2.840.10008.5.1.4.1.1.77.1.6'
@@ -94,7 +94,12 @@ function sparse(instance: Instance, tileWidth: number, tileHeight: number): Map<
   const places = new Map<string, number>()
   const groups = instance.attributes.items('PerFrameFunctionalGroupsSequence')
   if (groups.length < instance.frames.length) throw new NotAPyramid('The slide does not say where its tiles lie.')
+  // Of several optical paths, one may have tiles where another has none; they are not to be mixed.
+  const paths = groups.map(opticalPath)
+  const first = instance.attributes.items('OpticalPathSequence').map((path) => attributesOf(path).text('OpticalPathIdentifier'))[0]
+  const shown = first !== undefined && paths.includes(first) ? first : paths[0]
   groups.slice(0, instance.frames.length).forEach((group, frame) => {
+    if (paths[frame] !== shown) return
     const position = attributesOf(attributesOf(group).items('PlanePositionSlideSequence')[0] ?? {})
     const left = (position.number('ColumnPositionInTotalImagePixelMatrix') ?? NaN) - 1
     const top = (position.number('RowPositionInTotalImagePixelMatrix') ?? NaN) - 1
@@ -103,4 +108,9 @@ function sparse(instance: Instance, tileWidth: number, tileHeight: number): Map<
     if (!places.has(place)) places.set(place, frame)
   })
   return places
+}
+
+/** Empty where the frames do not say. */
+function opticalPath(group: Item): string {
+  return attributesOf(attributesOf(group).items('OpticalPathIdentificationSequence')[0] ?? {}).text('OpticalPathIdentifier')
 }
