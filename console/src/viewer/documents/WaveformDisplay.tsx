@@ -6,6 +6,7 @@ import type { ViewerState } from '../page/viewerState'
 import type { DisplayProps } from '../registry'
 import { SelectField } from '../../ui/Fields'
 import { ErrorState, Notice, Skeleton } from '../../ui/States'
+import { count } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { fromBase64 } from '../model/attributes'
 import { Pages } from './Pages'
@@ -15,6 +16,8 @@ import { type WaveformGroup, readGroup, waveformData } from './waveform'
 const MM = 96 / 25.4
 const ROW_MM = 22
 const NAME_MM = 2
+// Browsers draw no canvas that is much wider.
+const MOST_WIDTH = 30_000
 
 export default function WaveformDisplay({ set, viewer }: DisplayProps) {
   const [speed, setSpeed] = useState('25')
@@ -45,7 +48,8 @@ function Waveforms({ instance, viewer, speed, gain }: { instance: Instance; view
   return (
     <div class="waveforms" tabIndex={0}>
       {notes.length > 0 && <Notice>{notes.join(' · ')}</Notice>}
-      {groups.data.map((group, index) => (
+      {groups.data.missing > 0 && <Notice look="warn">{count(groups.data.missing, 'group')} of channels cannot be shown: the data {groups.data.missing === 1 ? 'is' : 'are'} not there.</Notice>}
+      {groups.data.found.map((group, index) => (
         <figure key={index}>
           <figcaption class="soft small">
             {[group.label, `${group.frequency} samples a second`, group.filters].filter(Boolean).join(' · ')}
@@ -57,25 +61,25 @@ function Waveforms({ instance, viewer, speed, gain }: { instance: Instance; view
   )
 }
 
-async function load(instance: Instance, viewer: ViewerState, signal: AbortSignal): Promise<WaveformGroup[]> {
+async function load(instance: Instance, viewer: ViewerState, signal: AbortSignal): Promise<{ found: WaveformGroup[]; missing: number }> {
   const places = waveformData(await viewer.source.dicomJson(instance, signal))
   const items = instance.attributes.items('WaveformSequence')
   const groups: WaveformGroup[] = []
   for (const [index, item] of items.entries()) {
     const place = places[index]
-    if (place === undefined) continue
-    const data = 'uri' in place ? await viewer.source.bulk(place.uri, signal) : fromBase64(place.inline)
+    const data = place === undefined ? undefined : 'uri' in place ? await viewer.source.bulk(place.uri, signal) : fromBase64(place.inline)
     if (data !== undefined) groups.push(readGroup(item, data))
   }
   if (groups.length === 0) throw new Error('This object has no waveform data.')
-  return groups
+  return { found: groups, missing: items.length - groups.length }
 }
 
 /** One row a channel; a row whose unit is not millivolts is fitted to its height, and says so. */
 function Paper({ group, speed, gain }: { group: WaveformGroup; speed: number; gain: number }) {
   const canvas = useRef<HTMLCanvasElement>(null)
   const samples = group.channels[0]?.values.length ?? 0
-  const width = Math.min(30_000, Math.ceil((samples / group.frequency) * speed * MM) + 8)
+  const whole = Math.ceil((samples / group.frequency) * speed * MM) + 8
+  const width = Math.min(MOST_WIDTH, whole)
   const height = Math.ceil(group.channels.length * ROW_MM * MM)
   useLayoutEffect(() => {
     const element = canvas.current
@@ -114,10 +118,17 @@ function Paper({ group, speed, gain }: { group: WaveformGroup; speed: number; ga
       context.fillText(channel.name + unit, NAME_MM * MM, row * ROW_MM * MM + 14)
     })
   }, [group, speed, gain, width, height])
-  return (
+  const paper = (
     <div class="paper">
       <canvas ref={canvas} style={{ width: `${width}px`, height: `${height}px` }} role="img" aria-label={`${group.channels.length} channels: ${group.channels.map((each) => each.name).join(', ')}`} data-testid="waveform" />
     </div>
+  )
+  if (width === whole) return paper
+  return (
+    <>
+      <Notice look="warn">Only the first {Math.floor(width / (speed * MM))} of {Math.round(samples / group.frequency)} seconds are drawn. A slower speed shows more; download it to see all of it.</Notice>
+      {paper}
+    </>
   )
 }
 
