@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { MOST_LINES, readReport } from './report'
+import type { DisplaySet } from '../model/displaySets'
+import { MOST_LINES, placeOf, readReport } from './report'
 import { NotAWaveform, readGroup, waveformData } from './waveform'
 
 const code = (meaning: string) => [{ CodeValue: 'X', CodingSchemeDesignator: 'D', CodeMeaning: meaning }]
@@ -38,7 +39,7 @@ test('a report keeps names, values, units, references and depth', () => {
     ['Volume', 'Not measured'],
     ['', 'image']
   ])
-  expect(report.lines[0]!.lines[3]!.reference).toEqual({ uid: '1.2.3', frame: 7 })
+  expect(report.lines[0]!.lines[3]!.reference).toEqual({ uid: '1.2.3', frames: [7] })
   expect(report.lines.slice(1).map((each) => each.value)).toEqual(['2024-01-31 10:15', 'Doe, Jane', 'see item 1.2'])
 })
 
@@ -90,4 +91,18 @@ test('the data of each group are found in DICOM JSON', () => {
     { inline: 'AAA=' },
     undefined
   ])
+})
+
+test('a reference leads to its image and frame, in the image set of the report first', () => {
+  const setOf = (imageSetId: string, ...places: [uid: string, frame: number][]) => {
+    const frames = places.map(([uid, frame]) => ({ instance: { uid }, frame }))
+    return { series: { origin: { imageSetId } }, instances: frames.map((each) => each.instance), frames } as unknown as DisplaySet
+  }
+  const sets = [setOf('a', ['1', 0], ['2', 0]), setOf('b', ['2', 0]), setOf('c', ['3', 0], ['3', 1])]
+  const found = (uid: string, frames: number[], own = 'z') => {
+    const place = placeOf({ uid, frames }, sets, own)
+    return place && [place.set.series.origin.imageSetId, place.index]
+  }
+  expect([found('2', []), found('2', [1], 'b'), found('3', [2, 1]), found('3', [9]), found('4', [])]).toEqual([['a', 1], ['b', 0], ['c', 1], ['c', undefined], undefined])
+  expect(placeOf(undefined, sets, 'a')).toBeUndefined()
 })

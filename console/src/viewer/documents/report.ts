@@ -1,6 +1,7 @@
 // A structured report as a tree of lines (PS3.3 C.17.3). All values are text of an untrusted file.
 
 import { type Item, attributesOf } from '../model/attributes'
+import type { DisplaySet } from '../model/displaySets'
 import { dicomDate, dicomTime, personName } from '../../ui/format'
 
 export interface ReportLine {
@@ -9,8 +10,8 @@ export interface ReportLine {
   /** A container: `value` is empty and `lines` are its content. */
   readonly isHeading: boolean
   readonly lines: readonly ReportLine[]
-  /** The SOP Instance UID that an IMAGE, COMPOSITE or WAVEFORM item refers to, and its frame, from 1. */
-  readonly reference?: { readonly uid: string; readonly frame?: number }
+  /** The SOP Instance UID that an IMAGE, COMPOSITE or WAVEFORM item refers to, and its frames, from 1; none means all. */
+  readonly reference?: { readonly uid: string; readonly frames: readonly number[] }
 }
 
 export interface Report {
@@ -24,6 +25,17 @@ export interface Report {
 
 export const MOST_LINES = 20_000
 const DEEPEST = 64
+
+/** Where a study has what a line refers to; the report's own image set is preferred, as copies have the same UIDs. */
+export function placeOf(reference: ReportLine['reference'], sets: readonly DisplaySet[], own: string): { set: DisplaySet; index: number | undefined } | undefined {
+  if (reference === undefined) return undefined
+  const having = sets.filter((one) => one.instances.some((instance) => instance.uid === reference.uid))
+  const set = having.find((one) => one.series.origin.imageSetId === own) ?? having[0]
+  if (set === undefined) return undefined
+  const [first] = reference.frames
+  const index = set.frames.findIndex(({ instance, frame }) => instance.uid === reference.uid && (first === undefined || frame === first - 1))
+  return { set, index: index < 0 ? undefined : index }
+}
 
 export function readReport(item: Item): Report {
   const attributes = attributesOf(item)
@@ -60,7 +72,7 @@ function line(item: Item, depth: number, budget: { left: number; isCut: boolean 
     lines: linesOf(item, depth + 1, budget),
     reference: reference && {
       uid: attributesOf(reference).text('ReferencedSOPInstanceUID'),
-      frame: attributesOf(reference).number('ReferencedFrameNumber')
+      frames: attributesOf(reference).numbers('ReferencedFrameNumber')
     }
   }
 }

@@ -76,6 +76,8 @@ export class ViewerState {
   readonly thumbnails = new Gate(2)
   readonly cache = new FrameCache(cacheLimit())
   #early: EarlyFrames | undefined
+  /** The image that a stack begins with which is not there yet. */
+  #beginAt: { set: DisplaySet; index: number } | undefined
   readonly #setsOf = new WeakMap<Series, DisplaySet[]>()
   #before: { layout: Layout; cells: readonly (DisplaySet | undefined)[]; active: number } | undefined
   readonly #abort = new AbortController()
@@ -142,7 +144,11 @@ export class ViewerState {
     void this.#loadRest(this.#abort.signal)
   }
 
-  place(cell: number, set: DisplaySet): void {
+  /** `index` is of the image to begin with, where one is meant. */
+  place(cell: number, set: DisplaySet, index?: number): void {
+    const there = this.stacks.value[cell]
+    this.#beginAt = index === undefined || there?.set === set ? undefined : { set, index }
+    if (index !== undefined && there?.set === set) there.go(index)
     const cells = [...this.cells.value]
     cells[cell] = set
     this.cells.value = cells
@@ -212,6 +218,10 @@ export class ViewerState {
     const stacks = [...this.stacks.value]
     stacks[cell] = stack
     this.stacks.value = stacks
+    if (stack && stack.set === this.#beginAt?.set) {
+      stack.go(this.#beginAt.index)
+      this.#beginAt = undefined
+    }
   }
 
   openOhif(): void {
