@@ -26,3 +26,8 @@ registerDisplay({
   shows: (set) => set.kind === 'slide',
   component: lazy(() => import('./slides/SlideDisplay'))
 })
+registerDisplay({
+  name: 'Planes',
+  shows: (set) => set.kind === 'volume',
+  component: lazy(() => import('./volume/VolumeDisplay'))
+})

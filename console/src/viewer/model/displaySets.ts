@@ -16,7 +16,7 @@ export interface DisplaySet {
   /** Unique in a study. */
   readonly id: string
   readonly series: Series
-  readonly kind: 'stack' | 'multiframe' | 'slide' | 'other'
+  readonly kind: 'stack' | 'multiframe' | 'slide' | 'volume' | 'other'
   readonly sopClass: string
   readonly instances: readonly Instance[]
   /** Images in the order in which they are scrolled; empty for what is no image. */

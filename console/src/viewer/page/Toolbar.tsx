@@ -1,7 +1,7 @@
 // The bar of the viewer: where to go, the tools, windows, the view, loops, layouts.
 
 import type { ComponentChildren } from 'preact'
-import { ArrowLeft, ChevronDown, CircleHelp, Contrast, Ellipsis, ExternalLink, FlipHorizontal2, FlipVertical2, Grid2x2, Hand, ListTree, Maximize, Minus, Pause, Play, Plus, RotateCcw, RotateCw, Ruler, ScrollText, Square, SquareSplitHorizontal, SunMedium, TextSelect, Triangle, ZoomIn, GalleryVertical, Images, Link2 } from 'lucide-preact'
+import { ArrowLeft, Box, ChevronDown, CircleHelp, Contrast, Ellipsis, ExternalLink, FlipHorizontal2, FlipVertical2, Grid2x2, Hand, ListTree, Maximize, Minus, Pause, Play, Plus, RotateCcw, RotateCw, Ruler, ScrollText, Square, SquareSplitHorizontal, SunMedium, TextSelect, Triangle, ZoomIn, GalleryVertical, Images, Link2 } from 'lucide-preact'
 import { IconButton } from '../../ui/Button'
 import { Menu, type MenuItem } from '../../ui/Menu'
 import { config } from '../../api/config'
@@ -10,6 +10,7 @@ import { LEAST_FPS, MOST_FPS } from '../stack/cine'
 import { draft } from '../stack/measureDraft'
 import { windowText } from '../stack/Overlay'
 import type { StackController } from '../stack/stackController'
+import { canBePlanes } from '../volume/volume'
 import { LAYOUTS, type Tool, type ViewerState } from './viewerState'
 
 interface Props {
@@ -54,6 +55,9 @@ export function Toolbar({ viewer, isListOpen, toggleList, openHelp, areTagsOpen,
       </div>
       <div class="grow" />
       <div class="bar-group">
+        {(viewer.activeSet.value?.kind === 'volume' || canBePlanes(viewer.activeSet.value)) && (
+          <IconButton label="Planes (MPR)" title="Planes (M)" aria-pressed={viewer.activeSet.value?.kind === 'volume'} onClick={() => viewer.togglePlanes()}><Box /></IconButton>
+        )}
         <Menu
           label="Layout"
           icon={<Grid2x2 />}

@@ -2,6 +2,7 @@
 
 import { useEffect } from 'preact/hooks'
 import { draft } from '../stack/measureDraft'
+import { canBePlanes } from '../volume/volume'
 import { LAYOUTS, type ViewerState } from './viewerState'
 
 export interface KeyHelp {
@@ -52,6 +53,7 @@ export const KEYS: readonly { readonly title: string; readonly keys: readonly Ke
     title: 'Layout',
     keys: [
       { keys: 'G', does: 'Next layout' },
+      { keys: 'M', does: 'Planes through a volume, and back' },
       { keys: 'Tab', does: 'Next viewport' },
       { keys: 'Double click', does: 'One viewport alone, and back' },
       { keys: 'T', does: 'Attributes' },
@@ -111,6 +113,9 @@ function handle(viewer: ViewerState, event: KeyboardEvent, open: { help: () => v
       return true
     case ']':
       viewer.step(1)
+      return true
+    case 'm':
+      if (viewer.activeSet.value?.kind === 'volume' || canBePlanes(viewer.activeSet.value)) viewer.togglePlanes()
       return true
     case 'g': {
       const at = LAYOUTS.findIndex(({ rows, columns }) => rows === viewer.layout.value.rows && columns === viewer.layout.value.columns)

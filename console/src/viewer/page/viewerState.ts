@@ -155,6 +155,14 @@ export class ViewerState {
     this.active.value = cell
   }
 
+  /** The slices of the active viewport as planes through their volume, or the slices again. */
+  togglePlanes(): void {
+    const set = this.activeSet.value
+    if (set === undefined) return
+    const back = this.sets.value.find(({ id }) => `${id}/planes` === set.id)
+    this.place(this.active.value, back ?? { ...set, id: `${set.id}/planes`, kind: 'volume' })
+  }
+
   setLayout(layout: Layout): void {
     const count = layout.rows * layout.columns
     const cells = Array.from({ length: count }, (_, i) => this.cells.value[i])

@@ -4,12 +4,10 @@ import type { Instance } from '../model/document'
 import { decodedPhotometric, describeImage, isMonochrome } from '../model/image'
 import { drawColour } from '../pixels/colour'
 import type { Decoders } from '../pixels/decoders'
-import type { DecodedFrame } from '../pixels/frame'
-import { nativeFrame } from '../pixels/native'
+import { decodeStored, decodedByServer, isDecodedHere } from '../pixels/oneFrame'
 import type { ImageSource } from '../source'
 
 const JPEG_BASELINE = '1.2.840.10008.1.2.4.50'
-const HTJ2K = '1.2.840.10008.1.2.4.202'
 
 /** `frame` counts from 0. Raises an Error that says why there is no picture. */
 export async function tilePicture(
@@ -27,21 +25,9 @@ export async function tilePicture(
     const bytes = await stored(instance, record.ID, source, signal)
     return createImageBitmap(new Blob([bytes], { type: 'image/jpeg' }), { colorSpaceConversion: 'none' })
   }
-  let decoded: DecodedFrame
-  if (instance.storedSyntax === HTJ2K && image.bitsAllocated === 8) {
-    const bytes = await stored(instance, record.ID, source, signal)
-    const { data, width, height } = await decoders.decode({
-      bytes,
-      expected: { rows: image.rows, columns: image.columns, samples: image.samples, bits: image.bitsAllocated, signed: image.signed },
-      reduce: 0,
-      checksum: instance.hasSampleChecksums ? record.PixelDataChecksumFromBaseToFullResolution?.at(-1)?.Checksum : undefined,
-      urgency: () => (signal.aborted ? Infinity : 0)
-    })
-    decoded = nativeFrame(data, { ...image, rows: height, columns: width, planar: false }, false)
-  } else {
-    const bytes = await source.decodedFrame(instance, frame, signal)
-    decoded = nativeFrame(bytes, image, image.samples === 3 && image.photometric.endsWith('_422') && instance.storedSyntax === '1.2.840.10008.1.2.1')
-  }
+  const decoded = isDecodedHere(instance)
+    ? await decodeStored(instance, frame, await stored(instance, record.ID, source, signal), decoders, () => (signal.aborted ? Infinity : 0))
+    : await decodedByServer(instance, frame, source, signal)
   const pixels = isMonochrome(image.photometric)
     ? Uint32Array.from(decoded.data as Uint8Array, (value) => 0xff000000 | (value << 16) | (value << 8) | value)
     : drawColour(decoded, image, instance.attributes, decodedPhotometric(image, instance.storedSyntax), false)

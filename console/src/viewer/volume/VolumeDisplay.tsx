@@ -1,0 +1,245 @@
+// Three planes through a volume, by Cornerstone3D: scrolled, windowed, and tied together by crosshairs.
+
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { Enums, RenderingEngine, type Types, cache, init, setVolumesForViewports, volumeLoader } from '@cornerstonejs/core'
+import {
+  CrosshairsTool,
+  Enums as ToolEnums,
+  PanTool,
+  StackScrollTool,
+  ToolGroupManager,
+  WindowLevelTool,
+  ZoomTool,
+  addTool,
+  init as initTools
+} from '@cornerstonejs/tools'
+import { Crosshair, SunMedium } from 'lucide-preact'
+import { letters, type Vector } from '../model/geometry'
+import type { Window } from '../model/windows'
+import { personName } from '../../ui/format'
+import type { DisplayProps } from '../registry'
+import { IconButton } from '../../ui/Button'
+import { EmptyState, ErrorState, Progress } from '../../ui/States'
+import { type Volume, loadVolume } from './volume'
+import './volume.css'
+
+const PLANES = [
+  { name: 'Axial', orientation: Enums.OrientationAxis.AXIAL },
+  { name: 'Sagittal', orientation: Enums.OrientationAxis.SAGITTAL },
+  { name: 'Coronal', orientation: Enums.OrientationAxis.CORONAL }
+] as const
+
+let next = 1
+let isReady = false
+
+function ready(): void {
+  if (isReady) return
+  // One context for each plane.
+  init({ rendering: { webGlContextCount: PLANES.length }, debug: {} })
+  initTools()
+  for (const tool of [CrosshairsTool, WindowLevelTool, PanTool, ZoomTool, StackScrollTool]) addTool(tool)
+  isReady = true
+}
+
+let known: boolean | undefined
+
+/** Asked once: each context that is made takes one from those that the planes need. */
+function hasWebGl(): boolean {
+  if (known === undefined) {
+    const context = document.createElement('canvas').getContext('webgl2')
+    known = context !== null
+    context?.getExtension('WEBGL_lose_context')?.loseContext()
+  }
+  return known
+}
+
+export default function VolumeDisplay({ set, viewer }: DisplayProps) {
+  const [done, setDone] = useState(0)
+  const [volume, setVolume] = useState<Volume>()
+  const [error, setError] = useState<unknown>()
+  const [round, setRound] = useState(0)
+  useEffect(() => {
+    const abort = new AbortController()
+    setVolume(undefined)
+    setError(undefined)
+    setDone(0)
+    loadVolume(set, viewer.source, viewer.decoders, setDone, abort.signal).then(
+      (loaded) => !abort.signal.aborted && setVolume(loaded),
+      (failure: unknown) => {
+        if (!abort.signal.aborted) setError(failure)
+        abort.abort()
+      }
+    )
+    return () => abort.abort()
+  }, [set, viewer, round])
+  if (!hasWebGl()) return <EmptyState title="Planes need WebGL 2">This browser or its graphics card has none. The slices themselves can be read without it.</EmptyState>
+  if (error !== undefined) return <ErrorState title="This series cannot be cut along other planes" error={error} retry={() => setRound(round + 1)} />
+  if (volume === undefined) {
+    return (
+      <div class="volume-wait" role="status">
+        <p>Loading {set.frames.length} slices</p>
+        <Progress value={done} max={set.frames.length} label="Slices loaded" />
+      </div>
+    )
+  }
+  return <Planes key={round} volume={volume} set={set} />
+}
+
+function Planes({ volume, set }: { volume: Volume; set: DisplayProps['set'] }) {
+  const hosts = useRef<(HTMLDivElement | null)[]>([])
+  const [tool, setTool] = useState<'window' | 'crosshairs'>('crosshairs')
+  const [marks, setMarks] = useState<readonly Record<'left' | 'right' | 'top' | 'bottom', string>[]>([])
+  const [window, setWindow] = useState(volume.window)
+  const [failure, setFailure] = useState<unknown>()
+  const group = useRef<ReturnType<typeof ToolGroupManager.createToolGroup>>()
+
+  useEffect(() => {
+    const id = `volume-${next++}`
+    let engine: RenderingEngine | undefined
+    let observer: ResizeObserver | undefined
+    let isClosed = false
+    const start = async (): Promise<void> => {
+      ready()
+      engine = new RenderingEngine(id)
+      const names = PLANES.map(({ name }) => `${id}-${name}`)
+      engine.setViewports(
+        PLANES.map(({ orientation }, i) => ({
+          viewportId: names[i]!,
+          type: Enums.ViewportType.ORTHOGRAPHIC,
+          element: hosts.current[i]!,
+          defaultOptions: { orientation, background: [0, 0, 0] as Types.Point3 }
+        }))
+      )
+      const { grid } = volume
+      volumeLoader.createLocalVolume(id, {
+        scalarData: volume.values,
+        dimensions: [grid.columns, grid.rows, grid.slices],
+        spacing: [...grid.spacing],
+        origin: [...grid.origin],
+        direction: [...grid.right, ...grid.down, ...grid.through] as unknown as Types.Mat3,
+        metadata: {
+          BitsAllocated: volume.values instanceof Int16Array ? 16 : 32,
+          BitsStored: volume.values instanceof Int16Array ? 16 : 32,
+          HighBit: volume.values instanceof Int16Array ? 15 : 31,
+          PixelRepresentation: 1,
+          SamplesPerPixel: 1,
+          PhotometricInterpretation: 'MONOCHROME2',
+          Modality: set.series.attributes.text('Modality'),
+          ImageOrientationPatient: [...grid.right, ...grid.down],
+          PixelSpacing: [grid.spacing[1], grid.spacing[0]],
+          FrameOfReferenceUID: grid.frameOfReference,
+          Columns: grid.columns,
+          Rows: grid.rows,
+          voiLut: [{ windowCenter: volume.window.center, windowWidth: volume.window.width }],
+          VOILUTFunction: volume.window.function
+        } as unknown as Types.Metadata
+      })
+      await setVolumesForViewports(engine, [{ volumeId: id }], names)
+      if (isClosed) return
+      const made = ToolGroupManager.createToolGroup(id)!
+      group.current = made
+      for (const each of [WindowLevelTool, PanTool, ZoomTool, StackScrollTool]) made.addTool(each.toolName)
+      for (const name of names) made.addViewport(name, id)
+      // Planes that are turned would need other names and letters, and thick ones another note.
+      made.addTool(CrosshairsTool.toolName, {
+        getReferenceLineColor: () => '#5cc8ff',
+        getReferenceLineDraggableRotatable: () => false,
+        getReferenceLineSlabThicknessControlsOn: () => false
+      })
+      const { MouseBindings } = ToolEnums
+      made.setToolActive(StackScrollTool.toolName, { bindings: [{ mouseButton: MouseBindings.Wheel }] })
+      made.setToolActive(PanTool.toolName, { bindings: [{ mouseButton: MouseBindings.Auxiliary }, { numTouchPoints: 2 }] })
+      made.setToolActive(ZoomTool.toolName, { bindings: [{ mouseButton: MouseBindings.Secondary }] })
+      made.setToolActive(CrosshairsTool.toolName, { bindings: [{ mouseButton: MouseBindings.Primary }] })
+      const [lower, upper] = rangeOf(volume.window)
+      for (const [i, name] of names.entries()) {
+        const viewport = engine.getViewport(name) as Types.IVolumeViewport
+        viewport.setProperties({
+          voiRange: { lower, upper },
+          VOILUTFunction: volume.window.function === 'SIGMOID' ? Enums.VOILUTFunctionType.SAMPLED_SIGMOID : Enums.VOILUTFunctionType.LINEAR,
+          invert: volume.isInverse
+        })
+        const element = hosts.current[i]!
+        // The first picture of a plane was seen to stay black until it was drawn again.
+        element.addEventListener(Enums.Events.IMAGE_RENDERED, () => requestAnimationFrame(() => !isClosed && viewport.render()), { once: true })
+        element.addEventListener(Enums.Events.VOI_MODIFIED, ((event: CustomEvent<{ range: { lower: number; upper: number } }>) => {
+          const { lower, upper } = event.detail.range
+          setWindow((old) => windowOf(lower, upper, old))
+        }) as EventListener)
+      }
+      engine.render()
+      setMarks(names.map((name) => marksOf(engine!.getViewport(name)!.getCamera())))
+      observer = new ResizeObserver(() => engine?.resize(true, true))
+      for (const host of hosts.current) if (host) observer.observe(host)
+    }
+    start().catch((error: unknown) => !isClosed && setFailure(error))
+    return () => {
+      isClosed = true
+      observer?.disconnect()
+      ToolGroupManager.destroyToolGroup(id)
+      engine?.destroy()
+      // A local volume keeps each of its slices as an image of its own, which does not go with it.
+      if (cache.getVolume(id)) cache.removeVolumeLoadObject(id)
+      for (let slice = 0; slice < volume.grid.slices; slice++) {
+        const image = `${id}_slice_${slice}`
+        if (cache.getImageLoadObject(image)) cache.removeImageLoadObject(image, { force: true })
+      }
+    }
+  }, [volume, set])
+
+  const choose = (chosen: 'window' | 'crosshairs'): void => {
+    const { Primary } = ToolEnums.MouseBindings
+    const [on, off] = chosen === 'window' ? [WindowLevelTool, CrosshairsTool] : [CrosshairsTool, WindowLevelTool]
+    group.current?.setToolPassive(off.toolName)
+    group.current?.setToolActive(on.toolName, { bindings: [{ mouseButton: Primary }] })
+    setTool(chosen)
+  }
+  const { attributes } = set.instances[0]!
+  if (failure !== undefined) return <ErrorState title="The planes cannot be drawn" error={failure} />
+  return (
+    <div class="volume" data-testid="volume">
+      {PLANES.map(({ name }, i) => (
+        <div class="volume-plane" key={name} role="img" aria-label={`${name} plane`}>
+          <div class="volume-canvas" ref={(element) => { hosts.current[i] = element }} onContextMenu={(event) => event.preventDefault()} />
+          <span class="volume-name">{name}</span>
+          {marks[i] && Object.entries(marks[i]).map(([side, text]) => <span key={side} class={`volume-mark ${side}`}>{text}</span>)}
+        </div>
+      ))}
+      <div class="volume-tools" role="toolbar" aria-label="Planes">
+        <IconButton label="Crosshairs" aria-pressed={tool === 'crosshairs'} onClick={() => choose('crosshairs')}><Crosshair /></IconButton>
+        <IconButton label="Window/level of the planes" aria-pressed={tool === 'window'} onClick={() => choose('window')}><SunMedium /></IconButton>
+        <span class="number">W {Math.round(window.width)} L {Math.round(window.center)}</span>
+      </div>
+      <p class="volume-text">
+        <strong>{personName(attributes.text('PatientName'))}</strong>
+        <span>{[attributes.text('PatientID'), set.series.attributes.text('SeriesDescription')].filter(Boolean).join(' · ')}</span>
+        {attributes.text('LossyImageCompression') === '01' && <span class="flag">Lossy compressed</span>}
+      </p>
+      <p class="volume-note">Between slices, values are interpolated.</p>
+    </div>
+  )
+}
+
+/** The values that are drawn black and white (PS3.3 C.11.2.1.2). */
+function rangeOf(window: Window): [number, number] {
+  const { center, width } = window
+  return window.function === 'LINEAR' ? [center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2] : [center - width / 2, center + width / 2]
+}
+
+function windowOf(lower: number, upper: number, old: Window): Window {
+  return old.function === 'LINEAR'
+    ? { ...old, center: (lower + upper) / 2 + 0.5, width: upper - lower + 1 }
+    : { ...old, center: (lower + upper) / 2, width: upper - lower }
+}
+
+function marksOf(camera: Types.ICamera): Record<'left' | 'right' | 'top' | 'bottom', string> {
+  const up = (camera.viewUp ?? [0, 0, 1]) as unknown as Vector
+  const toViewer = (camera.viewPlaneNormal ?? [0, 0, 1]) as unknown as Vector
+  const right: Vector = [
+    up[1] * toViewer[2] - up[2] * toViewer[1],
+    up[2] * toViewer[0] - up[0] * toViewer[2],
+    up[0] * toViewer[1] - up[1] * toViewer[0]
+  ]
+  const against = (vector: Vector): Vector => [-vector[0], -vector[1], -vector[2]]
+  return { left: letters(against(right)), right: letters(right), top: letters(up), bottom: letters(against(up)) }
+}
