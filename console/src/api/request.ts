@@ -22,6 +22,7 @@ const CLOCK_CODES = ['RequestTimeTooSkewed', 'InvalidSignatureException', 'Signa
 
 /** A signed request to this server; `path` begins with `/`. Raises `ApiError`, `OfflineError`, or AbortError. */
 export async function request(path: string, options: RequestOptions = {}): Promise<Response> {
+  const who = session.peek()
   const response = await attempt(path, options)
   if (response.ok || response.status === 304) return response
   const error = await errorOf(response)
@@ -30,7 +31,8 @@ export async function request(path: string, options: RequestOptions = {}): Promi
     if (again.ok) return again
     throw await errorOf(again)
   }
-  if (options.key === undefined && endsSession(error)) await end('Your session has ended. Sign in again.')
+  // A late answer to one person does not end the session of the next.
+  if (options.key === undefined && endsSession(error) && session.peek() === who) await end('Your session has ended. Sign in again.')
   throw error
 }
 

@@ -3,6 +3,7 @@ import { render } from 'preact'
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import { X } from 'lucide-preact'
 import { explain } from '../api/errors'
+import { session } from '../session/session'
 import { Button, IconButton } from './Button'
 import { Notice } from './States'
 import { toast } from './Toasts'
@@ -71,6 +72,8 @@ export interface Question {
  * goes with its page and with the session, as nobody may answer it over another page or for another person.
  */
 export function confirm(question: Question, run: () => Promise<void> | void): Promise<boolean> {
+  // Nobody is asked over the sign-in page.
+  if (session.peek() === null) return Promise.resolve(false)
   return new Promise((resolve) => {
     const host = document.createElement('div')
     document.body.append(host)
