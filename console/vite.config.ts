@@ -1,4 +1,5 @@
 /// <reference types="vitest/config" />
+import { fileURLToPath } from 'node:url'
 import preact from '@preact/preset-vite'
 import { defineConfig } from 'vite'
 
@@ -8,8 +9,13 @@ const server = process.env['LIGHTWELL_URL'] ?? 'http://127.0.0.1:8085'
 export default defineConfig({
   base: '/console/',
   plugins: [preact({ devToolsEnabled: false, prefreshEnabled: false })],
-  // What vtk.js writes XML with extends a class of Node's; this package is that class for browsers.
-  resolve: { alias: { events: 'events/' } },
+  resolve: {
+    alias: [
+      // What vtk.js writes XML with extends a class of Node's; this package is that class for browsers.
+      { find: /^events$/, replacement: 'events/' },
+      { find: /.*\/registerComputeWorker\.js$/, replacement: fileURLToPath(new URL('src/viewer/volume/noComputeWorker.ts', import.meta.url)) }
+    ]
+  },
   worker: { format: 'es' },
   build: {
     target: 'es2022',
