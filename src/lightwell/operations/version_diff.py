@@ -27,7 +27,6 @@ from lightwell.domain.image_sets.version_diff import (
 )
 from lightwell.domain.keys import ImageSetKey, InstanceKey
 from lightwell.errors import NotFoundError, StorageError
-from lightwell.imaging.dataset.dictionary import attribute_named
 from lightwell.operations.version_ids import existing_version
 from lightwell.stores.image_sets import lookups, native_instances
 from lightwell.stores.image_sets import version_diff as rows
@@ -380,5 +379,8 @@ def _checksums(conn: Connection, opened: _ShownInstance) -> list[int]:
 
 def tag_and_vr(key: str) -> tuple[int, str]:
     """The tag by which a key of the document is sorted, and its VR in the dictionary, "" if it has none."""
+    # Imported here because it loads the DICOM dictionary, which takes time and memory.
+    from lightwell.imaging.dataset.dictionary import attribute_named
+
     attribute = attribute_named(key)
     return (0xFFFFFFFF, "") if attribute is None else (attribute.tag, attribute.vr)
