@@ -210,8 +210,8 @@ def test_knows_no_other_paths_than_those_of_signed_requests(site: Site, store: s
         unknown = server.call("GET", path, headers=headers)
         assert refusal(unknown) == refusal(server.send(server.signed("GET", path)))
         assert refusal(unknown)[:2] == (404, "UnknownOperationException")
-        # Without either, `/` is the page for people.
-        assert server.call("GET", path).status == (200 if path == "/" else 403)
+        # Without either, `/` leads people to the console.
+        assert server.call("GET", path).status == (302 if path == "/" else 403)
     # The native API takes signatures only.
     assert server.call("GET", f"/datastore/{store}", headers=headers).status == 403
 
