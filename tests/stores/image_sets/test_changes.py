@@ -207,7 +207,7 @@ def test_undoes_a_change_that_fails_and_nothing_else(stores: Stores) -> None:
                 tables.version.c.image_set == built.key, tables.version.c.number == 2
             )
         ).one()
-    assert tuple(row)[2:-1] == ("UPDATE_FAILED", "why", True, WHO, NOW + 1)
+    assert tuple(row)[2:7] == ("UPDATE_FAILED", "why", True, WHO, NOW + 1)
 
 
 def test_refuses_the_same_instance_twice(stores: Stores) -> None:
