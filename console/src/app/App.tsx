@@ -36,6 +36,7 @@ const DetailsOfStore = anewFor(StoreDetails)
 const StoreImport = anewFor(Import)
 const StoreJobs = anewFor(Jobs)
 const StoreImageSet = anewFor(ImageSet)
+const StoreViewer = anewFor(Viewer)
 
 export function App({ link }: { link: string | null }) {
   if (startError.value !== undefined) {
@@ -61,7 +62,7 @@ function Pages() {
     return (
       <ErrorBoundary>
         <Router>
-          <Route path="/console/stores/:store/view/:imageSet" component={Viewer} />
+          <Route path="/console/stores/:store/view/:imageSet" component={StoreViewer} />
           <Route default component={NotFound} />
         </Router>
       </ErrorBoundary>
