@@ -104,12 +104,15 @@ function Figures({ held }: { held: Usage | undefined }) {
   )
 }
 
+/** The tags, for whom may see them; nobody else's page asks for them. */
 function Tags({ arn }: { arn: string }) {
+  return useAllowed('medical-imaging:ListTagsForResource', arn) ? <SeenTags arn={arn} /> : null
+}
+
+function SeenTags({ arn }: { arn: string }) {
   const tags = useResource((signal) => listTagsForResource(arn, signal), [arn])
   const mayTag = useAllowed('medical-imaging:TagResource', arn) === true
   const mayUntag = useAllowed('medical-imaging:UntagResource', arn) === true
-  const maySee = useAllowed('medical-imaging:ListTagsForResource', arn)
-  if (maySee === false) return null
   return (
     <section class="store-section">
       <h2>Tags</h2>
