@@ -45,6 +45,8 @@ export class Visit {
 
   #watch(page) {
     page.on('console', (message) => {
+      // Whoever may do little is refused what a page asks for before it knows; chapters look at what it shows then.
+      if (this.name === 'reader' && /status of 403/.test(message.text())) return
       if (message.type() === 'error') this.fault(`console: ${message.text()} (${message.location().url})`)
     })
     page.on('pageerror', (error) => this.fault(`uncaught: ${error.stack ?? error}`))

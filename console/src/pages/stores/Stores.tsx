@@ -50,7 +50,9 @@ function StoreRow({ store }: { store: DatastoreSummary }) {
   const { route } = useLocation()
   const id = store.datastoreId
   const isActive = store.datastoreStatus === 'ACTIVE'
-  const held = useResource<Usage | undefined>((signal) => (isActive ? usage(id, signal) : Promise.resolve(undefined)), [id, isActive])
+  const maySee = useAllowed('medical-imaging:GetDatastore', datastoreArn(id)) === true
+  const isCounted = isActive && maySee
+  const held = useResource<Usage | undefined>((signal) => (isCounted ? usage(id, signal) : Promise.resolve(undefined)), [id, isCounted])
   const mayDelete = useAllowed('medical-imaging:DeleteDatastore', datastoreArn(id)) === true
   const figure = (pick: (of: Usage) => string) => (held.data === undefined ? <span class="faint">{held.isLoading ? '…' : '–'}</span> : `${held.data.isEstimated ? '≈ ' : ''}${pick(held.data)}`)
   const items: (MenuItem | null)[] = [
