@@ -131,12 +131,18 @@ export class Visit {
   async axe(where) {
     const page = this.page
     if (!(await page.evaluate(() => 'axe' in window))) await page.evaluate(AXE)
-    const found = await page.evaluate(async () => {
+    const look = () => page.evaluate(async () => {
       const { violations } = await window.axe.run(document, { resultTypes: ['violations'] })
       return violations
         .filter(({ impact }) => impact === 'serious' || impact === 'critical')
         .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target.join(' ')} — ${node.html.slice(0, 160)} — ${node.any[0]?.message ?? node.all[0]?.message ?? node.none[0]?.message ?? ''}`))
     })
+    let found = await look()
+    if (found.length > 0) {
+      // What is seen between two pictures, such as the colours of the theme before, is gone in the next ones.
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+      found = await look()
+    }
     const more = found.length > MOST_SAID ? [`and ${found.length - MOST_SAID} more`] : []
     return [...found.slice(0, MOST_SAID), ...more].map((text) => `${where}: ${text}`)
   }
