@@ -50,7 +50,7 @@ export function RunView({ run }: { run: ImportRun }) {
       )}
       {run.waiting.value !== null && phase === 'sending' && <Notice look="warn">{run.waiting.value}</Notice>}
       {phase === 'failed' && run.error.value !== undefined && <Notice look="bad">{explain(run.error.value)}</Notice>}
-      {phase === 'empty' && <Notice look="warn">There is nothing to import in what was dropped{run.leftOut.value.length > 0 ? ': all of its files are of other kinds' : ''}.</Notice>}
+      {phase === 'empty' && <Notice look="warn">{nothing(run)}</Notice>}
       {phase === 'incomplete' && (
         <Notice look="warn">
           <div class="stack-tight">
@@ -62,7 +62,7 @@ export function RunView({ run }: { run: ImportRun }) {
           </div>
         </Notice>
       )}
-      <Names title="could not be sent" names={run.unreadable.value} isOpen />
+      <Names title={phase === 'empty' ? 'could not be read' : 'could not be sent'} names={run.unreadable.value} isOpen />
       <Names title="left out, since they are no DICOM files" names={run.leftOut.value} />
       {job !== null && job.phase === 'done' && <JobResult store={run.store} job={job} />}
     </section>
@@ -77,9 +77,14 @@ function State({ run }: { run: ImportRun }) {
     case 'incomplete': return <Badge look="warn">Not complete</Badge>
     case 'importing': return <Badge look="accent">Starting</Badge>
     case 'failed': return <Badge look="bad">Stopped</Badge>
-    case 'empty': return <Badge look="warn">Nothing to import</Badge>
+    case 'empty': return run.unreadable.value.length > 0 ? <Badge look="bad">Not readable</Badge> : <Badge look="warn">Nothing to import</Badge>
     case 'done': return null
   }
+}
+
+function nothing(run: ImportRun): string {
+  if (run.unreadable.value.length > 0) return 'Nothing is imported: what was dropped could not be read.'
+  return `There is nothing to import in what was dropped${run.leftOut.value.length > 0 ? ': all of its files are of other kinds' : ''}.`
 }
 
 function sendingDetail(run: ImportRun): string {

@@ -161,7 +161,7 @@ function State({ of: installation, found }: { of: Installation; found: Found }) 
     <div class="columns">
       <section class="stack-tight">
         <h2>Where things are</h2>
-        <dl class="facts">
+        <dl class="access-facts">
           <Fact name="Version">{found.version}</Fact>
           <Fact name="Database"><code>{installation.databaseAddress}</code>, {bytes(installation.databaseBytes)}</Fact>
           <Fact name="Schema">{installation.schema}</Fact>

@@ -82,7 +82,7 @@ export function CopyDialog({ store, data, onClose, onStale }: { store: string; d
       }
     >
       <div class="stack">
-        <fieldset class="choices">
+        <fieldset class="copy-choices">
           <legend>What</legend>
           <label class="checkbox"><input type="radio" name="what" checked={what === 'all'} onChange={() => setWhat('all')} /><span>All {count(data.instanceCount, 'instance')}</span></label>
           <label class="checkbox"><input type="radio" name="what" checked={what === 'some'} onChange={() => setWhat('some')} /><span>Some instances</span></label>
@@ -90,7 +90,7 @@ export function CopyDialog({ store, data, onClose, onStale }: { store: string; d
             <TextField label="Instance numbers" hint={choice === null || numbers === '' ? 'Such as 1-20, 35. UIDs do, too.' : `${count(choice.uids.length, 'instance')} chosen`} error={choice !== null && choice.unknown.length > 0 ? `There is no instance ${choice.unknown.slice(0, 5).join(', ')}.` : null} value={numbers} onValue={setNumbers} />
           ))}
         </fieldset>
-        <fieldset class="choices">
+        <fieldset class="copy-choices">
           <legend>Where to</legend>
           <label class="checkbox"><input type="radio" name="where" checked={where === 'new'} onChange={() => setWhere('new')} /><span>A new image set, not primary</span></label>
           <label class="checkbox"><input type="radio" name="where" checked={where === 'existing'} onChange={() => setWhere('existing')} /><span>An image set that exists</span></label>

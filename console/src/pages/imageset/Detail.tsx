@@ -39,7 +39,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCop
       <aside class="detail" aria-label="Details">
         <div class="spread"><h2>{shownKey(String(hit.path.at(-1)))}</h2>{close}</div>
         <Value vr={hit.vr} value={hit.value} />
-        <dl class="facts"><Fact name="Tag">{shownTag(hit.tag)}</Fact><Fact name="VR">{hit.vr}</Fact><Fact name="Where">{hit.level !== 'Instance' ? hit.level : hit.instances === 1 ? `Instance ${hit.number || hit.instance}` : `${count(hit.instances, 'instance')}: ${ranges(hit.numbers)}`}{hit.path.length > 1 ? `, ${shownPath(hit.path.slice(0, -1))}` : ''}</Fact></dl>
+        <dl class="fact-list"><Fact name="Tag">{shownTag(hit.tag)}</Fact><Fact name="VR">{hit.vr}</Fact><Fact name="Where">{hit.level !== 'Instance' ? hit.level : hit.instances === 1 ? `Instance ${hit.number || hit.instance}` : `${count(hit.instances, 'instance')}: ${ranges(hit.numbers)}`}{hit.path.length > 1 ? `, ${shownPath(hit.path.slice(0, -1))}` : ''}</Fact></dl>
         <Button icon={<ArrowRight />} onClick={() => onReveal({ level: hit.level, instance: hit.instance, path: hit.path })}>{hit.instances > 1 ? 'Show the first' : 'Show'} in the tree</Button>
       </aside>
     )
@@ -51,7 +51,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCop
     return (
       <aside class="detail" aria-label="Details">
         <div class="spread"><h2>{number === '' ? 'Instance' : `Instance ${number}`}</h2>{close}</div>
-        <dl class="facts"><Fact name="UID"><Copyable text={uid} label="Copy the SOP Instance UID" /></Fact><Fact name="Attributes">{count(elements)}</Fact><Fact name="Frames">{count(frames)}</Fact></dl>
+        <dl class="fact-list"><Fact name="UID"><Copyable text={uid} label="Copy the SOP Instance UID" /></Fact><Fact name="Attributes">{count(elements)}</Fact><Fact name="Frames">{count(frames)}</Fact></dl>
         <div class="row-wrap">
           {frames > 0 && <ButtonLink href={viewerOf(store, data)}>Open viewer</ButtonLink>}
           {mayEdit && !gone && data.instanceCount > 1 && <Button icon={<Trash2 />} onClick={() => onEdit({ action: 'remove-instance', level: 'Instance', instance: uid, number })}>Remove instance</Button>}
@@ -66,7 +66,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCop
     return (
       <aside class="detail" aria-label="Details">
         <div class="spread"><h2>Frame {row.index + 1}</h2>{close}</div>
-        <dl class="facts">
+        <dl class="fact-list">
           <Fact name="Frame ID"><Copyable text={row.frame.ID} label="Copy the image frame ID" /></Fact>
           <Fact name="Size">{size === undefined ? '' : `${size.Width} × ${size.Height}`}</Fact>
           <Fact name="Stored">{bytes(row.frame.FrameSizeInBytes)}</Fact>
@@ -87,7 +87,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCop
       <div class="spread"><h2>{shownKey(row.key)}</h2>{close}</div>
       {edit?.action === 'remove' ? <Notice look="warn">Will be removed.</Notice> : <Value vr={row.vr} value={value} />}
       {edit?.action === 'set' && <Notice look="warn">Not applied yet. Now: {textOf(row.value) || 'empty'}</Notice>}
-      <dl class="facts">
+      <dl class="fact-list">
         <Fact name="Tag">{shownTag(row.tag)}</Fact>
         <Fact name="VR">{row.vr || 'unknown'}</Fact>
         <Fact name="Level">{place.level}{isPrivate(row.tag) && <> <Badge>private</Badge></>}</Fact>

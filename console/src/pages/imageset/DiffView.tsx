@@ -92,7 +92,7 @@ function Group({ group, from, to }: { group: InstanceGroup; from: string; to: st
         <Badge look={LOOKS[group.change]}>{group.change}</Badge>
         <h3>{one === undefined ? count(group.instances.length, 'instance') : 'Instance'} {numbers !== '' && <span class="soft">{numbers}</span>}</h3>
         {versions.length === 1 && <span class="faint small">{group.change === 'removed' ? 'in' : 'since'} version {versions[0]}</span>}
-        <button type="button" class="link small" aria-expanded={areListed} onClick={() => setListed(!areListed)}>{areListed ? 'Hide UIDs' : one === undefined ? 'UIDs' : 'UID'}</button>
+        <button type="button" class="link-button small" aria-expanded={areListed} onClick={() => setListed(!areListed)}>{areListed ? 'Hide UIDs' : one === undefined ? 'UIDs' : 'UID'}</button>
       </header>
       {areListed && <div class="uids">{group.instances.slice(0, 500).map((each) => <code class="small faint" key={each.SOPInstanceUID}>{each.oldSOPInstanceUID === undefined ? '' : `${each.oldSOPInstanceUID} → `}{each.SOPInstanceUID}</code>)}</div>}
       <PixelChange instances={group.instances} />

@@ -44,7 +44,7 @@ export function OverviewTab({ store, data, go }: { store: string; data: Overview
         <Facts title="Image set">
           <Fact name="Holds">{[count(data.instanceCount, 'instance'), count(data.frameCount, 'frame')].join(', ')}</Fact>
           <Fact name="Stored as">{data.storedTransferSyntaxUids.map(syntaxName).join(', ') || 'no pixel data'}</Fact>
-          <Fact name="Version"><button type="button" class="link" onClick={() => go({ tab: 'versions' })}>{data.versionId === data.latestVersionId ? data.versionId : `${data.versionId} of ${data.latestVersionId}`}</button></Fact>
+          <Fact name="Version"><button type="button" class="link-button" onClick={() => go({ tab: 'versions' })}>{data.versionId === data.latestVersionId ? data.versionId : `${data.versionId} of ${data.latestVersionId}`}</button></Fact>
           <Fact name="Created"><When at={data.createdAt} /></Fact>
           <Fact name="Changed"><When at={data.updatedAt} /></Fact>
           <Fact name="Image set ID"><Copyable text={data.imageSetId} label="Copy the image set ID" /></Fact>
@@ -102,7 +102,7 @@ function Facts({ title, children }: { title: string; children: ComponentChildren
   return (
     <section>
       <h2>{title}</h2>
-      <dl class="facts">{children}</dl>
+      <dl class="fact-list">{children}</dl>
     </section>
   )
 }

@@ -85,7 +85,7 @@ function Form({ close, done }: { close: () => void; done: (key: MadeKey) => void
           hint="A person or a program. The name stands in the history of what they change."
           error={(isTried || name !== '') && nameFault !== null && !(name === '' && !isTried) ? nameFault : null}
         />
-        <fieldset class="choices">
+        <fieldset class="access-choices">
           <legend>What may they do?</legend>
           {TEMPLATES.filter((each) => (each.id === 'administrator' ? mayAttach !== false : mayPut !== false)).map((each) => (
             <label key={each.id} class="choice">
@@ -141,7 +141,7 @@ function Secret({ of: key, close }: { of: MadeKey; close: () => void }) {
       <div class="stack">
         <Notice look="warn">The secret is shown this once. Copy it now: nobody can read it later, not even root.</Notice>
         {key.warnings.map((warning) => <Notice key={warning} look="warn">{warning}</Notice>)}
-        <dl class="facts">
+        <dl class="access-facts">
           <dt>Access key ID</dt>
           <dd><Copyable text={key.accessKeyId} label="Copy the access key ID" /></dd>
           <dt>Secret access key</dt>

@@ -48,7 +48,7 @@ export function Glance() {
                     const may = found.data?.[row]?.[column] ?? false
                     return (
                       <td key={action} class="mid">
-                        <button type="button" class={`mark ${may ? 'good' : ''}`} aria-label={`${label} in ${store.datastoreName ?? store.datastoreId}: ${may ? 'yes' : 'no'}. Why?`} onClick={() => (question.value = { ...question.value, action, resource: arns[row]! })}>
+                        <button type="button" class={`policy-mark ${may ? 'good' : ''}`} aria-label={`${label} in ${store.datastoreName ?? store.datastoreId}: ${may ? 'yes' : 'no'}. Why?`} onClick={() => (question.value = { ...question.value, action, resource: arns[row]! })}>
                           {may ? <Check aria-hidden="true" /> : <Minus aria-hidden="true" />}
                         </button>
                       </td>

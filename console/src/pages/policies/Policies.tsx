@@ -56,7 +56,7 @@ export default function Policies() {
             <datalist id="known-actions">{(actions.data ?? []).map((action) => <option key={action} value={action} />)}</datalist>
             <div class="row-wrap" role="group" aria-label="Common actions">
               {COMMON.map(({ label, action }) => (
-                <button key={action} type="button" class="chip" aria-pressed={asked.action === action} onClick={() => set({ action })}>{label}</button>
+                <button key={action} type="button" class="policy-chip" aria-pressed={asked.action === action} onClick={() => set({ action })}>{label}</button>
               ))}
             </div>
           </div>
@@ -68,12 +68,12 @@ export default function Policies() {
             </datalist>
             <div class="row-wrap" role="group" aria-label="Resources">
               {activeStores.value.slice(0, 6).map((store) => (
-                <button key={store.datastoreId} type="button" class="chip" aria-pressed={asked.resource === datastoreArn(store.datastoreId)} onClick={() => set({ resource: datastoreArn(store.datastoreId) })}>{store.datastoreName}</button>
+                <button key={store.datastoreId} type="button" class="policy-chip" aria-pressed={asked.resource === datastoreArn(store.datastoreId)} onClick={() => set({ resource: datastoreArn(store.datastoreId) })}>{store.datastoreName}</button>
               ))}
-              <button type="button" class="chip" aria-pressed={asked.resource === '*'} onClick={() => set({ resource: '*' })}>No resource</button>
+              <button type="button" class="policy-chip" aria-pressed={asked.resource === '*'} onClick={() => set({ resource: '*' })}>No resource</button>
             </div>
           </div>
-          <fieldset class="choices">
+          <fieldset class="access-choices">
             <legend>With (conditions of the request)</legend>
             <div class="stack-tight">
               {asked.context.map((each, index) => (
@@ -152,7 +152,7 @@ function Verdict({ of: decision }: { of: Decision }) {
           <p>{sentence(decision.reason)}</p>
         </div>
       </div>
-      <dl class="facts">
+      <dl class="access-facts">
         <dt>Principal</dt>
         <dd><code>{decision.principal}</code></dd>
         <dt>Action</dt>
@@ -168,7 +168,7 @@ function Verdict({ of: decision }: { of: Decision }) {
               const decides = each.statement === decision.deciding
               return (
                 <li key={each.statement} class={decides ? 'deciding' : each.applies ? '' : 'idle'}>
-                  <span class={`mark ${each.applies ? (each.effect === 'Allow' ? 'good' : 'bad') : ''}`} aria-hidden="true">{each.applies ? each.effect === 'Allow' ? <Check /> : <X /> : <Minus />}</span>
+                  <span class={`policy-mark ${each.applies ? (each.effect === 'Allow' ? 'good' : 'bad') : ''}`} aria-hidden="true">{each.applies ? each.effect === 'Allow' ? <Check /> : <X /> : <Minus />}</span>
                   <div>
                     <p><strong>{each.effect}</strong> {each.applies ? 'applies' : 'does not apply'} <span class="faint">{each.statement}{decides ? ', which decides' : ''}</span></p>
                     <p class="soft small">{sentence(each.why)}</p>

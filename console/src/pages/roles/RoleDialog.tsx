@@ -68,7 +68,7 @@ export function RoleDialog({ role, close, done }: { role: Role | null; close: ()
       <form id="role" class="stack" onSubmit={(event) => void save(event)} noValidate>
         {role === null && <TextField label="Name" placeholder="Radiologist" value={name} onValue={setName} autofocus maxLength={64} error={isTried || name !== '' ? nameFault : null} />}
         {role === null && (
-          <fieldset class="choices">
+          <fieldset class="access-choices">
             <legend>Who may take it?</legend>
             {TRUSTS.filter((each) => each.id !== 'oidc' || oidc !== null).map((each) => (
               <label key={each.id} class="choice">

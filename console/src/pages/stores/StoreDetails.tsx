@@ -52,7 +52,7 @@ function Details({ store }: { store: DatastoreProperties }) {
       {held.error !== undefined && <Notice look="bad">{explain(held.error)}</Notice>}
       <section class="store-section">
         <h2>For programs</h2>
-        <dl class="facts">
+        <dl class="store-facts">
           <Fact name="Data store ID"><Copyable text={id} label="Copy the data store ID" /></Fact>
           <Fact name="ARN"><Copyable text={arn} label="Copy the ARN" /></Fact>
           <Fact name="DICOMweb"><Copyable text={`${location.origin}/datastore/${id}`} label="Copy the address for DICOMweb clients" /></Fact>
@@ -61,7 +61,7 @@ function Details({ store }: { store: DatastoreProperties }) {
       </section>
       <section class="store-section">
         <h2>Properties</h2>
-        <dl class="facts">
+        <dl class="store-facts">
           <Fact name="Status"><Badge look={isActive ? 'good' : 'plain'}>{store.datastoreStatus.toLowerCase()}</Badge></Fact>
           <Fact name="Created">{time(store.createdAt)}</Fact>
           <Fact name="Lossless pixels">{FORMATS[store.losslessStorageFormat ?? 'HTJ2K'] ?? store.losslessStorageFormat}</Fact>
@@ -132,7 +132,7 @@ function TagList({ arn, tags, mayEdit, onChanged }: { arn: string; tags: Record<
   if (!isEdited) {
     return (
       <div class="stack-tight">
-        {rows.length === 0 ? <p class="soft">None. Policies can tell data stores apart by their tags.</p> : <div class="row-wrap">{rows.map((row) => <span key={row.key} class="tag"><span class="soft">{row.key}</span> {row.value}</span>)}</div>}
+        {rows.length === 0 ? <p class="soft">None. Policies can tell data stores apart by their tags.</p> : <div class="row-wrap">{rows.map((row) => <span key={row.key} class="store-tag"><span class="soft">{row.key}</span> {row.value}</span>)}</div>}
         {mayEdit && <div><Button onClick={() => { setRows(rows.length === 0 ? [{ key: '', value: '' }] : rows); setEdited(true) }}>{rows.length === 0 ? 'Add tags' : 'Edit tags'}</Button></div>}
       </div>
     )

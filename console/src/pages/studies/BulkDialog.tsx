@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { CircleAlert, CircleCheck, CircleDashed } from 'lucide-preact'
 import { Button } from '../../ui/Button'
 import { Dialog } from '../../ui/Dialog'
-import { Progress, Spinner } from '../../ui/States'
+import { Badge, Progress, Spinner } from '../../ui/States'
 import { count, dicomDate, personName } from '../../ui/format'
 import { type BulkAction, type BulkItem, type ItemState, runBulk } from './bulk'
 
@@ -103,7 +103,7 @@ function Result({ item, state }: { item: BulkItem; state: ItemState }) {
     <li class={state.is}>
       {state.is === 'running' ? <Spinner /> : state.is === 'done' ? <CircleCheck aria-label="Done" /> : state.is === 'failed' ? <CircleAlert aria-label="Failed" /> : <CircleDashed aria-label="Waiting" />}
       <span class="grow">
-        <span>{personName(item.study.patientName) || 'No name'} <span class="soft">{item.label}</span></span>
+        <span>{personName(item.study.patientName) || 'No name'} <span class="soft">{item.label}</span>{!item.isPrimary && <> <Badge look="warn">not primary</Badge></>}</span>
         {state.is === 'failed' && <span class="reason">{state.message}</span>}
       </span>
     </li>
