@@ -173,6 +173,17 @@ BARS: dict[str, Bar] = {
         100,
         34,
     ),
+    "console-paint": Bar(
+        "the console, opened for the first time, until the first text is painted", "ms", False, 500, 200
+    ),
+    "console-bytes": Bar("what it has fetched by then", "kB", False, 300, 150),
+    "console-studies": Bar(
+        "opened again by somebody who is signed in, until the first of 300 studies is listed",
+        "ms",
+        False,
+        1000,
+        400,
+    ),
     "web-memory": Bar("memory above idle while a study of 2 GB is retrieved", "MiB", False, 200, 64),
     "claims-16": Bar(
         "chunks that 16 processes claim and end a second, PostgreSQL", "chunks/s", True, 400, 800

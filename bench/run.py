@@ -38,6 +38,7 @@ SCENARIOS = {
     "web-bearer": "bench.scenarios.web_bearer",
     "levels": "bench.scenarios.levels",
     "viewer": "bench.scenarios.viewer",
+    "console": "bench.scenarios.console",
     "web-memory": "bench.scenarios.web_memory",
     "hostile-heads": "bench.scenarios.hostile_heads",
     "pg-search": "bench.scenarios.scale.pg_search",
