@@ -9,6 +9,10 @@ BIN    := $(VENV)/bin
 # does not hold up the run.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
+# The tests start lightwell a thousand times; without compiled files each of those processes compiles it anew, which is a
+# third of a server's start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock clean system venv venv-test
 
 venv:
@@ -51,6 +55,7 @@ test-bytes: venv-test system  ## bytes, pixels and C libraries; CI also runs it 
 	$(PYTEST) -m 'not slow and not endurance' -k 'not postgresql' tests/unit tests/stores/objects \
 	  tests/imports tests/dicomweb tests/cli/test_import_export.py tests/cli/test_export.py $(addprefix --ignore=,$(NO_BYTES)) $(ARGS)
 
+check: export MYPY_NUM_WORKERS = 2
 check: venv-test  ## ruff, and mypy --strict over sources, tests and benchmarks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -6,6 +6,8 @@ Examples of code stand in double backticks in Python files, and are not looked a
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from tests.architecture import references
@@ -19,11 +21,19 @@ PAGES = [
 ]
 
 
-def named(paths: list[Path]) -> list[Reference]:
+def named(paths: Iterable[Path]) -> list[Reference]:
     return [reference for path in paths for reference in references.references(path)]
 
 
-CODE, PROSE = named(list(references.python_files())), named(PAGES)
+# Not at import, which every process of a run does: it reads all there is.
+@cache
+def in_code() -> list[Reference]:
+    return named(references.python_files())
+
+
+@cache
+def in_pages() -> list[Reference]:
+    return named(PAGES)
 
 
 def parts(reference: Reference) -> list[str]:
@@ -34,14 +44,16 @@ def parts(reference: Reference) -> list[str]:
 
 
 def test_names_files_that_are_there() -> None:
-    wrong = [ref for ref in CODE + PROSE if ref.name.endswith(".py") and not references.is_path(ref)]
+    wrong = [
+        ref for ref in in_code() + in_pages() if ref.name.endswith(".py") and not references.is_path(ref)
+    ]
     assert list(map(str, wrong)) == []
 
 
 def test_names_modules_and_what_they_define() -> None:
     wrong = [
         ref
-        for ref in CODE + PROSE
+        for ref in in_code() + in_pages()
         if (found := parts(ref)) and found[0] in references.rooms() and not references.resolves(found)
     ]
     assert list(map(str, wrong)) == []
@@ -50,7 +62,7 @@ def test_names_modules_and_what_they_define() -> None:
 def test_names_what_a_module_defines_by_its_short_name() -> None:
     """`unit_claims.claim` for `stores.jobs.unit_claims.claim`."""
     wrong = []
-    for ref in CODE:
+    for ref in in_code():
         found = parts(ref)
         if not found or found[0] in references.rooms():
             continue
@@ -63,7 +75,7 @@ def test_names_what_a_module_defines_by_its_short_name() -> None:
 def test_names_classes_and_functions_that_are_defined() -> None:
     wrong = [
         str(ref)
-        for ref in CODE
+        for ref in in_code()
         if ref.name.isidentifier() and ref.name not in references.defined_anywhere() | set(dir(builtins))
     ]
     assert wrong == []
