@@ -23,6 +23,8 @@ from bench.servers.process_tree import ProcessTree, ServerFailed
 from bench.workspace import free_port
 from pydicom import dcmread
 
+from tests.support.server import until
+
 
 @pytest.fixture(autouse=True)
 def own_work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,14 +149,13 @@ def test_counts_the_cpu_of_ended_children_and_grandchildren(tmp_path: Path) -> N
         burn(0.2)
         os._exit(0)
     os.wait(), os.wait()
-    time.sleep(1)
     print("done")
     time.sleep(60)
     """,
     )
     try:
         wait_for(tree, b"done")
-        assert len(tree.pids()) == 1
+        until(lambda: len(tree.pids()) == 1)  # the grandchild, too, has ended
         assert 0.58 <= tree.cpu() < 1.5
     finally:
         tree.stop()
