@@ -1,6 +1,7 @@
 // The image pixel module (PS3.3 C.7.6.3): what the bytes of a frame mean.
 
 import type { Attributes } from './attributes'
+import type { Instance } from './document'
 
 export type SampleType = 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'f32' | 'f64' | 'bit'
 
@@ -49,6 +50,15 @@ export function describeImage(attributes: Attributes): ImageDescription {
     photometric: attributes.text('PhotometricInterpretation').toUpperCase(),
     planar: number('PlanarConfiguration') === 1
   }
+}
+
+const known = new WeakMap<Instance, ImageDescription>()
+
+/** As `describeImage`, of an instance; found once, since it is asked for with each frame. */
+export function imageOf(instance: Instance): ImageDescription {
+  let found = known.get(instance)
+  if (!found) known.set(instance, (found = describeImage(instance.attributes)))
+  return found
 }
 
 export function sampleType(image: ImageDescription): SampleType {

@@ -1,18 +1,16 @@
 // The frames of one display set: what is there, what is on its way, what to fetch next.
 
 import type { DisplaySet, FrameReference } from '../model/displaySets'
-import { describeImage, type ImageDescription } from '../model/image'
+import { type ImageDescription, imageOf } from '../model/image'
 import type { ImageSource } from '../source'
 import { type Decoders, NotWanted } from './decoders'
 import type { DecodedFrame } from './frame'
 import type { EarlyFrames } from './earlyFrames'
 import type { FrameCache, FrameOwner } from './frameCache'
-import { nativeFrame } from './native'
+import { HTJ2K, decodeStored, decodedByServer, isDecodedHere } from './oneFrame'
 import { outwards } from './order'
 import type { FramePart } from './packed'
 
-const HTJ2K = '1.2.840.10008.1.2.4.202'
-const EXPLICIT = '1.2.840.10008.1.2.1'
 const BATCH_FRAMES = 24
 const BATCH_BYTES = 3 << 20
 const LANES = 2
@@ -27,7 +25,6 @@ export type FrameState =
 
 export class StackFrames implements FrameOwner {
   readonly #items: readonly FrameReference[]
-  readonly #descriptions = new Map<number, ImageDescription>()
   readonly #previews = new Map<number, DecodedFrame>()
   readonly #errors = new Map<number, string>()
   readonly #transient = new Set<number>()
@@ -65,14 +62,7 @@ export class StackFrames implements FrameOwner {
   }
 
   describe(index: number): ImageDescription {
-    let found = this.#descriptions.get(index)
-    if (!found) {
-      const before = this.#descriptions.get(index - 1)
-      const same = before && this.#items[index]!.instance === this.#items[index - 1]!.instance
-      found = same ? before : describeImage(this.#items[index]!.instance.attributes)
-      this.#descriptions.set(index, found)
-    }
-    return found
+    return imageOf(this.#items[index]!.instance)
   }
 
   state(index: number): FrameState {
@@ -132,16 +122,13 @@ export class StackFrames implements FrameOwner {
     this.#previews.clear()
   }
 
-  #isStoredHtj2k(index: number): boolean {
-    const { instance } = this.#items[index]!
-    if (instance.storedSyntax !== HTJ2K) return false
-    const image = this.describe(index)
-    return !image.isFloat && (image.bitsAllocated === 8 || image.bitsAllocated === 16)
+  #isDecodedHere(index: number): boolean {
+    return isDecodedHere(this.#items[index]!.instance)
   }
 
   /** Small pictures are averages of samples; an average of places in a palette is another colour. */
   #canPreview(index: number): boolean {
-    return this.#isStoredHtj2k(index) && this.describe(index).photometric !== 'PALETTE COLOR'
+    return this.#isDecodedHere(index) && this.describe(index).photometric !== 'PALETTE COLOR'
   }
 
   /** At most one at a time: the reader has moved on from the one before. */
@@ -190,7 +177,7 @@ export class StackFrames implements FrameOwner {
       room -= image.rows * image.columns * image.samples * Math.max(1, image.bitsAllocated / 8)
       if (room < 0) break
       if (this.cache.get(this, index) || this.#coming.has(index) || this.#errors.has(index)) continue
-      const kind = this.#isStoredHtj2k(index)
+      const kind = this.#isDecodedHere(index)
       if (isHtj2k !== undefined && kind !== isHtj2k) break
       isHtj2k = kind
       batch.push(index)
@@ -203,7 +190,7 @@ export class StackFrames implements FrameOwner {
 
   async #fetch(batch: readonly number[], signal: AbortSignal, urgent?: number): Promise<void> {
     try {
-      if (!this.#isStoredHtj2k(batch[0]!)) {
+      if (!this.#isDecodedHere(batch[0]!)) {
         for (const index of batch) await this.#fetchDecoded(index, signal)
         return
       }
@@ -253,27 +240,13 @@ export class StackFrames implements FrameOwner {
     isUrgent: boolean,
     signal: AbortSignal
   ): Promise<void> {
-    const image = this.describe(index)
     const { instance, frame } = this.#items[index]!
+    const { reduce } = part
     const isPreview = part.level !== 'full'
     try {
       if (part.syntax !== HTJ2K) throw new Error(`the server sent it in transfer syntax ${part.syntax}`)
-      const checksums = instance.frames[frame]!.PixelDataChecksumFromBaseToFullResolution
-      const { width, height, data } = await this.decoders.decode({
-        bytes: body,
-        expected: {
-          rows: image.rows,
-          columns: image.columns,
-          samples: image.samples,
-          bits: image.bitsAllocated,
-          signed: image.signed
-        },
-        reduce: part.reduce,
-        checksum: instance.hasSampleChecksums ? checksums?.at(-1)?.Checksum : undefined,
-        urgency: () => (signal.aborted ? Infinity : isUrgent ? -1 : this.distance(index) + (isPreview ? 0 : 0.5))
-      })
-      const shape = { ...image, rows: height, columns: width, planar: false }
-      const decoded = { ...nativeFrame(data, shape, false), reduce: part.reduce }
+      const urgency = (): number => (signal.aborted ? Infinity : isUrgent ? -1 : this.distance(index) + (isPreview ? 0 : 0.5))
+      const decoded = await decodeStored(instance, frame, { bytes: body, reduce, urgency }, this.decoders)
       if (isPreview) this.#previews.set(index, decoded)
       else this.#loaded(index, decoded)
       this.changed(index)
@@ -286,11 +259,8 @@ export class StackFrames implements FrameOwner {
 
   async #fetchDecoded(index: number, signal: AbortSignal): Promise<void> {
     const { instance, frame } = this.#items[index]!
-    const image = this.describe(index)
     try {
-      const bytes = await this.source.decodedFrame(instance, frame, signal)
-      const isSubsampled = instance.storedSyntax === EXPLICIT && image.samples === 3 && image.photometric.endsWith('_422')
-      this.#loaded(index, nativeFrame(bytes, image, isSubsampled))
+      this.#loaded(index, await decodedByServer(instance, frame, this.source, signal))
       this.changed(index)
     } catch (error) {
       if (!signal.aborted) this.#failed(index, messageOf(error), true)

@@ -26,7 +26,7 @@ export async function tilePicture(
     return createImageBitmap(new Blob([bytes], { type: 'image/jpeg' }), { colorSpaceConversion: 'none' })
   }
   const decoded = isDecodedHere(instance)
-    ? await decodeStored(instance, frame, await stored(instance, record.ID, source, signal), decoders, () => (signal.aborted ? Infinity : 0))
+    ? await decodeStored(instance, frame, { bytes: await stored(instance, record.ID, source, signal), reduce: 0, urgency: () => (signal.aborted ? Infinity : 0) }, decoders)
     : await decodedByServer(instance, frame, source, signal)
   const pixels = isMonochrome(image.photometric)
     ? Uint32Array.from(decoded.data as Uint8Array, (value) => 0xff000000 | (value << 16) | (value << 8) | value)

@@ -140,7 +140,7 @@ export async function loadVolume(
       if (index === undefined) continue
       here.delete(record.id)
       const { instance, frame } = set.frames[index]!
-      const decoded = decodeStored(instance, frame, body, decoders, () => (signal.aborted ? Infinity : index))
+      const decoded = decodeStored(instance, frame, { bytes: body, reduce: 0, urgency: () => (signal.aborted ? Infinity : index) }, decoders)
       decoding.push(decoded.then((found) => place(index, found)))
       // Failures are seen at once, and not only when all have come.
       if (decoding.length % 32 === 0) await Promise.all(decoding.splice(0))
