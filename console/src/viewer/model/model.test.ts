@@ -119,13 +119,37 @@ describe('spacing', () => {
     expect(oblong).toMatchObject({ unit: 'px', note: 'pixels are not square' })
     expect(aspectOf(oblong)).toBe(0.5)
   })
+  const plane = { RegionSpatialFormat: 1, RegionLocationMinX0: 10, RegionLocationMinY0: 10, RegionLocationMaxX1: 89, RegionLocationMaxY1: 89, PhysicalUnitsXDirection: 3, PhysicalUnitsYDirection: 3, PhysicalDeltaX: 0.02, PhysicalDeltaY: -0.04 }
+  const spectrum = { ...plane, RegionSpatialFormat: 3, RegionLocationMinX0: 50, RegionLocationMinY0: 50, PhysicalUnitsXDirection: 4, PhysicalUnitsYDirection: 7 }
+  const within = (sequence: object[], from: number, to: number, more: object = {}) => {
+    const attributes = attributesOf({ Modality: 'US', SequenceOfUltrasoundRegions: sequence, ...more })
+    return spacingAt([{ x: from, y: from }, { x: to, y: to }], regionsOf(attributes), spacingOf(attributes))
+  }
+
   it('is that of the ultrasound region that holds all points', () => {
-    const region = { RegionLocationMinX0: 10, RegionLocationMinY0: 10, RegionLocationMaxX1: 50, RegionLocationMaxY1: 50, PhysicalUnitsXDirection: 3, PhysicalUnitsYDirection: 3, PhysicalDeltaX: 0.02, PhysicalDeltaY: 0.04 }
-    const attributes = attributesOf({ Modality: 'US', SequenceOfUltrasoundRegions: [region, { ...region, PhysicalUnitsXDirection: 4 }] })
-    const regions = regionsOf(attributes)
-    expect(regions).toHaveLength(1)
-    expect(spacingAt([{ x: 20, y: 20 }, { x: 40, y: 30 }], regions, spacingOf(attributes))).toMatchObject({ column: 0.2, row: 0.4, unit: 'mm' })
-    expect(spacingAt([{ x: 20, y: 20 }, { x: 60, y: 30 }], regions, spacingOf(attributes))).toMatchObject({ unit: 'px', note: 'outside the calibrated region' })
+    expect(within([plane], 20, 40)).toEqual({ column: 0.2, row: 0.4, unit: 'mm', note: '' })
+    expect(within([plane], 20, 95)).toMatchObject({ unit: 'px', row: 1, note: 'outside the calibrated region' })
+    expect(within([plane], 20, 95, { PixelSpacing: ['0.2', '0.2'] })).toMatchObject({ unit: 'px', row: 1, column: 1 })
+    expect(within([plane], 20, 40, { PixelSpacing: ['7', '7'] })).toMatchObject({ unit: 'mm', row: 0.4 })
+  })
+
+  it('is unknown in spectra and M-modes, and where regions of other scales overlap', () => {
+    for (const order of [[plane, spectrum], [spectrum, plane]]) {
+      expect(within(order, 20, 40)).toMatchObject({ unit: 'mm', row: 0.4 })
+      expect(within(order, 60, 80)).toMatchObject({ unit: 'px' })
+      expect(within(order, 20, 60)).toMatchObject({ unit: 'px', note: 'regions overlap here' })
+    }
+    expect(within([spectrum], 60, 80)).toMatchObject({ unit: 'px', note: 'the region has no lengths' })
+    expect(within([{ ...plane, RegionSpatialFormat: 3 }], 20, 40)).toMatchObject({ unit: 'px' })
+    expect(within([{ ...plane, PhysicalDeltaX: 0 }], 20, 40)).toMatchObject({ unit: 'px' })
+    expect(within([{ ...plane, RegionLocationMaxX1: 30, RegionLocationMaxY1: 30 }, { ...plane, RegionLocationMinX0: 60, RegionLocationMinY0: 60 }], 20, 70)).toMatchObject({ unit: 'px', note: 'from one region to another' })
+  })
+
+  it('is known where regions of one scale overlap, as colour flow over tissue', () => {
+    const colour = { ...plane, RegionLocationMinX0: 50, RegionLocationMinY0: 50, RegionDataType: 2 }
+    expect(within([plane, colour], 60, 80)).toMatchObject({ unit: 'mm', row: 0.4 })
+    expect(within([plane, colour], 20, 80)).toMatchObject({ unit: 'mm', row: 0.4 })
+    expect(within([plane, { ...colour, PhysicalDeltaX: 0.03 }], 60, 80)).toMatchObject({ unit: 'px', note: 'regions overlap here' })
   })
 })
 

@@ -12,18 +12,19 @@ export interface Spacing {
   readonly note: string
 }
 
-/** Regions of an ultrasound image in which distances are known, in pixels of the image. */
+/** A region of an ultrasound image, in pixels of the image; `right` and `bottom` are the last ones inside. */
 export interface Region {
   readonly left: number
   readonly top: number
   readonly right: number
   readonly bottom: number
-  readonly row: number
-  readonly column: number
+  /** Millimetres; undefined where its axes are no distances, as those of spectra and M-modes. */
+  readonly scale: { readonly row: number; readonly column: number } | undefined
 }
 
 const PROJECTION = new Set(['CR', 'DX', 'MG', 'XA', 'RF', 'IO', 'PX', 'RG', 'DR'])
 const CENTIMETRES = 3
+const TWO_DIMENSIONAL = 1
 
 /**
  * PixelSpacing is millimetres in the patient, unless the image is a projection: there it is so only if it was
@@ -52,33 +53,39 @@ export function spacingOf(attributes: Attributes): Spacing {
   return { row: 1, column: 1, unit: 'px', note: '' }
 }
 
-/** Regions in centimetres of an ultrasound image, those in front last. */
+/** The regions of an ultrasound image, whatever is in them. */
 export function regionsOf(attributes: Attributes): Region[] {
   return attributes.items('SequenceOfUltrasoundRegions').flatMap((item) => {
     const region = attributesOf(item)
     const at = (keyword: string): number => region.number(keyword) ?? NaN
-    const made: Region = {
-      left: at('RegionLocationMinX0'),
-      top: at('RegionLocationMinY0'),
-      right: at('RegionLocationMaxX1'),
-      bottom: at('RegionLocationMaxY1'),
-      column: Math.abs(at('PhysicalDeltaX')) * 10,
-      row: Math.abs(at('PhysicalDeltaY')) * 10
-    }
-    const isSpatial = at('PhysicalUnitsXDirection') === CENTIMETRES && at('PhysicalUnitsYDirection') === CENTIMETRES
-    const isValid = Object.values(made).every(Number.isFinite) && made.row > 0 && made.column > 0
-    return isSpatial && isValid ? [made] : []
+    const [left, top] = [at('RegionLocationMinX0'), at('RegionLocationMinY0')]
+    const [right, bottom] = [at('RegionLocationMaxX1'), at('RegionLocationMaxY1')]
+    if (![left, top, right, bottom].every(Number.isFinite)) return []
+    const [column, row] = [Math.abs(at('PhysicalDeltaX')) * 10, Math.abs(at('PhysicalDeltaY')) * 10]
+    const isPlane = (region.number('RegionSpatialFormat') ?? TWO_DIMENSIONAL) === TWO_DIMENSIONAL
+    const isSpatial = isPlane && at('PhysicalUnitsXDirection') === CENTIMETRES && at('PhysicalUnitsYDirection') === CENTIMETRES
+    const isValid = Number.isFinite(row) && Number.isFinite(column) && row > 0 && column > 0
+    return [{ left, top, right, bottom, scale: isSpatial && isValid ? { row, column } : undefined }]
   })
 }
 
-/** Spacing at points of an image: of the ultrasound region that holds them all, else of the image. */
+/**
+ * Spacing at points of an image: that of the ultrasound region that holds them all, else pixels. Where regions overlap
+ * it is known only if all of them have the same scale (PS3.3 C.8.5.5.1.3): RegionFlags tell whose pixels are on top, and
+ * a spectrum within a plane is as often marked wrongly. PixelSpacing of an image with regions would be that of one of them.
+ */
 export function spacingAt(points: readonly { x: number; y: number }[], regions: readonly Region[], image: Spacing): Spacing {
-  if (image.unit === 'mm' || regions.length === 0) return image
-  const holds = (region: Region): boolean =>
-    points.every(({ x, y }) => x >= region.left && x <= region.right + 1 && y >= region.top && y <= region.bottom + 1)
-  const region = [...regions].reverse().find(holds)
-  if (!region) return { ...image, note: 'outside the calibrated region' }
-  return { row: region.row, column: region.column, unit: 'mm', note: '' }
+  if (regions.length === 0) return image
+  const pixels = (note: string): Spacing => (image.unit === 'px' ? { ...image, note } : { row: 1, column: 1, unit: 'px', note })
+  const holds = ({ left, top, right, bottom }: Region, { x, y }: { x: number; y: number }): boolean => x >= left && x <= right + 1 && y >= top && y <= bottom + 1
+  const around = points.map((point) => regions.filter((region) => holds(region, point)))
+  if (around.some((found) => found.length === 0)) return pixels('outside the calibrated region')
+  const common = around[0]!.filter((region) => around.every((found) => found.includes(region)))
+  const touched = new Set(around.flat())
+  const scale = common[0]?.scale
+  if (!scale) return pixels(common.length === 0 ? 'from one region to another' : 'the region has no lengths')
+  if ([...touched].some((region) => !region.scale || !same(region.scale, scale))) return pixels('regions overlap here')
+  return { ...scale, unit: 'mm', note: '' }
 }
 
 /** Width of a pixel as a multiple of its height. */

@@ -9,9 +9,10 @@ import { dragged } from './SeriesList'
 export function Grid({ viewer }: { viewer: ViewerState }) {
   const { rows, columns } = viewer.layout.value
   const cells = viewer.cells.value
-  const isGrid = rows * columns > 1
+  const isSingle = viewer.isSingle.value
+  const isGrid = rows * columns > 1 && !isSingle
   return (
-    <div class={`grid rows-${rows} columns-${columns}`}>
+    <div class={isSingle ? 'grid rows-1 columns-1' : `grid rows-${rows} columns-${columns}`}>
       {Array.from({ length: rows * columns }, (_, cell) => {
         const set = cells[cell]
         const isActive = viewer.active.value === cell
@@ -21,6 +22,7 @@ export function Grid({ viewer }: { viewer: ViewerState }) {
           <section
             key={cell}
             class={`cell ${isActive && isGrid ? 'active' : ''}`}
+            hidden={isSingle && !isActive}
             aria-label={`Viewport ${cell + 1}`}
             onPointerDownCapture={() => (viewer.active.value = cell)}
             onFocusCapture={() => (viewer.active.value = cell)}

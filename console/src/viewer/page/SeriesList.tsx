@@ -19,7 +19,7 @@ export function SeriesList({ viewer, placed }: { viewer: ViewerState; placed: ()
   // Image sets of a study may name different patients: the head is about what is looked at.
   const study = (viewer.activeSet.value?.series ?? viewer.series.value[0])?.attributes
   const isOnePatient = areOfOnePatient(viewer.series.value)
-  const shown = new Set(viewer.cells.value)
+  const shown = new Set(viewer.visibleCells.value)
   return (
     <nav class="series-list" aria-label="Series">
       {study && (
@@ -32,8 +32,8 @@ export function SeriesList({ viewer, placed }: { viewer: ViewerState; placed: ()
       )}
       {viewer.origin.version !== undefined && (
         <Notice look="warn">
-          This is version {viewer.origin.version} of the image set. Small pictures, documents, waveforms and frames that the server decodes are those of its latest
-          version; so are other series.
+          This is version {viewer.origin.version} of the image set; other series are shown in their latest. What the server makes of the latest version alone, such as
+          documents, is left out if this is another.
         </Notice>
       )}
       <ul>

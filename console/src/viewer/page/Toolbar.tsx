@@ -65,7 +65,7 @@ export function Toolbar({ viewer, isListOpen, toggleList, openHelp, areTagsOpen,
             ...LAYOUTS.map((layout): MenuItem => ({
               label: layout.rows * layout.columns === 1 ? 'One viewport' : `${layout.rows} × ${layout.columns}`,
               icon: layout.columns === 1 ? <Square /> : layout.rows === 1 ? <SquareSplitHorizontal /> : <Grid2x2 />,
-              isChecked: viewer.layout.value === layout,
+              isChecked: viewer.isSingle.value ? layout.rows * layout.columns === 1 : viewer.layout.value === layout,
               onSelect: () => viewer.setLayout(layout)
             })),
             null,

@@ -118,7 +118,7 @@ function handle(viewer: ViewerState, event: KeyboardEvent, open: { help: () => v
       if (viewer.activeSet.value?.kind === 'volume' || canBePlanes(viewer.activeSet.value)) viewer.togglePlanes()
       return true
     case 'g': {
-      const at = LAYOUTS.findIndex(({ rows, columns }) => rows === viewer.layout.value.rows && columns === viewer.layout.value.columns)
+      const at = viewer.isSingle.value ? 0 : LAYOUTS.findIndex(({ rows, columns }) => rows === viewer.layout.value.rows && columns === viewer.layout.value.columns)
       viewer.setLayout(LAYOUTS[(at + 1) % LAYOUTS.length]!)
       return true
     }

@@ -11,6 +11,7 @@ import { Gate } from './gate'
 import { joined } from './seriesOrder'
 import type { Point } from '../model/camera'
 import { centreOf, dot, subtract } from '../model/geometry'
+import type { Measurement } from '../stack/measure'
 import type { StackController } from '../stack/stackController'
 import { openOhif } from '../../session/ohif'
 
@@ -49,6 +50,8 @@ export class ViewerState {
   readonly layout = signal<Layout>(LAYOUTS[0]!)
   readonly cells = signal<readonly (DisplaySet | undefined)[]>([undefined])
   readonly active = signal(0)
+  /** Whether the active viewport has all the room; the others go on as they are, out of sight. */
+  readonly isSingle = signal(false)
   readonly tool = signal<Tool>(matchMedia('(pointer: coarse)').matches ? 'scroll' : 'window')
   readonly isLinked = signal(false)
   readonly hasReferenceLines = signal(true)
@@ -58,6 +61,8 @@ export class ViewerState {
   /** Where the mouse is, in pixels of the image. */
   readonly pointer = signal<{ readonly stack: StackController; readonly image: Point } | undefined>(undefined)
   readonly isTouch = matchMedia('(pointer: coarse)').matches
+  /** Those that the reader has made, by display set and frame: they outlive the viewport that shows it. */
+  readonly measurements = signal<ReadonlyMap<string, readonly Measurement[]>>(new Map())
   readonly nonPrimary = signal<ReadonlySet<string>>(new Set())
 
   readonly sets = computed<readonly DisplaySet[]>(() =>
@@ -69,6 +74,7 @@ export class ViewerState {
   )
   readonly hasSegmentations = computed(() => this.sets.value.some(({ sopClass }) => SEGMENTATIONS.has(sopClass)))
   readonly activeSet = computed(() => this.cells.value[this.active.value])
+  readonly visibleCells = computed(() => (this.isSingle.value ? [this.activeSet.value] : this.cells.value))
   readonly activeStack = computed(() => this.stacks.value[this.active.value])
 
   readonly decoders = decoders()
@@ -79,7 +85,6 @@ export class ViewerState {
   /** The image that a stack begins with which is not there yet. */
   #beginAt: { set: DisplaySet; index: number } | undefined
   readonly #setsOf = new WeakMap<Series, DisplaySet[]>()
-  #before: { layout: Layout; cells: readonly (DisplaySet | undefined)[]; active: number } | undefined
   readonly #abort = new AbortController()
 
   constructor(
@@ -170,7 +175,7 @@ export class ViewerState {
     const shown = new Set(cells)
     const rest = this.sets.value.filter((set) => !shown.has(set) && set.frames.length > 0)
     for (const [i, set] of cells.entries()) if (!set) cells[i] = rest.shift()
-    this.#before = undefined
+    this.isSingle.value = false
     this.layout.value = layout
     this.active.value = this.active.value >= count ? 0 : this.active.value
     this.cells.value = cells
@@ -207,19 +212,9 @@ export class ViewerState {
   /** The active viewport alone, or all of them again. */
   toggleSingle(): void {
     const { rows, columns } = this.layout.value
-    if (rows * columns > 1) {
-      this.#before = { layout: this.layout.value, cells: this.cells.value, active: this.active.value }
-      const set = this.activeSet.value
-      this.layout.value = LAYOUTS[0]!
-      this.cells.value = [set]
-      this.active.value = 0
-    } else if (this.#before) {
-      const { layout, cells, active } = this.#before
-      this.#before = undefined
-      this.layout.value = layout
-      this.cells.value = cells.map((set, i) => (i === active ? this.cells.value[0] : set))
-      this.active.value = active
-    }
+    this.isSingle.value = !this.isSingle.value && rows * columns > 1
+    if (!this.isSingle.value) return
+    for (const stack of this.stacks.value) if (stack !== this.activeStack.value) stack?.stop()
   }
 
   setStack(cell: number, stack: StackController | undefined): void {

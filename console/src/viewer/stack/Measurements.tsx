@@ -12,7 +12,7 @@ export function Measurements({ stack, viewer }: { stack: StackController; viewer
   const current = draft.value?.stack === stack ? draft.value : undefined
   if (current?.message) return <p class="stack-hint" role="status">{current.message}</p>
   if (!shown || shown.quality !== 'full') return null
-  const own = stack.measurements.value.get(stack.frameId(shown.index)) ?? []
+  const own = stack.measurementsOf(shown.index)
   if (own.length === 0 && !current) return null
   const { width, height } = stack.size.value
   return (

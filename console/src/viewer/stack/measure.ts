@@ -33,7 +33,9 @@ export function read(measurement: Measurement, spacing: Spacing, regions: readon
   const other = [(to.x - apex.x) * used.column, (to.y - apex.y) * used.row] as const
   const cosine = (one[0] * other[0] + one[1] * other[1]) / (Math.hypot(...one) * Math.hypot(...other))
   const degrees = (Math.acos(Math.min(1, Math.max(-1, cosine))) * 180) / Math.PI
-  return { text: Number.isFinite(degrees) ? `${degrees.toFixed(1)}°` : '–', note: '' }
+  // An angle of pixels is one in the patient only where they are square; over regions nobody knows that they are.
+  const note = regions.length > 0 && used.unit === 'px' ? `in pixels: ${used.note}` : ''
+  return { text: Number.isFinite(degrees) ? `${degrees.toFixed(1)}°` : '–', note }
 }
 
 function lengthText(length: number): string {

@@ -53,7 +53,6 @@ export class StackController {
   readonly isPlaying = signal(false)
   readonly rate: CineRate
   readonly fps = signal(10)
-  readonly measurements = signal<ReadonlyMap<string, readonly Measurement[]>>(new Map())
   readonly selected = signal<number | undefined>(undefined)
   readonly size = signal<Size>({ width: 1, height: 1 })
   readonly loaded = signal({ full: 0, shown: 0, all: 0 })
@@ -116,6 +115,8 @@ export class StackController {
   }
 
   resize(size: Size): void {
+    // Out of sight: what it shows stays as it is.
+    if (size.width === 0 || size.height === 0) return
     this.size.value = size
     // At once: a canvas that was resized is empty until it is painted.
     this.paint()
@@ -332,10 +333,13 @@ export class StackController {
     this.selected.value = undefined
   }
 
+  measurementsOf(index: number): readonly Measurement[] {
+    return this.viewer.measurements.value.get(`${this.set.id}/${this.frameId(index)}`) ?? []
+  }
+
   #change(by: (own: readonly Measurement[]) => readonly Measurement[]): void {
-    const all = new Map(this.measurements.value)
-    all.set(this.frameId(), by(all.get(this.frameId()) ?? []))
-    this.measurements.value = all
+    const { measurements } = this.viewer
+    measurements.value = new Map(measurements.value).set(`${this.set.id}/${this.frameId()}`, by(this.measurementsOf(this.index.value)))
   }
 
   /** The stored value and that of the modality at a pixel of the image; undefined outside, or of a small picture. */

@@ -169,7 +169,10 @@ function Planes({ volume, set }: { volume: Volume; set: DisplayProps['set'] }) {
       }
       engine.render()
       setMarks(names.map((name) => marksOf(engine!.getViewport(name)!.getCamera())))
-      observer = new ResizeObserver(() => engine?.resize(true, true))
+      observer = new ResizeObserver(() => {
+        // Out of sight, the planes have no size.
+        if (hosts.current.every((host) => host && host.clientWidth > 0 && host.clientHeight > 0)) engine?.resize(true, true)
+      })
       for (const host of hosts.current) if (host) observer.observe(host)
     }
     start().catch((error: unknown) => !isClosed && setFailure(error))
