@@ -14,7 +14,7 @@ from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID
 from sqlalchemy import Connection, select, update
 
-from lightwell.domain.image_sets.frame_table import pack_entries, unpack_entries
+from lightwell.domain.image_sets.frame_table import frame_id, pack_entries, unpack_entries
 from lightwell.stores.db.tables import frame_table, pack, pixels
 from tests.dicomweb.support.javascript_clients import imported
 from tests.dicomweb.support.sample_datastore import (
@@ -277,6 +277,17 @@ def test_says_that_a_frame_is_the_one_known(sample: SampleDatastore) -> None:
         assert (reply.status, reply.body, reply.headers["etag"]) == (304, b"", etag)
         other = FRAMES + EXPLICIT if accept == STORED else STORED
         assert sample.get(path, other, if_none_match=etag).status == 200
+
+
+def test_names_a_frame_by_its_pixels_and_number(sample: SampleDatastore) -> None:
+    """By this the console tells whether an answer of the latest version is the frame of another one."""
+    accept = f"{OCTETS}; transfer-syntax={EXPLICIT}"
+    etag = sample.get(sample.instance("frames") + "/frames/3", accept).headers["etag"]
+    with sample.server.database() as db, db.read() as conn:
+        keys = set(conn.execute(select(pixels.c.key)).scalars())
+    key, syntax, number = etag.strip('"').split("-")
+    assert int(key, 16) in keys and (syntax, number) == ("1", "3")
+    assert frame_id(int(key, 16), int(number) - 1) == f"{key.rjust(16, '0')}0000000200000000"
 
 
 def test_answers_head_without_a_body(sample: SampleDatastore) -> None:

@@ -1,10 +1,11 @@
 // Documents and frames by the console's signed requests.
 
-import { getImageSetMetadata } from '../api/native'
+import { getImageSet, getImageSetMetadata } from '../api/native'
 import { json, request } from '../api/request'
 import type { ImageSetDocument, Instance, Origin } from './model/document'
 import { type Packed, PackedReader } from './pixels/packed'
 import { type FramesWanted, type ImageSetSummary, type ImageSource, MOST_SETS } from './source'
+import { OfOtherVersion, isOfFrame } from './otherVersion'
 
 interface SearchAnswer {
   imageSetsMetadataSummaries: {
@@ -73,32 +74,55 @@ export const consoleSource: ImageSource = {
   async decodedFrame(instance, frame, signal) {
     const accept = 'application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1'
     const response = await request(`${instancePath(instance)}/frames/${frame + 1}${inSet(instance)}`, { headers: { accept }, signal })
+    const isTheFrame = isOfFrame(response.headers.get('etag'), instance.frames[frame]?.ID)
+    // Without a tag nothing is known: of the latest version it may be taken for what was asked for, of others not.
+    if (isTheFrame === false || (isTheFrame === undefined && instance.origin.version !== undefined)) {
+      void response.body?.cancel()
+      throw new OfOtherVersion('frame', instance.origin.version)
+    }
     return new Uint8Array(await response.arrayBuffer())
   },
 
   async thumbnail(instance, signal) {
     const response = await request(`${instancePath(instance)}/thumbnail${inSet(instance)}`, { headers: { accept: 'image/jpeg' }, signal })
-    return response.blob()
+    const picture = await response.blob()
+    await checkVersion(instance, 'picture', signal)
+    return picture
   },
 
   async rendered(instance, type, signal) {
     const response = await request(`${instancePath(instance)}/rendered${inSet(instance)}`, { headers: { accept: type }, signal })
+    const bytes = await response.arrayBuffer()
+    await checkVersion(instance, 'document', signal)
     // The type is the one that was asked for, whatever the bytes are: a browser must not take them for a page.
-    return new Blob([await response.arrayBuffer()], { type })
+    return new Blob([bytes], { type })
   },
 
   async dicomJson(instance, signal) {
     const headers = { accept: 'application/dicom+json' }
     const [found] = await json<Awaited<ReturnType<ImageSource['dicomJson']>>[]>(`${instancePath(instance)}/metadata${inSet(instance)}`, { headers, signal })
+    await checkVersion(instance, 'part', signal)
     return found ?? {}
   },
 
-  async bulk(uri, signal) {
+  async bulk(instance, uri, signal) {
     // The address is absolute, for clients elsewhere; the console calls its own origin alone.
     const { pathname, search } = new URL(uri, location.origin)
     const response = await request(pathname + search, { headers: { accept: 'application/octet-stream' }, signal })
-    return new Uint8Array(await response.arrayBuffer())
+    const bytes = new Uint8Array(await response.arrayBuffer())
+    await checkVersion(instance, 'part', signal)
+    return bytes
   }
+}
+
+/**
+ * DICOMweb answers from the latest version. Asked for after the answer: versions only go up, so if the latest is still the
+ * one that is viewed, it was so when the answer was made.
+ */
+async function checkVersion({ origin }: Instance, what: 'picture' | 'document' | 'part', signal: AbortSignal): Promise<void> {
+  if (origin.version === undefined) return
+  const { versionId } = await getImageSet(origin.datastoreId, origin.imageSetId, { signal })
+  if (versionId !== origin.version) throw new OfOtherVersion(what, origin.version)
 }
 
 function instancePath({ origin, studyUid, seriesUid, uid }: Instance): string {

@@ -19,6 +19,7 @@ export interface FramesWanted {
   readonly level?: number
 }
 
+/** Where a version is named and the server cannot give a part of that version, the call throws `OfOtherVersion`. */
 export interface ImageSource {
   document(origin: Origin, signal: AbortSignal): Promise<ImageSetDocument>
   /** The image sets of a study, about `MOST_SETS` at most. */
@@ -33,6 +34,6 @@ export interface ImageSource {
   rendered(instance: Instance, type: string, signal: AbortSignal): Promise<Blob>
   /** All attributes of an instance in the DICOM JSON Model, long values by address. */
   dicomJson(instance: Instance, signal: AbortSignal): Promise<Record<string, { BulkDataURI?: string; InlineBinary?: string; Value?: unknown[] }>>
-  /** A long value, in little endian; `uri` is a BulkDataURI of `dicomJson`. */
-  bulk(uri: string, signal: AbortSignal): Promise<Uint8Array>
+  /** A long value of an instance, in little endian; `uri` is a BulkDataURI of `dicomJson`. */
+  bulk(instance: Instance, uri: string, signal: AbortSignal): Promise<Uint8Array>
 }

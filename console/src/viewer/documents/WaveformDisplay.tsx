@@ -67,7 +67,7 @@ async function load(instance: Instance, viewer: ViewerState, signal: AbortSignal
   const groups: WaveformGroup[] = []
   for (const [index, item] of items.entries()) {
     const place = places[index]
-    const data = place === undefined ? undefined : 'uri' in place ? await viewer.source.bulk(place.uri, signal) : fromBase64(place.inline)
+    const data = place === undefined ? undefined : 'uri' in place ? await viewer.source.bulk(instance, place.uri, signal) : fromBase64(place.inline)
     if (data !== undefined) groups.push(readGroup(item, data))
   }
   if (groups.length === 0) throw new Error('This object has no waveform data.')
