@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks'
 import { Ban, FileText, Ellipsis, KeyRound, ShieldQuestion, UserPlus } from 'lucide-preact'
 import { type Key, allKeys, revokeKey } from '../../api/access'
+import { config } from '../../api/config'
 import { stores } from '../../app/stores'
 import { iamArn, useAllowed } from '../../session/allowed'
 import { Button } from '../../ui/Button'
@@ -125,7 +126,7 @@ function Rights({ of: key }: { of: Key }) {
   const named = storesOf(key.policies).map((id) => stores.value?.find((each) => each.datastoreId === id)?.datastoreName ?? `${id.slice(0, 8)}…`)
   return (
     <span>
-      {summary(key.policies)}
+      {summary(key.policies, config.value)}
       {named.length > 0 && <span class="faint"> of {named.slice(0, 2).join(', ')}{named.length > 2 ? ` and ${named.length - 2} more` : ''}</span>}
     </span>
   )

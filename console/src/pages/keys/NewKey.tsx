@@ -13,7 +13,7 @@ import { Notice } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
 import { time } from '../../ui/format'
 import { PolicyEditor } from '../policies/PolicyEditor'
-import { NAME, TEMPLATES, exports, policyOf } from './templates'
+import { NAME, TEMPLATES, exports, honest, policyOf } from './templates'
 
 const ENDS = [
   { value: '', label: 'When it is revoked' },
@@ -56,7 +56,7 @@ function Form({ close, done }: { close: () => void; done: (key: MadeKey) => void
     setError(undefined)
     try {
       const expiresAt = days === '' ? undefined : new Date(Date.now() + Number(days) * 86_400_000).toISOString()
-      done(await createKey(template === 'administrator' ? { name, isAdministrator: true, expiresAt } : { name, policies: [policy], expiresAt }))
+      done(await createKey(template === 'administrator' ? { name, isAdministrator: true, expiresAt } : { name, policies: [honest(policy, place)], expiresAt }))
     } catch (failure) {
       setError(failure)
       setBusy(false)

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { NAME, TEMPLATES, exports, policyOf, storesOf, summary } from './templates'
+import { NAME, TEMPLATES, exports, honest, policyOf, storesOf, summary } from './templates'
 
 const ID = '0123456789abcdef0123456789abcdef'
 const place = { region: 'us-east-1', accountId: '000000000000', datastoreId: ID }
@@ -23,9 +23,24 @@ test('a viewer changes nothing', () => {
 })
 
 test('says what policies are', () => {
-  expect(summary([policyOf('viewer', place)])).toBe('Viewer')
-  expect(summary([policyOf('own', place)])).toBe('1 statement')
-  expect(summary(['x', '{"Statement": [1, 2]}'])).toBe('3 statements')
+  for (const { id, title } of TEMPLATES.filter((each) => each.id !== 'own')) {
+    expect(summary([policyOf(id, place)], place)).toBe(title)
+    expect(summary([policyOf(id, { ...place, datastoreId: null })], place)).toBe(title)
+  }
+  expect(summary([policyOf('own', place)], place)).toBe('1 statement')
+  expect(summary(['x', '{"Statement": [1, 2]}'], place)).toBe('3 statements')
+})
+
+test('believes no title of a policy that allows something else', () => {
+  const policy = JSON.parse(policyOf('viewer', place)) as { Id?: string; Statement: { Action: string[] }[] }
+  policy.Statement[1]!.Action = ['medical-imaging:*']
+  expect(summary([JSON.stringify(policy)], place)).toBe('2 statements')
+  expect(summary(['{"Id": "Viewer", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'], place)).toBe('1 statement')
+  expect(JSON.parse(honest(JSON.stringify(policy), place))).toEqual({ Version: '2012-10-17', Statement: policy.Statement })
+})
+
+test('keeps what a policy says of itself where it is true, or no title of a template', () => {
+  for (const text of [policyOf('viewer', place), '{"Id": "mine", "Statement": []}', 'x', '[]']) expect(honest(text, place)).toBe(text)
 })
 
 test('writes lines that a shell takes as they are', () => {

@@ -63,6 +63,7 @@ export function policyOf(template: string, { region, accountId, datastoreId }: P
     ],
     reader: [choose, { Sid: 'Read', Effect: 'Allow', Action: named(['Get*', 'List*', 'Search*']), Resource: both }],
     editor: [choose, { Sid: 'Work', Effect: 'Allow', Action: `${SERVICE}:*`, Resource: both }, { Sid: 'Keep', Effect: 'Deny', Action: `${SERVICE}:DeleteDatastore`, Resource: '*' }, upload],
+    administrator: [{ Sid: 'Everything', Effect: 'Allow', Action: '*', Resource: '*' }],
     own: [{ Sid: 'Read', Effect: 'Allow', Action: named(['Get*', 'Search*']), Resource: both }]
   }
   const title = TEMPLATES.find((each) => each.id === template)?.title
@@ -70,19 +71,47 @@ export function policyOf(template: string, { region, accountId, datastoreId }: P
   return JSON.stringify({ Version: '2012-10-17', ...id, Statement: statements[template] ?? [] }, null, 2)
 }
 
-/** A few words for what policies allow: the name of a template that made one, else how many statements there are. */
-export function summary(policies: string[]): string {
-  const read = policies.map((text) => {
-    try {
-      return JSON.parse(text) as { Id?: unknown; Statement?: unknown }
-    } catch {
-      return {}
-    }
-  })
-  const only = read.length === 1 ? read[0] : undefined
-  if (typeof only?.Id === 'string' && TEMPLATES.some((each) => each.title === only.Id)) return only.Id
+/** A few words for what policies allow: the template that one is word for word, else how many statements there are. */
+export function summary(policies: string[], place: Pick<Place, 'region' | 'accountId'>): string {
+  const title = policies.length === 1 ? titleOf(policies[0]!, place) : null
+  if (title !== null) return title
+  const read = policies.map((text) => (parsed(text) ?? {}) as { Statement?: unknown })
   const statements = read.reduce((sum, each) => sum + (Array.isArray(each.Statement) ? each.Statement.length : 1), 0)
   return statements === 1 ? '1 statement' : `${statements} statements`
+}
+
+/** The template that a policy is. Its `Id` alone says nothing: its author writes there what they like. */
+function titleOf(text: string, place: Pick<Place, 'region' | 'accountId'>): string | null {
+  const policy = parsed(text)
+  const template = TEMPLATES.find((each) => each.title === policy?.['Id'])
+  const [store, ...others] = storesOf([text])
+  if (template === undefined || others.length > 0) return null
+  const made = parsed(policyOf(template.id, { ...place, datastoreId: store ?? null }))
+  return ordered(policy) === ordered(made) ? template.title : null
+}
+
+/** A policy as it is kept: the title of a template goes when the policy is another one by now. */
+export function honest(text: string, place: Pick<Place, 'region' | 'accountId'>): string {
+  const policy = parsed(text)
+  if (policy === null || !TEMPLATES.some((each) => each.title === policy['Id']) || titleOf(text, place) !== null) return text
+  const { Id: _, ...rest } = policy
+  return JSON.stringify(rest, null, 2)
+}
+
+function parsed(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null
+  } catch {
+    return null
+  }
+}
+
+/** JSON that does not depend on the order of names. */
+function ordered(value: unknown): string {
+  return JSON.stringify(value, (_, each: unknown) =>
+    typeof each === 'object' && each !== null && !Array.isArray(each) ? Object.fromEntries(Object.entries(each).sort(([a], [b]) => (a < b ? -1 : 1))) : each
+  )
 }
 
 /** The data stores that policies name, by id. */

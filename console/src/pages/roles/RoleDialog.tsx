@@ -8,11 +8,9 @@ import { Dialog } from '../../ui/Dialog'
 import { SelectField, TextField } from '../../ui/Fields'
 import { Notice } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
-import { NAME, TEMPLATES, policyOf, pretty } from '../keys/templates'
+import { NAME, TEMPLATES, honest, policyOf, pretty } from '../keys/templates'
 import { PolicyEditor } from '../policies/PolicyEditor'
 import { TRUSTS, type Trust, trustOf } from './templates'
-
-const ADMINISTRATOR = JSON.stringify({ Version: '2012-10-17', Id: 'Administrator', Statement: [{ Sid: 'Everything', Effect: 'Allow', Action: '*', Resource: '*' }] }, null, 2)
 
 /** Makes a role, or changes the policies of one. */
 export function RoleDialog({ role, close, done }: { role: Role | null; close: () => void; done: () => void }) {
@@ -30,7 +28,7 @@ export function RoleDialog({ role, close, done }: { role: Role | null; close: ()
   const [error, setError] = useState<unknown>()
   const place = { region, accountId, datastoreId: store === '' ? null : store }
   const trustPolicy = trust === 'own' ? ownTrust : trustOf(trust, accountId, trustedName, oidc)
-  const policies = template === 'own' ? own : [template === 'administrator' ? ADMINISTRATOR : policyOf(template, place)]
+  const policies = template === 'own' ? own : [policyOf(template, place)]
   const nameFault = name === '' ? 'Give it a name.' : NAME.test(name) ? null : 'Letters, digits and _+=,.@- only, 64 at most.'
   const userFault = trust === 'user' && !NAME.test(trustedName) ? 'Name a user, as in the list of keys.' : null
   const isSound = (trust !== 'own' || valid['trust'] === true) && (template !== 'own' || own.every((_, index) => valid[`policy ${index}`] === true))
@@ -41,7 +39,7 @@ export function RoleDialog({ role, close, done }: { role: Role | null; close: ()
     setBusy(true)
     setError(undefined)
     try {
-      const answer = await putRole(name, { trustPolicy, policies })
+      const answer = await putRole(name, { trustPolicy, policies: policies.map((text) => honest(text, place)) })
       toast(role === null ? `The role ${name} is there.` : `The role ${name} is changed; its sessions have the new rights within seconds.`, 'good')
       answer.warnings.forEach((warning) => toast(warning, 'bad'))
       done()

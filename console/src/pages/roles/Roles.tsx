@@ -2,6 +2,7 @@ import { useState } from 'preact/hooks'
 import { useLocation } from 'preact-iso'
 import { Ellipsis, Pencil, Plus, ShieldQuestion, Trash2, UserCog } from 'lucide-preact'
 import { type Role, allRoles, deleteRole } from '../../api/access'
+import { config } from '../../api/config'
 import { stores } from '../../app/stores'
 import { iamArn, useAllowed } from '../../session/allowed'
 import { Button } from '../../ui/Button'
@@ -78,7 +79,7 @@ function Row({ of: role, edit, reload }: { of: Role; edit: () => void; reload: (
       <td data-label="Who may take it">{role.trustPolicy === null ? <span class="faint">what its policy says</span> : trusted(role.trustPolicy)}</td>
       <td data-label="May do">
         <span>
-          {role.policies === null ? <span class="faint">what its policy says</span> : summary(role.policies)}
+          {role.policies === null ? <span class="faint">what its policy says</span> : summary(role.policies, config.value)}
           {named.length > 0 && <span class="faint"> of {named.slice(0, 2).join(', ')}{named.length > 2 ? ` and ${named.length - 2} more` : ''}</span>}
         </span>
       </td>
