@@ -13,6 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lightwell.domain.arn import datastore_arn, role_arn
+from tests.api.auth.restricted_keys import role
+from tests.api.auth.test_sts import EVERYBODY, assume
 from tests.console.uploading import begin, digest_of, put
 from tests.support.console import ACCOUNT, ConsoleClient, allow
 from tests.support.ct_files import ct
@@ -127,6 +129,27 @@ def test_a_dropped_folder_becomes_one_version(
     assert anna.refused("GET", path)[0] == 404 and anna("GET", f"datastores/{store}/uploads")["uploads"] == []
     folder = root.server.data / "buckets" / upload["inputS3Uri"].removeprefix("s3://")
     until(lambda: not folder.exists())
+
+
+def test_an_upload_and_its_job_are_of_one_person_whatever_sessions_are_called(
+    store: str, root: ConsoleClient, limited: Callable[..., ConsoleClient]
+) -> None:
+    """Two people who take one role may call their sessions alike."""
+    arn = role(root.server, "Importer", EVERYBODY, *rights(store))
+    anna, again, bert = (
+        ConsoleClient(root.server, assume(root.server, arn, user.credentials))
+        for user in (limited(allow("sts:AssumeRole"), name=name) for name in ("anna", "anna", "bert"))
+    )
+    path, upload = begin(anna, store)
+    assert put(anna, path, "a", b"no image").status == 200
+    assert again("GET", path)["arrivedFiles"] == 1 and bert.refused("GET", path)[0] == 404
+    with pytest.raises(ClientError, match="AccessDenied"):
+        start(bert, store, upload)
+    job = f"datastores/{store}/jobs/{start(anna, store, upload)}"
+    assert again("GET", job)["isOwn"] and not bert("GET", job)["isOwn"]
+    assert bert("GET", job)["startedBy"] == anna("GET", job)["startedBy"]
+    until(lambda: anna("GET", job)["phase"] == "done")
+    assert bert.refused("GET", f"{job}/reasons")[0] == 403
 
 
 def test_a_file_is_kept_once_and_whole(store: str, root: ConsoleClient) -> None:

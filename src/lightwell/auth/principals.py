@@ -50,7 +50,8 @@ class Principal:
     ``policies`` is what it may do; None means everything. ``role`` is the name of the role, None for users
     and root; ``issued_at`` is when temporary credentials were issued. ``parent`` is the access key that
     temporary credentials without a role stand for. ``subject`` is who took the role with a token of an OpenID
-    provider, as the provider calls that person; ``provider`` is its issuer.
+    provider, as the provider calls that person; ``provider`` is its issuer. ``taken_by`` is the `owner` of
+    who took the role with other credentials.
     """
 
     access_key_id: str
@@ -64,13 +65,17 @@ class Principal:
     parent: str | None = None
     subject: str | None = None
     provider: str | None = None
+    taken_by: str | None = None
 
     @property
-    def person(self) -> str | None:
-        """Who it is by the provider that vouches for it: the session's name in ``arn`` was its own choice."""
-        if self.provider is None or self.subject is None:
-            return None
-        return f"{self.provider}#{self.subject}"
+    def owner(self) -> str:
+        """Whose something is that nobody else may have.
+
+        Not the ARN of a session of a role: its name was its own choice, so two people may have the same.
+        """
+        if self.provider is not None and self.subject is not None:
+            return f"{self.provider}#{self.subject}"
+        return self.taken_by or self.arn
 
     def identity(self, account: str) -> str:
         """The ARN of the IAM identity: that of the role for a session, else its own."""
@@ -147,6 +152,7 @@ class Principals:
             key.parent,
             key.subject,
             key.provider,
+            key.taken_by,
         )
 
 

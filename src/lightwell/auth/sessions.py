@@ -123,7 +123,7 @@ class Sessions:
                 f"User: {caller.arn} is not authorized to perform: {ASSUME_ROLE} on resource: "
                 f"{role_arn}{hint}"
             ) from None
-        return self._issue(assumed, session, request_context.now, duration, policy)
+        return self._issue(assumed, session, request_context.now, duration, policy, caller)
 
     def assume_with_token(
         self,
@@ -172,8 +172,9 @@ class Sessions:
         now: int,
         duration: int,
         policy: str | None,
-        identity: WebIdentity | None = None,
+        taker: Principal | WebIdentity,
     ) -> AssumedRole:
+        identity = taker if isinstance(taker, WebIdentity) else None
         made, token = new_credentials(temporary=True), secrets.token_urlsafe(96)
         assert assumed.role is not None
         key = AccessKey(
@@ -190,6 +191,7 @@ class Sessions:
             session_name=session,
             provider=None if identity is None else identity.issuer,
             subject=None if identity is None else identity.subject,
+            taken_by=taker.owner if isinstance(taker, Principal) else None,
         )
 
         def work(conn: Connection) -> None:

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The principal that signed the request; ``person`` is as `Principal.person`."""
+    """The principal that signed the request; ``whose`` as `Principal.owner`, if not the ARN."""
 
     account: str
     arn: str
     access_key_id: str
-    person: str | None = None
+    whose: str | None = None
 
     @property
     def owner(self) -> str:
         """Whose something is that nobody else may have."""
-        return self.person or self.arn
+        return self.whose or self.arn
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from lightwell.domain import page_tokens
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.events import import_job_event
 from lightwell.domain.imports.jobs import Job, clean_message, output_folder, split_uri
+from lightwell.domain.imports.uploads import UPLOADS
 from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus
 from lightwell.errors import (
     AccessDeniedError,
@@ -218,6 +219,7 @@ def _submit(
             input_node=input_node,
             output_node=output_node,
             assumes_role=ctx.is_restricted,
+            owner=ctx.caller.owner,
         )
         import_jobs.add(conn, job)
         units.add(conn, transitions.queued(job, JobPhase.LIST), [units.NewUnit(0)], ctx.stores.enqueue)
@@ -265,12 +267,15 @@ def _check_upload(ctx: Context, conn: Connection, store: DataStore, input_uri: s
     caller's to this data store. Lists of jobs tell the id of an upload to others.
     """
     bucket, prefix = split_uri(input_uri)
-    if bucket != ctx.settings.upload_bucket or not prefix.startswith("uploads/"):
+    if not prefix.startswith(UPLOADS) and not UPLOADS.startswith(prefix):
+        return
+    if bucket != ctx.settings.upload_bucket and not uploads.is_in_use(conn, bucket):
         return
     parts = prefix.split("/")
     if len(parts) > 3 and parts[1] == store.id:
         upload = uploads.find(conn, store.key, ctx.caller.owner, parts[2])
-        if upload is not None and uploads.hold(conn, upload.id):
+        is_its = upload is not None and bucket == uploads.bucket_of(upload, ctx.settings)
+        if upload is not None and is_its and uploads.hold(conn, upload.id):
             return
     raise AccessDeniedError(
         "The input is what somebody has uploaded by the console. Only who has sent an upload may import it, "

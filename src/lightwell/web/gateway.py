@@ -195,7 +195,7 @@ class Gateway:
             if (response := await on_event_loop(state, request, params, body)) is not None:
                 return response
         account = state.settings.account_id
-        caller = Caller(account, principal.arn, principal.access_key_id, principal.person)
+        caller = Caller(account, principal.arn, principal.access_key_id, principal.owner)
         allow = None if principal.policies is None else native_check(state, request, principal, route, now)
         return await state.in_thread(
             partial(api.perform, state.context(caller), route, params, request.query, body, allow)

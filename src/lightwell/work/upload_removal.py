@@ -44,11 +44,9 @@ class UploadRemoval:
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 page = uploads.every(conn, nodes, after, _BATCH)
-                arrived = uploads.arrived(conn, [each.id for each, _ in page])
             for upload, datastore_id in page:
-                last_at = arrived[upload.id].last_at if upload.id in arrived else upload.created_at
                 try:
-                    removed += self._look_at(upload, datastore_id, last_at)
+                    removed += self._look_at(upload, datastore_id)
                 except (InputError, StorageError) as error:
                     log.warning("an upload cannot be removed: %s", error)
             if len(page) < _BATCH:
@@ -56,18 +54,18 @@ class UploadRemoval:
             after = page[-1][0].id
         return removed
 
-    def _look_at(self, upload: Upload, datastore_id: str, last_at: int) -> int:
-        uri = domain.input_uri(self._settings.upload_bucket, datastore_id, upload.id)
+    def _look_at(self, upload: Upload, datastore_id: str) -> int:
+        uri = domain.input_uri(uploads.bucket_of(upload, self._settings), datastore_id, upload.id)
         before = self._clock.now() - KEEP_MS
         if upload.is_removed:
             return self._remove_all(upload, uri)
         with self._stores.db.read() as conn:
             job = uploads.newest_job(conn, upload.datastore, uri, upload.created_at)
         if job is None:
-            return self._remove_all(upload, uri) if last_at < before else 0
+            return self._remove_all(upload, uri) if upload.touched_at < before else 0
         if job.phase != JobPhase.DONE:
             return 0
-        if job.ended_at is not None and max(job.ended_at, last_at) < before:
+        if job.ended_at is not None and max(job.ended_at, upload.touched_at) < before:
             return self._remove_all(upload, uri)
         return 0 if upload.cleared_job == job.key else self._remove_finished(upload, uri, job)
 
@@ -77,7 +75,7 @@ class UploadRemoval:
         self._stores.db.write(lambda conn: uploads.mark_removed(conn, upload.id))
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
-                keys = [file.key for file in uploads.files(conn, upload.id, "", _BATCH)]
+                keys = [file.key for file in uploads.files(conn, upload.id, "", _BATCH, are_there=False)]
             if not keys:
                 break
             self._remove_files(upload, uri, keys)

@@ -7,14 +7,27 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
+import msgspec
 import pydicom
 import pytest
 
 from lightwell.clock import Clock
 from lightwell.domain.imports.uploads import KEEP_MS, FileDigest, Upload
-from lightwell.errors import ConflictError, NotFoundError, UnavailableError, ValidationError
-from lightwell.operations.console import uploads
+from lightwell.errors import (
+    AccessDeniedError,
+    ConflictError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+    ValidationError,
+)
+from lightwell.operations.console import uploaded_files, uploads
+from lightwell.operations.import_jobs import start_dicom_import_job
+from lightwell.stores.buckets.registry import Buckets
+from lightwell.wire.shapes import StartDICOMImportJobRequest
 from lightwell.work.upload_removal import UploadRemoval
 from tests.support.collector import Later
 from tests.support.ct_files import ct
@@ -39,12 +52,14 @@ def far(tmp_path: Path, migrated_postgres_url: str, s3_endpoint: S3) -> Iterator
 
 
 def send(server: Importing, upload: Upload, name: str, data: bytes) -> None:
-    target = uploads.target(server.context, server.datastore, upload.id, name, len(data))
+    target = uploaded_files.target(server.context, server.datastore, upload.id, name, len(data))
     digest = FileDigest()
     digest.update(data)
     spooled = server.settings.data / "spool" / "sent"
     spooled.write_bytes(data)
-    uploads.keep(server.context, target, spooled if len(data) > 600 else data, digest.hexdigest(), len(data))
+    uploaded_files.keep(
+        server.context, target, spooled if len(data) > 600 else data, digest.hexdigest(), len(data)
+    )
 
 
 def encoded(number: int) -> bytes:
@@ -79,6 +94,8 @@ def test_uploads_are_in_a_bucket_of_s3(far: Importing) -> None:
     far.work()
     assert far.job(job.id).status == "COMPLETED"
     assert removal(far, Clock()).remove() == 2 and keys(far) == ["cut"]
+    left = uploads.get(far.context, far.datastore, upload.id).upload
+    assert (left.arrived_files, left.arrived_size, left.claimed_files) == (1, 300, 3)
     assert removal(far, Later(KEEP_MS - 60_000)).remove() == 0
     assert removal(far, Later(KEEP_MS + 60_000)).remove() == 1 and keys(far) == []
     with pytest.raises(NotFoundError):
@@ -108,7 +125,7 @@ def test_a_folder_that_is_gone_is_no_bucket_of_s3(server: Importing, monkeypatch
     # Nor does it keep the collector from its work.
     assert removal(server, Later(KEEP_MS + 60_000)).remove() == 0
     folder.with_name("elsewhere").rename(folder)
-    assert removal(server, Later(KEEP_MS + 60_000)).remove() == 1
+    assert removal(server, Later(KEEP_MS + 60_000)).remove() == 2  # whether "b" came to be there is not known
 
 
 def test_takes_no_more_than_was_said(server: Importing) -> None:
@@ -119,25 +136,25 @@ def test_takes_no_more_than_was_said(server: Importing) -> None:
         send(server, upload, "b", b"2")
         with pytest.raises(ValidationError, match="more than that"):
             send(server, upload, "c", b"3")
-        assert uploads.get(server.context, server.datastore, upload.id).files == 2
+        assert uploads.get(server.context, server.datastore, upload.id).upload.arrived_files == 2
     assert [key[-1] for key in keys(server)] == ["a", "b"] * 2
 
 
 def test_a_file_that_comes_when_the_import_has_begun_is_refused(server: Importing) -> None:
     upload = uploads.begin(server.context, server.datastore, name="folder", files=2, size=10)
     send(server, upload, "a", b"1")
-    target = uploads.target(server.context, server.datastore, upload.id, "b", 1)
+    target = uploaded_files.target(server.context, server.datastore, upload.id, "b", 1)
     input_uri, output_uri = uploads.uris(server.context, server.datastore, upload)
     server.start(input_uri=input_uri, output=output_uri)
     with pytest.raises(ConflictError, match="has begun"):
-        uploads.keep(server.context, target, b"2", "0" * 64, 1)
+        uploaded_files.keep(server.context, target, b"2", "0" * 64, 1)
     assert keys(server) == ["a"]
 
 
 def test_an_upload_is_the_persons_whatever_the_session_is_called(server: Importing) -> None:
     caller = server.context.caller
     one, other = (
-        replace(server.context, caller=replace(caller, person=f"https://id.example.org#{name}"))
+        replace(server.context, caller=replace(caller, whose=f"https://id.example.org#{name}"))
         for name in ("1", "2")
     )
     upload = uploads.begin(one, server.datastore, name="folder", files=1, size=1)
@@ -148,14 +165,95 @@ def test_an_upload_is_the_persons_whatever_the_session_is_called(server: Importi
             uploads.get(who, server.datastore, upload.id)
 
 
+def test_two_files_of_one_name_at_once_do_not_take_each_others_place(
+    server: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = uploads.begin(server.context, server.datastore, name="folder", files=2, size=10)
+    target = uploaded_files.target(server.context, server.datastore, upload.id, "a", 1)
+    late = uploaded_files.target(server.context, server.datastore, upload.id, "a", 1)
+    put = type(server.stores.buckets).put
+
+    def put_beside(*of: Any) -> None:
+        """Another one comes while the first is being written."""
+        monkeypatch.undo()
+        with pytest.raises(ConflictError, match="was sent"):
+            uploaded_files.keep(server.context, late, b"2", "2" * 64, 1)
+        put(*of)
+
+    monkeypatch.setattr(type(server.stores.buckets), "put", put_beside)
+    uploaded_files.keep(server.context, target, b"1", "1" * 64, 1)
+    with pytest.raises(ConflictError, match="has arrived"):
+        uploaded_files.keep(server.context, late, b"2", "2" * 64, 1)
+    (key,) = keys(server)
+    bucket, folder = server.settings.upload_bucket, f"uploads/{server.datastore}/{upload.id}/"
+    found = server.stores.buckets.fetch(bucket, folder + key, memory_limit=9, spool_dir=server.stores.spool)
+    assert (found if isinstance(found, bytes) else found.read_bytes()) == b"1"
+
+
+def test_a_file_that_could_not_be_written_has_not_arrived(
+    server: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = uploads.begin(server.context, server.datastore, name="folder", files=1, size=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Buckets, "put", Mock(side_effect=StorageError("no room")))
+        with pytest.raises(UnavailableError, match="no room"):
+            send(server, upload, "a", b"1")
+    there = uploads.get(server.context, server.datastore, upload.id).upload
+    assert (there.arrived_files, there.claimed_files) == (0, 1)
+    assert uploaded_files.arrived_page(server.context, server.datastore, upload.id, None, 9) == ([], None)
+    send(server, upload, "a", b"1")
+    there = uploads.get(server.context, server.datastore, upload.id).upload
+    assert (there.arrived_files, there.arrived_size, there.claimed_files) == (1, 1, 1)
+    # One name cannot be a file's and a folder's, and costs no room.
+    wide = uploads.begin(server.context, server.datastore, name="folder", files=2, size=2)
+    for name in ("a", "b"):
+        send(server, wide, name, b"1")
+        if name == "a":
+            with pytest.raises(ValidationError, match="file and of a folder"):
+                send(server, wide, "a/b", b"1")
+
+
+def test_nothing_is_left_in_a_bucket_that_is_no_longer_named(server: Importing) -> None:
+    """Neither what was sent before console_bucket was changed, nor can others import it."""
+    upload = uploads.begin(server.context, server.datastore, name="folder", files=2, size=2000)
+    send(server, upload, "a", encoded(1))
+    renamed = replace(server.settings, console_bucket="other-bucket")
+    context = replace(server.context, settings=renamed)
+    other = uploads.begin(context, server.datastore, name="folder", files=1, size=1)
+    assert uploads.uris(context, server.datastore, other)[0].startswith("s3://other-bucket/")
+    target = uploaded_files.target(context, server.datastore, upload.id, "b", 1)
+    uploaded_files.keep(context, target, b"2", "2" * 64, 1)
+    assert len(keys(server)) == 2
+
+    input_uri, output_uri = uploads.uris(context, server.datastore, upload)
+    role = uploads.passed_role(context, server.datastore)
+    request = StartDICOMImportJobRequest(
+        data_access_role_arn=role,
+        client_token="t",
+        datastore_id=server.datastore,
+        input_s3_uri=input_uri,
+        output_s3_uri=output_uri,
+    )
+    foreign = replace(context, caller=replace(context.caller, whose="somebody else"))
+    for uri in (input_uri, "s3://lightwell-console/"):
+        with pytest.raises(AccessDeniedError):
+            start_dicom_import_job(foreign, msgspec.structs.replace(request, input_s3_uri=uri))
+    job_id = start_dicom_import_job(context, request).job_id
+    server.work()
+    assert uploads.get(context, server.datastore, upload.id).job.id == job_id  # type: ignore[union-attr]
+    removing = UploadRemoval(server.stores, renamed, Later(KEEP_MS + 60_000), threading.Event())
+    removing.remove()
+    assert keys(server) == []
+
+
 def test_room_is_for_all_that_arrives_at_once(server: Importing) -> None:
     upload = uploads.begin(server.context, server.datastore, name="folder", files=2, size=2)
-    target = uploads.target(server.context, server.datastore, upload.id, "a", 1)
-    with uploads.spool_room(server.context, target, 1):
-        uploads.check_room(server.context, target)
-        with uploads.spool_room(server.context, target, 1 << 60), pytest.raises(UnavailableError):
-            uploads.check_room(server.context, target)
-        uploads.check_room(server.context, target)
+    target = uploaded_files.target(server.context, server.datastore, upload.id, "a", 1)
+    with uploaded_files.spool_room(server.context, target, 1):
+        uploaded_files.check_room(server.context, target)
+        with uploaded_files.spool_room(server.context, target, 1 << 60), pytest.raises(UnavailableError):
+            uploaded_files.check_room(server.context, target)
+        uploaded_files.check_room(server.context, target)
 
 
 def test_what_nobody_goes_on_with_is_removed_after_a_day(server: Importing) -> None:
@@ -167,7 +265,7 @@ def test_what_nobody_goes_on_with_is_removed_after_a_day(server: Importing) -> N
     # A file whose server died before it was noted.
     bucket, folder = server.settings.upload_bucket, f"uploads/{server.datastore}/{upload.id}/"
     server.stores.buckets.put(bucket, f"{folder}b/2", b"2")
-    target = uploads.target(server.context, server.datastore, upload.id, "late", 1)
+    target = uploaded_files.target(server.context, server.datastore, upload.id, "late", 1)
     almost = Later(KEEP_MS - 60_000)
     assert removal(server, almost).remove() == 0
     uploads.discard(server.context, server.datastore, upload.id)
@@ -175,7 +273,7 @@ def test_what_nobody_goes_on_with_is_removed_after_a_day(server: Importing) -> N
     assert [each.upload.id for each in uploads.of_caller(server.context, server.datastore)] == [other.id]
     # One that is still arriving when its upload is removed leaves nothing.
     with pytest.raises(NotFoundError):
-        uploads.keep(server.context, target, b"x", "0" * 64, 1)
+        uploaded_files.keep(server.context, target, b"x", "0" * 64, 1)
     assert len(keys(server)) == 1
     assert removal(server, Later(KEEP_MS + 60_000)).remove() == 1 and keys(server) == []
     assert uploads.of_caller(server.context, server.datastore) == []

@@ -43,7 +43,8 @@ class Job:
     node, as on SQLite, where there is only one.
 
     ``assumes_role``: in buckets, the job has the rights of the role ``role_arn``, not those of the server.
-    Of two jobs, the one with the higher ``priority`` is worked on first.
+    Of two jobs, the one with the higher ``priority`` is worked on first. ``caller`` is the ARN of who started
+    it, ``owner`` whose it is, None for older ones: the session's name in an ARN may be anybody's.
     """
 
     key: int
@@ -68,6 +69,7 @@ class Job:
     output_node: str | None = None
     assumes_role: bool | None = None
     priority: int = 0
+    owner: str | None = None
 
 
 def may_work_at_phase(phase: JobPhase, node: str, input_node: str | None, output_node: str | None) -> bool:

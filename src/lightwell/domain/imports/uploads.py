@@ -17,6 +17,9 @@ KEEP_MS = 24 * 3600 * 1000
 PIECE = 8 << 20
 """The bytes whose SHA-256 is one part of a `FileDigest`."""
 
+UPLOADS = "uploads/"
+"""What the keys of all uploads begin with."""
+
 NAME_BYTES = 4096
 _PART_BYTES, _KEY_BYTES = 200, 700
 # What obstore does not take, what ends a name, and what makes one look like another.
@@ -33,6 +36,10 @@ class Upload:
     ``name`` is what the person dropped, ``files`` and ``size`` are what it has in all: files and bytes.
     ``node``: whose folder holds the files, as `Job.input_node`. ``is_removed``: it will be gone soon.
     ``cleared_job`` is the key of the job whose imported files have been removed.
+
+    ``caller`` is the owner, ``bucket`` where the files are, None for older ones: in that of the settings.
+    ``claimed_…`` are files and bytes that have been received since it began, ``arrived_…`` those of them that
+    are there for sure and not removed, ``last_at`` when the last of them arrived.
     """
 
     id: str
@@ -45,25 +52,40 @@ class Upload:
     created_at: int
     is_removed: bool = False
     cleared_job: int | None = None
+    bucket: str | None = None
+    claimed_files: int = 0
+    claimed_size: int = 0
+    arrived_files: int = 0
+    arrived_size: int = 0
+    last_at: int | None = None
+
+    @property
+    def touched_at(self) -> int:
+        """When something of it came last."""
+        return max(self.created_at, self.last_at or 0)
+
+    def has_room(self, size: int) -> bool:
+        """Whether another file of ``size`` bytes is among what it is to have."""
+        return self.claimed_files < self.files and self.claimed_size + size <= self.size
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file that has arrived: ``key`` is below the upload's folder, ``name`` as the client sent it."""
+    """A file that was received: ``key`` is below the upload's folder, ``name`` as the client sent it.
+
+    ``arrived_at`` is when it was there for sure; 0 before.
+    """
 
     key: str
     name: str
     size: int
     digest: str
+    arrived_at: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """How much of an upload has arrived, and when the last of it."""
-
-    files: int
-    size: int
-    last_at: int
+    def is_same(self, other: UploadedFile) -> bool:
+        """Whether both are the very same file."""
+        mine = (self.key, self.name, self.size, self.digest)
+        return mine == (other.key, other.name, other.size, other.digest)
 
 
 class FileDigest:
@@ -146,7 +168,7 @@ def _mark(text: str) -> str:
 
 def folder(datastore_id: str, upload_id: str) -> str:
     """The prefix of the keys of an upload, with a slash at its end."""
-    return f"uploads/{datastore_id}/{upload_id}/"
+    return f"{UPLOADS}{datastore_id}/{upload_id}/"
 
 
 def input_uri(bucket: str, datastore_id: str, upload_id: str) -> str:

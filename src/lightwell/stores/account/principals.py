@@ -28,6 +28,7 @@ _COLUMNS = (
     access_key.c.parent,
     access_key.c.provider,
     access_key.c.subject,
+    access_key.c.taken_by,
 )
 _GET = select(*_COLUMNS).where(access_key.c.id == bindparam("access_key_id"))
 
@@ -39,7 +40,8 @@ class AccessKey:
     ``policies`` are JSON texts: of a user's key its identity policies, None for one that may do everything;
     of temporary credentials, which have a ``role`` and a ``session_name``, the session's, None for none.
     Those without a role stand for the key ``parent`` and end with it. ``provider`` and ``subject`` say who
-    took the role, if that was somebody with a token of an OpenID provider.
+    took the role, if that was somebody with a token of an OpenID provider, else ``taken_by`` does: the
+    `Principal.owner` of who did.
     """
 
     id: str
@@ -56,6 +58,7 @@ class AccessKey:
     parent: str | None = None
     provider: str | None = None
     subject: str | None = None
+    taken_by: str | None = None
 
 
 def get(conn: Connection, id: str) -> AccessKey | None:

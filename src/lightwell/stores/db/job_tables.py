@@ -34,6 +34,7 @@ import_job = Table(
     Column("output_node", _TEXT),
     Column("assumes_role", Boolean),  # it may do what role_arn may; NULL before 0006: whatever the server may
     Column("priority", SmallInteger, nullable=False, server_default=text("0")),  # higher comes first
+    Column("owner", _TEXT),  # see `operations.context.Caller`; NULL before 0017: as caller
     Index("job_by_store", "datastore", "submitted_at", "key"),
     Index("job_by_status", "datastore", "status", "submitted_at", "key"),
     Index("job_by_phase", "phase"),
@@ -127,7 +128,7 @@ upload = Table(
     metadata,
     Column("id", _TEXT, primary_key=True),
     _key("datastore", nullable=False),
-    Column("caller", _TEXT, nullable=False),  # its ARN: nobody else sees the upload
+    Column("caller", _TEXT, nullable=False),  # its owner, who alone sees the upload
     Column("name", _TEXT, nullable=False),
     Column("files", Integer, nullable=False),  # that it is to have
     Column("size", BigInteger, nullable=False),  # bytes that it is to have
@@ -135,6 +136,13 @@ upload = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("is_removed", Boolean, nullable=False),
     _key("cleared_job"),  # whose imported files are removed from the upload
+    Column("bucket", _TEXT),  # NULL before 0017: that of the settings
+    # Of the rows of `uploaded_file`: all that ever were, and those whose files are there.
+    Column("claimed_files", Integer, nullable=False, server_default=text("0")),
+    Column("arrived_files", Integer, nullable=False, server_default=text("0")),
+    Column("claimed_size", BigInteger, nullable=False, server_default=text("0")),
+    Column("arrived_size", BigInteger, nullable=False, server_default=text("0")),
+    Column("last_at", BigInteger),  # when the last file arrived
     Index("upload_by_caller", "datastore", "caller", "created_at", "id"),
 )
 
@@ -146,5 +154,5 @@ uploaded_file = Table(
     Column("name", _TEXT, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("digest", _TEXT, nullable=False),  # hex; see `domain.imports.uploads.FileDigest`
-    Column("arrived_at", BigInteger, nullable=False),
+    Column("arrived_at", BigInteger, nullable=False),  # 0: it was received, and may be there or not
 )

@@ -353,6 +353,10 @@ access_key = Table(
     Column("parent", _TEXT),  # of temporary credentials without a role: the key that they stand for
     Column("provider", _TEXT),  # of a role taken with an OpenID token: its issuer
     Column("subject", _TEXT),  # and its subject
+    Column("taken_by", _TEXT),  # of a role taken with credentials: whose they were
+    Index("session_by_end", "expires_at"),
+    Index("session_by_parent", "parent", "expires_at"),
+    Index("session_by_person", "provider", "subject", "expires_at"),
 )
 
 role = Table(

@@ -38,6 +38,7 @@ _COLUMNS = [
         "output_node",
         "assumes_role",
         "priority",
+        "owner",
     )
 ]
 _UNFINISHED = (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from lightwell.domain.imports.jobs import NOT_DICOM, Job
-from lightwell.domain.imports.uploads import Arrived, Upload, UploadedFile
+from lightwell.domain.imports.uploads import Upload, UploadedFile
 from lightwell.domain.states import OutcomeKind
 from lightwell.stores.data_folder.node import NOBODY
-from lightwell.stores.db.bulk import batches, insert_many, insert_missing
+from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import datastore, import_job, outcome, upload, uploaded_file
 from lightwell.stores.jobs import import_jobs
 
@@ -30,8 +30,8 @@ def buckets_of(upload: Upload, buckets: Buckets, settings: Settings) -> Buckets:
     """
     if upload.node == NOBODY:
         return buckets.far()
-    if upload.node is None and settings.console_bucket and settings.storage.startswith("s3://"):
-        return buckets
+    if upload.bucket is None and settings.console_bucket and settings.storage.startswith("s3://"):
+        return buckets  # before 0017 nobody noted it
     return buckets.near()
 
 
@@ -45,10 +45,33 @@ def find(conn: Connection, store: int, caller: str, id: str) -> Upload | None:
     return None if row is None else _upload(row)
 
 
+def bucket_of(upload: Upload, settings: Settings) -> str:
+    """The bucket that the files of an upload are in."""
+    return upload.bucket or settings.upload_bucket
+
+
+def buckets(conn: Connection, store: int) -> list[str]:
+    """The buckets that a data store's uploads are in, as far as these say so; by name."""
+    named = select(upload.c.bucket).where(upload.c.datastore == store, upload.c.bucket.is_not(None))
+    return list(conn.scalars(named.distinct().order_by(upload.c.bucket)))
+
+
+def is_in_use(conn: Connection, bucket: str) -> bool:
+    """Whether there are uploads in this bucket."""
+    return conn.execute(select(upload.c.id).where(upload.c.bucket == bucket).limit(1)).first() is not None
+
+
 def hold(conn: Connection, id: str) -> bool:
     """Whether the upload is there and not removed; it stays so until the transaction ends."""
     held = select(upload.c.id).where(upload.c.id == id, upload.c.is_removed.is_(False))
     return conn.execute(held.with_for_update(read=True)).first() is not None
+
+
+def lock(conn: Connection, id: str) -> Upload | None:
+    """The upload as it is, if it is not removed; nobody else changes it until the transaction ends."""
+    held = select(*_COLUMNS).where(upload.c.id == id, upload.c.is_removed.is_(False))
+    row = conn.execute(held.with_for_update()).first()
+    return None if row is None else _upload(row)
 
 
 def of_caller(conn: Connection, store: int, caller: str, limit: int) -> list[Upload]:
@@ -77,32 +100,12 @@ def every(conn: Connection, nodes: Sequence[str], after: str, limit: int) -> lis
     return [(_upload(row[:-1]), row.datastore_id) for row in rows]
 
 
-def arrived(conn: Connection, ids: Sequence[str]) -> dict[str, Arrived]:
-    """How much of each upload is there; nothing for one of which nothing is."""
-    found: dict[str, Arrived] = {}
-    for some in batches(ids):
-        rows = conn.execute(
-            select(
-                uploaded_file.c.upload,
-                func.count(),
-                func.sum(uploaded_file.c.size),
-                func.max(uploaded_file.c.arrived_at),
-            )
-            .where(uploaded_file.c.upload.in_(some))
-            .group_by(uploaded_file.c.upload)
-        )
-        found.update((id, Arrived(count, int(size), last)) for id, count, size, last in rows)
-    return found
-
-
-def files(conn: Connection, id: str, after: str, limit: int) -> list[UploadedFile]:
-    """The files that are there, by key."""
-    rows = conn.execute(
-        select(*_FILE)
-        .where(uploaded_file.c.upload == id, uploaded_file.c.key > after)
-        .order_by(uploaded_file.c.key)
-        .limit(limit)
-    )
+def files(conn: Connection, id: str, after: str, limit: int, *, are_there: bool = True) -> list[UploadedFile]:
+    """The files that are there, by key; with ``are_there`` False also those of which that is not sure."""
+    wanted = [uploaded_file.c.upload == id, uploaded_file.c.key > after]
+    if are_there:
+        wanted.append(uploaded_file.c.arrived_at > 0)
+    rows = conn.execute(select(*_FILE).where(*wanted).order_by(uploaded_file.c.key).limit(limit))
     return [UploadedFile(*row) for row in rows]
 
 
@@ -111,22 +114,73 @@ def file(conn: Connection, id: str, key: str) -> UploadedFile | None:
     return None if row is None else UploadedFile(*row)
 
 
-def add_file(conn: Connection, id: str, new: UploadedFile, now: int) -> UploadedFile:
-    """Note that a file has arrived; what is noted of that key, which is older if there was one."""
-    values = {
-        "upload": id,
-        "arrived_at": now,
-        **{name: getattr(new, name) for name in UploadedFile.__slots__},
-    }
-    insert_missing(conn, uploaded_file, [values], ("upload", "key"))
-    noted = file(conn, id, new.key)
-    assert noted is not None
-    return noted
+def claim(conn: Connection, id: str, new: UploadedFile) -> None:
+    """Note what is to have this name from now on, before it is there. The upload is locked."""
+    values = {name: getattr(new, name) for name in UploadedFile.__slots__}
+    insert_many(conn, uploaded_file, [{"upload": id, **values}])
+    conn.execute(
+        update(upload)
+        .where(upload.c.id == id)
+        .values(claimed_files=upload.c.claimed_files + 1, claimed_size=upload.c.claimed_size + new.size)
+    )
+
+
+def unclaim(conn: Connection, id: str, claimed: UploadedFile) -> None:
+    """Undo `claim` for a file that did not come to be there. The upload is locked."""
+    done = conn.execute(
+        delete(uploaded_file).where(
+            uploaded_file.c.upload == id,
+            uploaded_file.c.key == claimed.key,
+            uploaded_file.c.digest == claimed.digest,
+            uploaded_file.c.arrived_at == 0,
+        )
+    )
+    if done.rowcount:
+        conn.execute(
+            update(upload)
+            .where(upload.c.id == id)
+            .values(
+                claimed_files=upload.c.claimed_files - 1, claimed_size=upload.c.claimed_size - claimed.size
+            )
+        )
+
+
+def mark_arrived(conn: Connection, id: str, claimed: UploadedFile, now: int) -> None:
+    """Note that a claimed file is there. The upload is locked, and the file was not noted as there before."""
+    conn.execute(
+        update(uploaded_file)
+        .where(uploaded_file.c.upload == id, uploaded_file.c.key == claimed.key)
+        .values(arrived_at=now)
+    )
+    conn.execute(
+        update(upload)
+        .where(upload.c.id == id)
+        .values(
+            arrived_files=upload.c.arrived_files + 1,
+            arrived_size=upload.c.arrived_size + claimed.size,
+            last_at=now,
+        )
+    )
 
 
 def remove_files(conn: Connection, id: str, keys: Sequence[str]) -> None:
+    # Locked, lest two that remove the same count it twice.
+    conn.execute(select(upload.c.id).where(upload.c.id == id).with_for_update())
     for some in batches(keys):
-        conn.execute(delete(uploaded_file).where(uploaded_file.c.upload == id, uploaded_file.c.key.in_(some)))
+        of_these = [uploaded_file.c.upload == id, uploaded_file.c.key.in_(some)]
+        files, size = conn.execute(
+            select(func.count(), func.coalesce(func.sum(uploaded_file.c.size), 0)).where(
+                *of_these, uploaded_file.c.arrived_at > 0
+            )
+        ).one()
+        conn.execute(delete(uploaded_file).where(*of_these))
+        conn.execute(
+            update(upload)
+            .where(upload.c.id == id)
+            .values(
+                arrived_files=upload.c.arrived_files - files, arrived_size=upload.c.arrived_size - int(size)
+            )
+        )
 
 
 def mark_removed(conn: Connection, id: str) -> None:

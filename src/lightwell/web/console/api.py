@@ -79,7 +79,7 @@ class Api:
         if state.throttle is not None:
             state.throttle.take(route.operation)
         account = state.settings.account_id
-        context = state.context(Caller(account, principal.arn, principal.access_key_id, principal.person))
+        context = state.context(Caller(account, principal.arn, principal.access_key_id, principal.owner))
         if principal.policies is not None:
             context = replace(context, authorized_image_sets=frozenset())
         call = Call(

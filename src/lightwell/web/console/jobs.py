@@ -143,9 +143,13 @@ def _pieces(path: Path, *, is_ours: bool) -> Iterator[bytes]:
 
 def _check_names(call: Call, found: Progress, part: Part) -> None:
     """The names of files, which may be those of patients: for who started the job or may read its report."""
-    if found.job.caller != call.principal.arn:
+    if not _is_own(call, found):
         key = jobs.report_key(found.job, part)
         call.check([AuthorizationRequest((GET_OBJECT,), f"arn:aws:s3:::{key}")])
+
+
+def _is_own(call: Call, found: Progress) -> bool:
+    return (found.job.owner or found.job.caller) == call.principal.owner
 
 
 def _flag(call: Call, name: str) -> bool:
@@ -168,7 +172,7 @@ def _answer(call: Call, found: Progress) -> JobAnswer:
         input_s3_uri=job.input_uri,
         output_s3_uri=job.output_uri,
         started_by=job.caller,
-        is_own=job.caller == call.principal.arn,
+        is_own=_is_own(call, found),
         scanned_files=job.scanned,
         read_files=job.read,
         imported_files=None if counts is None else counts.imported,

@@ -17,8 +17,9 @@ import msgspec
 from lightwell.auth.policies.actions import PASS_ROLE, SERVICE, AuthorizationRequest
 from lightwell.auth.sigv4 import is_literal
 from lightwell.errors import StorageError, UnavailableError, ValidationError
-from lightwell.operations.console import uploads
-from lightwell.operations.console.uploads import FileDigest, SpoolFile, Target, UploadState
+from lightwell.operations.console import uploaded_files, uploads
+from lightwell.operations.console.uploaded_files import FileDigest, SpoolFile, Target
+from lightwell.operations.console.uploads import UploadState
 from lightwell.web.console.route import Answer, Body, Call, Route, iso
 from lightwell.web.requests.request import Disconnected
 
@@ -100,7 +101,7 @@ def begin(call: Call) -> UploadAnswer:
     body: NewUpload = call.body
     uploads.check_size(body.name, body.files, body.bytes)
     new = uploads.begin(call.ctx, _datastore(call), name=body.name, files=body.files, size=body.bytes)
-    return _answer(call, UploadState(new, 0, 0, None))
+    return _answer(call, UploadState(new, None))
 
 
 def listed(call: Call) -> UploadList:
@@ -116,7 +117,7 @@ def shown(call: Call) -> UploadAnswer:
 
 def files(call: Call) -> ArrivedFiles:
     """What has arrived of one."""
-    found, token = uploads.arrived_page(
+    found, token = uploaded_files.arrived_page(
         call.ctx, _datastore(call), _upload(call), call.query.get("nextToken"), call.page(uploads.PAGE)
     )
     return ArrivedFiles(
@@ -133,13 +134,14 @@ def discard(call: Call) -> None:
 async def put_file(call: Call) -> FileAnswer:
     """Receive one file, in bounded memory, and keep it."""
     name, size, stated = _name(call), _size(call), _stated(call)
-    target = await call.state.in_thread(uploads.target, call.ctx, _datastore(call), _upload(call), name, size)
-    is_there = stated is not None and uploads.is_there(target, stated, size)
+    datastore, upload = _datastore(call), _upload(call)
+    target = await call.state.in_thread(uploaded_files.target, call.ctx, datastore, upload, name, size)
+    is_there = stated is not None and uploaded_files.is_there(target, stated, size)
     received = _Received(call, target, is_dropped=is_there)
     try:
-        with uploads.spool_room(call.ctx, target, size):
+        with uploaded_files.spool_room(call.ctx, target, size):
             if size > _WRITE_SIZE:
-                await call.state.in_thread(uploads.check_room, call.ctx, target)
+                await call.state.in_thread(uploaded_files.check_room, call.ctx, target)
             await received.receive(size)
             digest = await call.state.in_thread(received.keep, stated)
     finally:
@@ -215,7 +217,7 @@ class _Received:
                 "The file has been changed on its way: its hash is not what was stated. Send it again."
             )
         if not self._is_dropped:
-            uploads.keep(self._call.ctx, self._target, content, digest, self._size)
+            uploaded_files.keep(self._call.ctx, self._target, content, digest, self._size)
         return digest
 
     def remove(self) -> None:
@@ -234,8 +236,8 @@ def _answer(call: Call, state: UploadState) -> UploadAnswer:
         kept_until=None if kept_until is None else iso(kept_until),
         files=upload.files,
         bytes=upload.size,
-        arrived_files=state.files,
-        arrived_bytes=state.size,
+        arrived_files=upload.arrived_files,
+        arrived_bytes=upload.arrived_size,
         input_s3_uri=input_uri,
         output_s3_uri=output_uri,
         data_access_role_arn=uploads.passed_role(call.ctx, _datastore(call)),
