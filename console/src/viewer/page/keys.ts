@@ -54,6 +54,7 @@ export const KEYS: readonly { readonly title: string; readonly keys: readonly Ke
     keys: [
       { keys: 'G', does: 'Next layout' },
       { keys: 'M', does: 'Planes through a volume, and back' },
+      { keys: 'Tab, ↑ ↓', does: 'In planes: the next one, scroll it' },
       { keys: 'Tab', does: 'Next viewport' },
       { keys: 'Double click', does: 'One viewport alone, and back' },
       { keys: 'T', does: 'Attributes' },

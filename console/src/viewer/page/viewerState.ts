@@ -10,7 +10,7 @@ import { type ImageSource, MOST_SETS } from '../source'
 import { Gate } from './gate'
 import { joined } from './seriesOrder'
 import type { Point } from '../model/camera'
-import { centreOf, dot, subtract } from '../model/geometry'
+import { type Vector, centreOf, dot, subtract } from '../model/geometry'
 import type { Measurement } from '../stack/measure'
 import type { StackController } from '../stack/stackController'
 import { openOhif } from '../../session/ohif'
@@ -60,6 +60,10 @@ export class ViewerState {
   readonly stacks = signal<readonly (StackController | undefined)[]>([])
   /** Where the mouse is, in pixels of the image. */
   readonly pointer = signal<{ readonly stack: StackController; readonly image: Point } | undefined>(undefined)
+  /** By display set: the image that a viewport showed when it was given something else. */
+  readonly lastSeen = new Map<string, number>()
+  /** Where the planes through a volume cross at first: in the middle of the image that was looked at. */
+  planesBegin: Vector | undefined
   readonly isTouch = matchMedia('(pointer: coarse)').matches
   /** Those that the reader has made, by display set and frame: they outlive the viewport that shows it. */
   readonly measurements = signal<ReadonlyMap<string, readonly Measurement[]>>(new Map())
@@ -165,6 +169,8 @@ export class ViewerState {
     const set = this.activeSet.value
     if (set === undefined) return
     const back = this.sets.value.find(({ id }) => `${id}/planes` === set.id)
+    const plane = this.activeStack.value?.plane.value
+    this.planesBegin = plane && centreOf(plane)
     this.place(this.active.value, back ?? { ...set, id: `${set.id}/planes`, kind: 'volume' })
   }
 

@@ -78,7 +78,7 @@ export class StackController {
     // Sections begin in the middle of the body, loops at their beginning.
     const [start] = set.frames
     const areSections = set.frames.length > 2 && planeOf(frameAttributes(start!.instance, start!.frame)) !== undefined
-    this.index.value = areSections ? Math.floor((set.frames.length - 1) / 2) : 0
+    this.index.value = viewer.lastSeen.get(set.id) ?? (areSections ? Math.floor((set.frames.length - 1) / 2) : 0)
     const { instance, frame } = set.frames[this.index.value]!
     this.rate = cineRate(frameAttributes(instance, frame))
     this.fps.value = this.rate.fps
@@ -123,6 +123,7 @@ export class StackController {
   }
 
   close(): void {
+    this.viewer.lastSeen.set(this.set.id, this.index.value)
     cancelAnimationFrame(this.#wanted)
     this.stop()
     clearTimeout(this.#count)

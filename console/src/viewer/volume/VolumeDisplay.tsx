@@ -29,6 +29,9 @@ const PLANES = [
   { name: 'Coronal', orientation: Enums.OrientationAxis.CORONAL }
 ] as const
 
+/** As for a stack of images. */
+const STEPS: Readonly<Record<string, number>> = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10 }
+
 let next = 1
 let isReady = false
 
@@ -82,15 +85,16 @@ export default function VolumeDisplay({ set, viewer }: DisplayProps) {
       </div>
     )
   }
-  return <Planes key={round} volume={volume} set={set} />
+  return <Planes key={round} volume={volume} set={set} viewer={viewer} />
 }
 
-function Planes({ volume, set }: { volume: Volume; set: DisplayProps['set'] }) {
+function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps, 'set' | 'viewer'>) {
   const hosts = useRef<(HTMLDivElement | null)[]>([])
   const [tool, setTool] = useState<'window' | 'crosshairs'>('crosshairs')
   const [marks, setMarks] = useState<readonly Record<'left' | 'right' | 'top' | 'bottom', string>[]>([])
   const [window, setWindow] = useState(volume.window)
   const [failure, setFailure] = useState<unknown>()
+  const views = useRef<readonly Types.IVolumeViewport[]>([])
   const group = useRef<ReturnType<typeof ToolGroupManager.createToolGroup>>()
 
   useEffect(() => {
@@ -140,20 +144,21 @@ function Planes({ volume, set }: { volume: Volume; set: DisplayProps['set'] }) {
       group.current = made
       for (const each of [WindowLevelTool, PanTool, ZoomTool, StackScrollTool]) made.addTool(each.toolName)
       for (const name of names) made.addViewport(name, id)
-      // Planes that are turned would need other names and letters, and thick ones another note.
+      // Planes that are turned would need other names and letters, and thick ones another note. `minimal` takes away
+      // the handles for both and leaves the lines draggable; `getReferenceLineDraggableRotatable` would fix them.
       made.addTool(CrosshairsTool.toolName, {
         getReferenceLineColor: () => '#5cc8ff',
-        getReferenceLineDraggableRotatable: () => false,
-        getReferenceLineSlabThicknessControlsOn: () => false
+        minimal: { enabled: true, lineLengthInPx: 10_000 },
+        mobile: { enabled: false }
       })
       const { MouseBindings } = ToolEnums
       made.setToolActive(StackScrollTool.toolName, { bindings: [{ mouseButton: MouseBindings.Wheel }] })
       made.setToolActive(PanTool.toolName, { bindings: [{ mouseButton: MouseBindings.Auxiliary }, { numTouchPoints: 2 }] })
       made.setToolActive(ZoomTool.toolName, { bindings: [{ mouseButton: MouseBindings.Secondary }] })
       made.setToolActive(CrosshairsTool.toolName, { bindings: [{ mouseButton: MouseBindings.Primary }] })
+      views.current = names.map((name) => engine!.getViewport(name) as Types.IVolumeViewport)
       const [lower, upper] = rangeOf(volume.window)
-      for (const [i, name] of names.entries()) {
-        const viewport = engine.getViewport(name) as Types.IVolumeViewport
+      for (const [i, viewport] of views.current.entries()) {
         viewport.setProperties({
           voiRange: { lower, upper },
           VOILUTFunction: volume.window.function === 'SIGMOID' ? Enums.VOILUTFunctionType.SAMPLED_SIGMOID : Enums.VOILUTFunctionType.LINEAR,
@@ -167,6 +172,8 @@ function Planes({ volume, set }: { volume: Volume; set: DisplayProps['set'] }) {
           setWindow((old) => windowOf(lower, upper, old))
         }) as EventListener)
       }
+      const begin = viewer.planesBegin
+      if (begin) (made.getToolInstance(CrosshairsTool.toolName) as CrosshairsTool).setToolCenter([...begin])
       engine.render()
       setMarks(names.map((name) => marksOf(engine!.getViewport(name)!.getCamera())))
       observer = new ResizeObserver(() => {
@@ -178,6 +185,7 @@ function Planes({ volume, set }: { volume: Volume; set: DisplayProps['set'] }) {
     start().catch((error: unknown) => !isClosed && setFailure(error))
     return () => {
       isClosed = true
+      views.current = []
       observer?.disconnect()
       ToolGroupManager.destroyToolGroup(id)
       engine?.destroy()
@@ -202,7 +210,20 @@ function Planes({ volume, set }: { volume: Volume; set: DisplayProps['set'] }) {
   return (
     <div class="volume" data-testid="volume">
       {PLANES.map(({ name }, i) => (
-        <div class="volume-plane" key={name} role="img" aria-label={`${name} plane`}>
+        <div
+          class="volume-plane"
+          key={name}
+          role="application"
+          aria-roledescription="plane through a volume"
+          aria-label={name}
+          tabIndex={0}
+          onKeyDown={(event) => {
+            const by = STEPS[event.key]
+            if (by === undefined || event.shiftKey) return
+            event.preventDefault()
+            views.current[i]?.scroll(by)
+          }}
+        >
           <div class="volume-canvas" ref={(element) => { hosts.current[i] = element }} onContextMenu={(event) => event.preventDefault()} />
           <span class="volume-name">{name}</span>
           {marks[i] && Object.entries(marks[i]).map(([side, text]) => <span key={side} class={`volume-mark ${side}`}>{text}</span>)}

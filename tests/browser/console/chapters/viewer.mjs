@@ -1,4 +1,5 @@
-// Scroll through a series by keys, wheel and bar; window it by preset, number and drag. Answers what was seen each time.
+// Scroll through a series by keys, wheel and bar; window it by preset, number and drag; measure it; move the planes through
+// it. Answers what was seen each time.
 
 import { none, same } from '../expect.mjs'
 import { Viewport } from '../viewport.mjs'
@@ -56,5 +57,21 @@ export default async function viewer(walk, { key, path }) {
   found.push(...(await visit.madeByValues('attributes in the viewer')))
   await page.keyboard.press('Escape')
   none(found, 'looks')
+
+  await page.getByRole('button', { name: 'Length' }).click()
+  await viewport.drag(60, 40)
+  await page.getByTestId('measurement').waitFor()
+  await viewport.element.focus()
+  await page.keyboard.press('m')
+  const plane = page.getByRole('application', { name: 'Axial' })
+  const lines = plane.locator('svg line')
+  await lines.first().waitFor({ state: 'attached' })
+  const crossing = () => lines.evaluateAll((all) => all.map((line) => line.outerHTML).join())
+  const before = await crossing()
+  await plane.click({ position: { x: 60, y: 90 } })
+  while ((await crossing()) === before) await page.waitForTimeout(50)
+  // Back among the images, what was measured is still there.
+  await page.keyboard.press('m')
+  await page.getByTestId('measurement').waitFor()
   return { seen, length }
 }
