@@ -88,6 +88,13 @@ export function modalityPresets(attributes: Attributes): Preset[] {
   return CT.map(([name, center, width]) => ({ name, voi: { kind: 'window', window: { center, width, function: 'LINEAR' } } }))
 }
 
+/** With three digits of the width, whatever its size: parametric maps have windows of thousandths. */
+export function windowNumbers({ width, center }: Window): string {
+  const size = width >= 100 ? 0 : width > 0 ? Math.min(12, 2 - Math.floor(Math.log10(width))) : 2
+  const plain = (value: number): string => String(Number(value.toFixed(size)))
+  return `W ${plain(width)} L ${plain(center)}`
+}
+
 /** A window that spans `low` to `high`. */
 export function spanning(low: number, high: number): Window {
   const width = Math.max(high - low, 1e-6)

@@ -4,6 +4,7 @@ import { dicomDate, dicomTime, personName } from '../../ui/format'
 import type { Attributes } from '../model/attributes'
 import { turnOf } from '../model/camera'
 import { marksOf } from '../model/geometry'
+import { windowNumbers } from '../model/windows'
 import type { Shown, StackController } from './stackController'
 
 export function Overlay({ stack }: { stack: StackController }) {
@@ -73,12 +74,8 @@ export function windowText(shown: Shown, isInverse: boolean): string {
   const inverted = isInverse ? ' · inverted' : ''
   if (!voi) return isInverse ? 'Inverted' : ''
   if (voi.kind === 'table') return `${voiName}${inverted}`
-  const { center, width } = voi.window
-  // Three digits of the width, whatever its size: parametric maps have windows of thousandths.
-  const size = width >= 100 ? 0 : width > 0 ? Math.min(12, 2 - Math.floor(Math.log10(width))) : 2
-  const plain = (value: number): string => String(Number(value.toFixed(size)))
   const sigmoid = voi.window.function === 'SIGMOID' ? ' sigmoid' : ''
-  return `W ${plain(width)} L ${plain(center)}${sigmoid}${inverted}`
+  return `${windowNumbers(voi.window)}${sigmoid}${inverted}`
 }
 
 function zoomText(stack: StackController): string {

@@ -1,7 +1,7 @@
 // Three planes through a volume, by Cornerstone3D: scrolled, windowed, and tied together by crosshairs.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { Enums, RenderingEngine, type Types, cache, init, setVolumesForViewports, volumeLoader } from '@cornerstonejs/core'
+import { Enums, RenderingEngine, type Types, cache, init, metaData, setVolumesForViewports, volumeLoader } from '@cornerstonejs/core'
 import {
   CrosshairsTool,
   Enums as ToolEnums,
@@ -15,12 +15,12 @@ import {
 } from '@cornerstonejs/tools'
 import { Crosshair, SunMedium } from 'lucide-preact'
 import { letters, type Vector } from '../model/geometry'
-import type { Window } from '../model/windows'
+import { type Window, windowNumbers } from '../model/windows'
 import { personName } from '../../ui/format'
 import type { DisplayProps } from '../registry'
 import { IconButton } from '../../ui/Button'
 import { EmptyState, ErrorState, Progress } from '../../ui/States'
-import { type Volume, loadVolume } from './volume'
+import { type Grid, type Volume, loadVolume, planeOfSlice } from './volume'
 import './volume.css'
 
 const PLANES = [
@@ -34,12 +34,22 @@ const STEPS: Readonly<Record<string, number>> = { ArrowUp: -1, ArrowLeft: -1, Ar
 
 let next = 1
 let isReady = false
+const grids = new Map<string, Grid>()
+
+/** Cornerstone (5.14) gives every slice of a local volume the place of the first one; this is where each really lies. */
+function sliceMetadata(type: string, imageId: unknown): unknown {
+  if (type !== Enums.MetadataModules.IMAGE_PLANE || typeof imageId !== 'string') return undefined
+  const [, id = '', slice] = imageId.match(/^(.+)_slice_(\d+)$/) ?? []
+  const grid = grids.get(id)
+  return grid && planeOfSlice(grid, Number(slice))
+}
 
 function ready(): void {
   if (isReady) return
-  // One context for each plane.
-  init({ rendering: { webGlContextCount: PLANES.length }, debug: {} })
+  // Planes through volumes all draw in the first context.
+  init({ rendering: { webGlContextCount: 1 }, debug: {} })
   initTools()
+  metaData.addProvider(sliceMetadata, 10_000)
   for (const tool of [CrosshairsTool, WindowLevelTool, PanTool, ZoomTool, StackScrollTool]) addTool(tool)
   isReady = true
 }
@@ -115,7 +125,8 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
         }))
       )
       const { grid } = volume
-      volumeLoader.createLocalVolume(id, {
+      grids.set(id, grid)
+      const local = volumeLoader.createLocalVolume(id, {
         scalarData: volume.values,
         dimensions: [grid.columns, grid.rows, grid.slices],
         spacing: [...grid.spacing],
@@ -138,6 +149,9 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
           VOILUTFunction: volume.window.function
         } as unknown as Types.Metadata
       })
+      // Only slices that are marked so are sent to the graphics card, and nothing marks those of a local volume before its
+      // first picture has been drawn: of zeros.
+      local.modified()
       await setVolumesForViewports(engine, [{ volumeId: id }], names)
       if (isClosed) return
       const made = ToolGroupManager.createToolGroup(id)!
@@ -165,8 +179,6 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
           invert: volume.isInverse
         })
         const element = hosts.current[i]!
-        // The first picture of a plane was seen to stay black until it was drawn again.
-        element.addEventListener(Enums.Events.IMAGE_RENDERED, () => requestAnimationFrame(() => !isClosed && viewport.render()), { once: true })
         element.addEventListener(Enums.Events.VOI_MODIFIED, ((event: CustomEvent<{ range: { lower: number; upper: number } }>) => {
           const { lower, upper } = event.detail.range
           setWindow((old) => windowOf(lower, upper, old))
@@ -190,6 +202,7 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
       ToolGroupManager.destroyToolGroup(id)
       engine?.destroy()
       // A local volume keeps each of its slices as an image of its own, which does not go with it.
+      grids.delete(id)
       if (cache.getVolume(id)) cache.removeVolumeLoadObject(id)
       for (let slice = 0; slice < volume.grid.slices; slice++) {
         const image = `${id}_slice_${slice}`
@@ -232,7 +245,7 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
       <div class="volume-tools" role="toolbar" aria-label="Planes">
         <IconButton label="Crosshairs" aria-pressed={tool === 'crosshairs'} onClick={() => choose('crosshairs')}><Crosshair /></IconButton>
         <IconButton label="Window/level of the planes" aria-pressed={tool === 'window'} onClick={() => choose('window')}><SunMedium /></IconButton>
-        <span class="number">W {Math.round(window.width)} L {Math.round(window.center)}</span>
+        <span class="number">{windowNumbers(window)}</span>
       </div>
       <p class="volume-text">
         <strong>{personName(attributes.text('PatientName'))}</strong>

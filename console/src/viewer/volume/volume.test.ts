@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { Item } from '../model/attributes'
 import { displaySetsOf } from '../model/displaySets'
 import { type ImageSetDocument, seriesOf } from '../model/document'
-import { NotAVolume, gridOf, loadVolume } from './volume'
+import { NotAVolume, gridOf, loadVolume, planeOfSlice } from './volume'
 import type { ImageSource } from '../source'
 import type { Decoders } from '../pixels/decoders'
 
@@ -25,6 +25,18 @@ test('even slices make a block that begins at its lowest slice', () => {
   expect([up.spacing, up.origin, up.isReversed, up.slices]).toEqual([[0.25, 0.5, 3], [1, 2, 0], false, 4])
   const down = gridOf(setOf([at(9), at(6), at(3), at(0)]))
   expect([down.origin, down.isReversed]).toEqual([[1, 2, 0], true])
+})
+
+test('each slice lies where it was taken', () => {
+  const grid = gridOf(setOf([at(9), at(6), at(3), at(0)]))
+  expect([0, 1, 3].map((slice) => planeOfSlice(grid, slice)['imagePositionPatient'])).toEqual([[1, 2, 0], [1, 2, 3], [1, 2, 9]])
+  expect(planeOfSlice(grid, 0)['pixelSpacing']).toEqual([0.5, 0.25])
+})
+
+test('slices that are turned against each other are refused', () => {
+  const turned = (degrees: number): Item => ({ ImageOrientationPatient: [Math.cos((degrees * Math.PI) / 180), Math.sin((degrees * Math.PI) / 180), 0, -Math.sin((degrees * Math.PI) / 180), Math.cos((degrees * Math.PI) / 180), 0].map(String) })
+  expect(() => gridOf(setOf([at(0), at(3), at(6), at(9, turned(0.6))]))).toThrow('not parallel')
+  expect(gridOf(setOf([at(0), at(3), at(6), at(9, turned(0.05))])).slices).toBe(4)
 })
 
 test('a missing slice, a tilted gantry, other sizes and too few slices are refused with the reason', () => {

@@ -2,7 +2,7 @@
 
 import type { DisplaySet } from '../model/displaySets'
 import { frameAttributes } from '../model/frameAttributes'
-import { type Plane, type Vector, dot, planeOf, subtract } from '../model/geometry'
+import { type Plane, type Vector, cross, dot, planeOf, subtract } from '../model/geometry'
 import { describeImage, isMonochrome } from '../model/image'
 import type { Window } from '../model/windows'
 import { fileVois, spanning } from '../model/windows'
@@ -56,7 +56,8 @@ export function gridOf(set: DisplaySet): Grid {
   const distance = Math.abs(step)
   if (distance < 1e-3) throw new NotAVolume('The images lie in one plane.')
   planes.forEach((plane, at) => {
-    const isParallel = dot(plane.right, first.right) > 0.9999 && dot(plane.down, first.down) > 0.9999
+    // A quarter of a degree: at the edge of a large image that is a millimetre.
+    const isParallel = angle(plane.right, first.right) < 0.0045 && angle(plane.down, first.down) < 0.0045
     const isSame = plane.rows === first.rows && plane.columns === first.columns && near(plane.rowSpacing, first.rowSpacing) && near(plane.columnSpacing, first.columnSpacing)
     if (!isParallel || !isSame || plane.frameOfReference !== first.frameOfReference) throw new NotAVolume('The images are not parallel, or not of one size.')
     const offset = subtract(plane.position, first.position)
@@ -76,6 +77,28 @@ export function gridOf(set: DisplaySet): Grid {
     through: first.normal,
     isReversed,
     frameOfReference: first.frameOfReference
+  }
+}
+
+function angle(one: Vector, other: Vector): number {
+  const across = cross(one, other)
+  return Math.atan2(Math.hypot(...across), dot(one, other))
+}
+
+/** A slice, counted from the lowest, as Cornerstone's image plane module. */
+export function planeOfSlice(grid: Grid, slice: number): Record<string, unknown> {
+  const [columnPixelSpacing, rowPixelSpacing, distance] = grid.spacing
+  return {
+    frameOfReferenceUID: grid.frameOfReference,
+    rows: grid.rows,
+    columns: grid.columns,
+    imageOrientationPatient: [...grid.right, ...grid.down],
+    rowCosines: [...grid.right],
+    columnCosines: [...grid.down],
+    imagePositionPatient: grid.origin.map((part, axis) => part + slice * distance * grid.through[axis]!),
+    pixelSpacing: [rowPixelSpacing, columnPixelSpacing],
+    rowPixelSpacing,
+    columnPixelSpacing
   }
 }
 
