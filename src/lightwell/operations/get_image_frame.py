@@ -270,6 +270,8 @@ class FrameReader:
         better ones. Raises `StorageError`, of which `error_for` makes what `read` raises.
         """
         wanted = checked_reads.range_of(place.span(), place.head + start, length)
+        if wanted is None:
+            return None
         fetching = self.stores.objects.fetch(place.object, wanted.offset, wanted.length)
         return None if fetching is None else _part(wanted, fetching)
 

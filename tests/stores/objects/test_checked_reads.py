@@ -95,6 +95,24 @@ def test_checks_every_part_of_a_frame(tmp_path: Path, size: int) -> None:
     assert checked_reads.read_part(objects, span, 0, 200) == data[:200]
 
 
+def test_proves_parts_of_a_long_frame_without_checks_of_its_blocks_by_the_whole(tmp_path: Path) -> None:
+    """Also up to a level that ends far behind the beginning; the whole is read once for all its parts."""
+    data = (bytes(range(251)) * (6 * BLOCK // 251 + 1))[: 6 * BLOCK]
+    objects, span = stored(tmp_path, data), replace(span_of(data, 5 * BLOCK + 7), blocks=())
+    assert checked_reads.range_of(span, BLOCK, 5) is None
+    objects.wrong = BEFORE + 2 * BLOCK
+    for start, length in ((BLOCK, 5), (3, 5 * BLOCK + 4), (2 * BLOCK - 1, 2)):
+        assert checked_reads.read_part(objects, span, start, length) == data[start : start + length]
+    assert checked_reads.range_of(span, BLOCK, 5) is not None
+    assert b"".join(checked_reads.pieces(objects, span, 7)) == data[7:]
+    objects.wrong = None
+    flip(tmp_path, BLOCK + 2)
+    other = replace(span, offset=BEFORE - 1, length=6 * BLOCK + 1)  # of which nothing is known yet
+    for known, start in ((span, BLOCK), (other, 0)):
+        with pytest.raises(DamagedError):
+            checked_reads.read_part(objects, known, start, 5)
+
+
 def test_withholds_the_end_of_a_long_frame_without_checks_of_its_blocks(tmp_path: Path) -> None:
     data = bytes(5 * BLOCK)
     objects, span = stored(tmp_path, data), replace(span_of(data), blocks=())

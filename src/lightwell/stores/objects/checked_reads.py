@@ -9,9 +9,11 @@ is still not the one that was stored, it is not returned.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
+from cachetools import LRUCache
 from isal import isal_zlib
 
 from lightwell.domain.image_sets.frame_checks import BLOCK, Prefix, block_count
@@ -23,6 +25,9 @@ from lightwell.stores.objects.interface import Objects
 WHOLE = 4 << 20
 """Of frames up to this length all bytes are read even where only some of them are wanted."""
 
+# Of long frames without checks of their blocks: what these would be, found out when a part was wanted.
+_found_blocks: LRUCache[tuple[str, int, int, int], tuple[int, ...]] = LRUCache(256)
+_found_lock = threading.Lock()
 _log = logging.getLogger(__name__)
 _crc32 = isal_zlib.crc32
 
@@ -75,16 +80,19 @@ class CheckedRange:
         return data if len(data) == self.wanted else data[self.start : self.start + self.wanted]
 
 
-def range_of(span: CheckedSpan, start: int, length: int) -> CheckedRange:
+def range_of(span: CheckedSpan, start: int, length: int) -> CheckedRange | None:
     """What has to be read for ``length`` bytes of a frame from byte ``start`` on.
 
     It begins and ends where the frame has a checksum: at the end of a resolution level, of a block of a long
-    frame, or of the whole. Frames longer than `WHOLE` that have no checks of their blocks yet are not checked
-    in parts.
+    frame, or of the whole. None if that would be too much for a frame longer than `WHOLE` that has no checks
+    of its blocks yet: `read_part` finds them out.
     """
     if span.checksum is None or length <= 0:
         return CheckedRange(span.offset + start, length, 0, None, 0, length)
-    has_blocks = len(span.blocks) >= block_count(span.length)
+    if not _has_blocks(span):
+        with _found_lock:
+            span = replace(span, blocks=_found_blocks.get(_frame(span), ()))
+    has_blocks = _has_blocks(span)
     # Between the last checksum before the part and the first one after it.
     begin, before, end, checksum = 0, 0, span.length, span.checksum
     if has_blocks and span.blocks:
@@ -99,7 +107,7 @@ def range_of(span: CheckedSpan, start: int, length: int) -> CheckedRange:
         if start + length <= level.length < end:
             end, checksum = level.length, level.checksum
     if not has_blocks and WHOLE < end - begin != length:
-        return CheckedRange(span.offset + start, length, 0, None, 0, length)
+        return None
     return CheckedRange(span.offset + begin, end - begin, before, checksum, start - begin, length)
 
 
@@ -109,6 +117,10 @@ def read_part(objects: Objects, span: CheckedSpan, start: int, length: int) -> b
     Raises `DamagedError` where they are not the ones that were stored.
     """
     wanted = range_of(span, start, length)
+    if wanted is None:
+        span = replace(span, blocks=_find_blocks(objects, span))
+        wanted = range_of(span, start, length)
+        assert wanted is not None, "it has checks of its blocks"
     place = wanted.offset, wanted.length
     part = wanted.part(objects.read(span.object, *place))
     if part is None:
@@ -127,15 +139,18 @@ def pieces(objects: Objects, span: CheckedSpan, start: int = 0) -> Iterator[byte
         if start < span.length:
             yield read_part(objects, span, start, span.length - start)
         return
-    # Without checks of blocks there is only that of the whole; it cannot be known of a part.
-    rolling = 0 if not start and not span.blocks and span.checksum is not None else None
+    # All of it is compared on its way, so that it is read once only.
+    is_rolling = not start and span.checksum is not None and range_of(span, 0, 1) is None
+    rolling = 0
     while start < span.length:
         end = min((start // BLOCK + 1) * BLOCK, span.length)
-        piece = read_part(objects, span, start, end - start)
-        if rolling is not None:
+        if is_rolling:
+            piece = objects.read(span.object, span.offset + start, end - start)
             rolling = _crc32(piece, rolling)
             if end == span.length and rolling != span.checksum:
                 raise damaged(span.object, span.offset, span.length)
+        else:
+            piece = read_part(objects, span, start, end - start)
         yield piece
         start = end
 
@@ -143,6 +158,37 @@ def pieces(objects: Objects, span: CheckedSpan, start: int = 0) -> Iterator[byte
 def matches(data: bytes | memoryview, checksum: int | None) -> bool:
     """Whether these may be the bytes of a frame with this checksum, which is None while there is none."""
     return checksum is None or _crc32(data) == checksum
+
+
+def _has_blocks(span: CheckedSpan) -> bool:
+    return len(span.blocks) >= block_count(span.length)
+
+
+def _frame(span: CheckedSpan) -> tuple[str, int, int, int]:
+    assert span.checksum is not None
+    return span.object, span.offset, span.length, span.checksum
+
+
+def _find_blocks(objects: Objects, span: CheckedSpan) -> tuple[int, ...]:
+    """The checksums of the blocks of a frame that is read and compared as a whole for them.
+
+    Raises `DamagedError` where it is not the one that was stored: none of its parts can be proved then.
+    """
+    blocks = _blocks(objects.read, span) or _blocks(objects.read_again, span)
+    if blocks is None:
+        raise damaged(span.object, span.offset, span.length)
+    with _found_lock:
+        _found_blocks[_frame(span)] = blocks
+    return blocks
+
+
+def _blocks(read: Callable[[str, int, int], bytes], span: CheckedSpan) -> tuple[int, ...] | None:
+    """The checksums of the blocks as they are read; None where the whole is not what was stored."""
+    rolling, found = 0, []
+    for start in range(0, span.length, BLOCK):
+        rolling = _crc32(read(span.object, span.offset + start, min(BLOCK, span.length - start)), rolling)
+        found.append(rolling)
+    return tuple(found[:-1]) if found[-1] == span.checksum else None
 
 
 def _read_again(
