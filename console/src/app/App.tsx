@@ -1,8 +1,10 @@
 import type { FunctionComponent } from 'preact'
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
+import { SearchX } from 'lucide-preact'
 import { ErrorBoundary, LocationProvider, Route, Router, lazy, useLocation } from 'preact-iso'
-import { ErrorState, Skeleton } from '../ui/States'
+import { ButtonLink } from '../ui/Button'
+import { EmptyState, ErrorState, Skeleton } from '../ui/States'
 import { Toasts } from '../ui/Toasts'
 import { session } from '../session/session'
 import { SignIn } from '../session/SignIn'
@@ -106,5 +108,9 @@ function Home() {
 }
 
 function NotFound() {
-  return <ErrorState title="There is no such page" error={new Error('The address may be mistyped, or the page was moved.')} />
+  return (
+    <EmptyState icon={<SearchX />} title="There is no such page" action={<ButtonLink href="/console/stores">Data stores</ButtonLink>}>
+      The address may be mistyped, or the page was moved.
+    </EmptyState>
+  )
 }

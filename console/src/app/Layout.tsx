@@ -146,7 +146,8 @@ function Account() {
     <Menu
       label={`Signed in as ${name}`}
       icon={<User />}
-      items={[{ label: `Sign out ${name}`, icon: <LogOut />, onSelect: () => void signOut() }]}
+      head={<><strong>{name}</strong><span class="faint small">{current?.arn}</span></>}
+      items={[{ label: 'Sign out', icon: <LogOut />, onSelect: () => void signOut() }]}
     />
   )
 }

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
+import { Check } from 'lucide-preact'
 import { Button, type ButtonProps, IconButton } from './Button'
 import './Menu.css'
 
@@ -10,10 +11,12 @@ export interface MenuItem {
   href?: string
   look?: 'plain' | 'danger'
   isChecked?: boolean
+  /** What is said beside the label, fainter. */
+  note?: string
 }
 
 /** A button that opens a list of actions; arrows move in it, Escape closes it. */
-export function Menu({ label, icon, items, children, look, align = 'end' }: { label: string; icon?: ComponentChildren; items: (MenuItem | null)[]; children?: ComponentChildren; look?: ButtonProps['look']; align?: 'start' | 'end' }) {
+export function Menu({ label, icon, items, head, children, look, align = 'end' }: { label: string; icon?: ComponentChildren; items: (MenuItem | null)[]; head?: ComponentChildren; children?: ComponentChildren; look?: ButtonProps['look']; align?: 'start' | 'end' }) {
   const [isOpen, setOpen] = useState(false)
   const root = useRef<HTMLDivElement>(null)
   const button = useRef<HTMLButtonElement>(null)
@@ -46,16 +49,19 @@ export function Menu({ label, icon, items, children, look, align = 'end' }: { la
     <div class="menu" ref={root} onKeyDown={onKeyDown} onBlur={(event) => { if (!root.current?.contains(event.relatedTarget as Node | null)) setOpen(false) }}>
       {children === undefined ? <IconButton label={label} {...props}>{icon}</IconButton> : <Button look={look} icon={icon} {...props} aria-label={label}>{children}</Button>}
       {isOpen && (
-        <div class={`menu-list ${align}`} role="menu" id={id} aria-label={label}>
-          {items.map((item, index) =>
-            item === null ? (
-              <hr key={index} role="separator" />
-            ) : item.href !== undefined ? (
-              <a key={index} role="menuitem" tabIndex={-1} class={`menu-item ${item.look ?? ''}`} href={item.href} onClick={() => setOpen(false)}>{item.icon}{item.label}</a>
-            ) : (
-              <button key={index} type="button" role={item.isChecked === undefined ? 'menuitem' : 'menuitemradio'} aria-checked={item.isChecked} tabIndex={-1} class={`menu-item ${item.look ?? ''}`} onClick={() => { setOpen(false); button.current?.focus(); item.onSelect?.() }}>{item.icon}{item.label}</button>
-            )
-          )}
+        <div class={`menu-list ${align}`}>
+          {head !== undefined && <div class="menu-head">{head}</div>}
+          <div role="menu" id={id} aria-label={label}>
+            {items.map((item, index) =>
+              item === null ? (
+                <hr key={index} role="separator" />
+              ) : item.href !== undefined ? (
+                <a key={index} role="menuitem" tabIndex={-1} class={`menu-item ${item.look ?? ''}`} href={item.href} onClick={() => setOpen(false)}>{item.icon}{item.label}</a>
+              ) : (
+                <button key={index} type="button" role={item.isChecked === undefined ? 'menuitem' : 'menuitemradio'} aria-checked={item.isChecked} tabIndex={-1} class={`menu-item ${item.look ?? ''}`} onClick={() => { setOpen(false); button.current?.focus(); item.onSelect?.() }}>{item.icon}{item.label}{item.note !== undefined && <> <span class="menu-note number">{item.note}</span></>}{item.isChecked !== undefined && <Check class={`menu-check ${item.isChecked ? '' : 'off'}`} aria-hidden="true" />}</button>
+              )
+            )}
+          </div>
         </div>
       )}
     </div>

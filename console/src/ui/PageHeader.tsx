@@ -4,10 +4,8 @@ import type { ComponentChildren } from 'preact'
 export function PageHeader({ title, lead, actions }: { title: ComponentChildren; lead?: ComponentChildren; actions?: ComponentChildren }) {
   return (
     <div class="page-header">
-      <div class="grow">
-        <h1>{title}</h1>
-        {lead && <p class="lead">{lead}</p>}
-      </div>
+      <h1>{title}</h1>
+      {lead && <p class="lead">{lead}</p>}
       {actions && <div class="row-wrap">{actions}</div>}
     </div>
   )

@@ -78,7 +78,7 @@ function Row({ of: each, edit, reload }: { of: Authorizer; edit: () => void; rel
       <td data-label="Answered by">
         {each.kind === 'builtin' ? <span class="row"><ShieldCheck size={16} aria-hidden="true" /> this server</span> : each.kind === 'missing' ? <Badge look="warn">nothing: tokens are refused</Badge> : <code class="target">{each.target}</code>}
       </td>
-      <td data-label="Data stores that name it">
+      <td data-label="Used by">
         {each.datastores.length === 0 ? <span class="faint">none</span> : <span class="row-wrap">{each.datastores.slice(0, 5).map((store) => <a key={store.datastoreId} href={`/console/stores/${store.datastoreId}`}>{store.name}</a>)}{each.datastores.length > 5 && <span class="faint">and {each.datastores.length - 5} more</span>}</span>}
       </td>
       <td class="right bare">{items.length > 0 && <Menu label={`Actions for ${each.arn.split(':').pop()}`} icon={<Ellipsis />} items={items} />}</td>

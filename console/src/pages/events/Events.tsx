@@ -8,7 +8,7 @@ import { SelectField } from '../../ui/Fields'
 import { PageHeader } from '../../ui/PageHeader'
 import { Badge, EmptyState, ErrorState, Notice, Skeleton } from '../../ui/States'
 import { count, time } from '../../ui/format'
-import { type EventKind, type EventPage, type ServerEvent, day, look, searchEvents, text } from './events'
+import { type EventKind, type EventPage, type ServerEvent, day, look, searchEvents, text, title } from './events'
 import '../policies/access.css'
 import './Events.css'
 
@@ -106,9 +106,9 @@ function Row({ of: event, show }: { of: ServerEvent; show: () => void }) {
     <div class="event">
       <time dateTime={event.time} title={time(event.time)}>{new Date(event.time).toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' })}</time>
       <Icon aria-hidden="true" />
-      <Badge look={look(event.type)}>{event.type}</Badge>
+      <Badge look={look(event.type)}>{title(event.type)}</Badge>
       <span class="what"><What of={event} store={store} />{event.kind !== 'datastore' && <span class="faint"> in {name}</span>}</span>
-      <IconButton label={`Show the event ${event.type}`} onClick={show}><Braces /></IconButton>
+      <IconButton label={`Show the event ${title(event.type)}`} onClick={show}><Braces /></IconButton>
     </div>
   )
 }

@@ -35,6 +35,11 @@ export async function searchEvents(filter: EventFilter, nextToken: string | null
   return page
 }
 
+/** The type of an event as a sentence of the page: what AWS calls “Image Set Updated” is “Image set updated”. */
+export function title(type: string): string {
+  return type.slice(0, 1) + type.slice(1).toLowerCase()
+}
+
 /** Whether an event is good, bad or no news, by what it says. */
 export function look(type: string): 'plain' | 'good' | 'bad' | 'warn' {
   if (/Failed$/.test(type)) return 'bad'

@@ -1,7 +1,7 @@
-import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { CircleAlert, CircleCheck, TriangleAlert } from 'lucide-preact'
 import { explain, isAbort } from '../../api/errors'
+import { Fact, Facts } from '../../ui/Facts'
 import { SelectField } from '../../ui/Fields'
 import { PageHeader } from '../../ui/PageHeader'
 import { Badge, ErrorState, Progress, Skeleton } from '../../ui/States'
@@ -140,12 +140,12 @@ function Plots({ of: all }: { of: Look[] }) {
   return (
     <section class="plots" aria-label="The last minutes">
       <Plot title="Requests" points={counter(REQUESTS, isWork)} show={perSecond} span={span} />
-      <Plot title="Half of the answers within" points={slow(0.5)} show={seconds} span={span} />
-      <Plot title="95 % of the answers within" points={slow(0.95)} show={seconds} span={span} />
-      <Plot title="Failures (status 5xx)" points={failures} show={perSecond} span={span} look={failures.some((each) => (each.value ?? 0) > 0) ? 'bad' : 'plain'} />
+      <Plot title="Half answered within" points={slow(0.5)} show={seconds} span={span} />
+      <Plot title="95 % answered within" points={slow(0.95)} show={seconds} span={span} />
+      <Plot title="Failures (5xx)" points={failures} show={perSecond} span={span} look={failures.some((each) => (each.value ?? 0) > 0) ? 'bad' : 'plain'} />
       <Plot title="Sent" points={counter('lightwell_sent_bytes_total', isWork)} show={flow} span={span} />
       <Plot title="Files imported" points={counter('lightwell_import_files_total', (labels) => labels['outcome'] === 'imported')} show={perSecond} span={span} />
-      <Plot title="Units of work that wait" points={gauge('lightwell_queue_ready_units')} show={whole} span={span} />
+      <Plot title="Units of work waiting" points={gauge('lightwell_queue_ready_units')} show={whole} span={span} />
       <Plot title="Open connections" points={gauge('lightwell_connections')} show={whole} span={span} />
     </section>
   )
@@ -161,19 +161,19 @@ function State({ of: installation, found }: { of: Installation; found: Found }) 
     <div class="columns">
       <section class="stack-tight">
         <h2>Where things are</h2>
-        <dl class="access-facts">
+        <Facts>
           <Fact name="Version">{found.version}</Fact>
           <Fact name="Database"><code>{installation.databaseAddress}</code>, {bytes(installation.databaseBytes)}</Fact>
           <Fact name="Schema">{installation.schema}</Fact>
           <Fact name="Storage"><code>{installation.storage}</code></Fact>
           <Fact name="Disk">
+            {bytes(installation.diskFree)} of {bytes(installation.diskTotal)} free
             <Progress label="Used space of the disk" value={used} max={installation.diskTotal} look={installation.diskFree / installation.diskTotal < 0.05 ? 'bad' : 'plain'} />
-            <span class="small soft">{bytes(installation.diskFree)} of {bytes(installation.diskTotal)} free</span>
           </Fact>
           {found.checks.map((check) => (
             <Fact key={check.name} name={`Check: ${check.name}`}>{check.code === 'ok' ? <Badge look="good">ok</Badge> : <><Badge look="bad">{check.code}</Badge> {check.reason}</>}</Fact>
           ))}
-        </dl>
+        </Facts>
       </section>
       <section class="stack-tight">
         <h2>Who works</h2>
@@ -216,15 +216,6 @@ function State({ of: installation, found }: { of: Installation; found: Found }) 
 function age(value: number): string {
   const [size, noun] = value >= 172_800 ? [86_400, 'day'] as const : value >= 7200 ? [3600, 'hour'] as const : value >= 120 ? [60, 'minute'] as const : [1, 'second'] as const
   return count(Math.round(value / size), noun)
-}
-
-function Fact({ name, children }: { name: string; children: ComponentChildren }) {
-  return (
-    <>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </>
-  )
 }
 
 function Operations({ of: newest }: { of: Look | undefined }) {

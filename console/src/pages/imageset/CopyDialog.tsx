@@ -3,6 +3,7 @@ import { useLocation } from 'preact-iso'
 import { explain, isAbort } from '../../api/errors'
 import { copyImageSet, getImageSet, untilUnlocked } from '../../api/native'
 import { Button } from '../../ui/Button'
+import { Choices } from '../../ui/Choices'
 import { Dialog } from '../../ui/Dialog'
 import { Checkbox, TextField } from '../../ui/Fields'
 import { Notice, Spinner } from '../../ui/States'
@@ -82,20 +83,14 @@ export function CopyDialog({ store, data, onClose, onStale }: { store: string; d
       }
     >
       <div class="stack">
-        <fieldset class="copy-choices">
-          <legend>What</legend>
-          <label class="checkbox"><input type="radio" name="what" checked={what === 'all'} onChange={() => setWhat('all')} /><span>All {count(data.instanceCount, 'instance')}</span></label>
-          <label class="checkbox"><input type="radio" name="what" checked={what === 'some'} onChange={() => setWhat('some')} /><span>Some instances</span></label>
+        <Choices legend="What" options={[{ id: 'all', title: `All ${count(data.instanceCount, 'instance')}` }, { id: 'some', title: 'Some instances' }]} value={what} onValue={setWhat}>
           {what === 'some' && (outline === null && error === undefined ? <Spinner /> : (
             <TextField label="Instance numbers" hint={choice === null || numbers === '' ? 'Such as 1-20, 35. UIDs do, too.' : `${count(choice.uids.length, 'instance')} chosen`} error={choice !== null && choice.unknown.length > 0 ? `There is no instance ${choice.unknown.slice(0, 5).join(', ')}.` : null} value={numbers} onValue={setNumbers} />
           ))}
-        </fieldset>
-        <fieldset class="copy-choices">
-          <legend>Where to</legend>
-          <label class="checkbox"><input type="radio" name="where" checked={where === 'new'} onChange={() => setWhere('new')} /><span>A new image set, not primary</span></label>
-          <label class="checkbox"><input type="radio" name="where" checked={where === 'existing'} onChange={() => setWhere('existing')} /><span>An image set that exists</span></label>
+        </Choices>
+        <Choices legend="Where to" options={[{ id: 'new', title: 'A new image set, not primary' }, { id: 'existing', title: 'An image set that exists' }]} value={where} onValue={setWhere}>
           {where === 'existing' && <TextField label="Image set ID" hint="Or the address of its page." error={isIdWrong ? 'An image set ID has 32 letters and digits.' : id === data.imageSetId ? 'That is this image set.' : null} value={destination} onValue={setDestination} />}
-        </fieldset>
+        </Choices>
         {where === 'existing' && (
           <div class="stack-tight">
             <Checkbox label="Copy even if patient, study or series differ (force)" checked={isForced} onValue={setForced} />

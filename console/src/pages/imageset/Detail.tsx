@@ -1,6 +1,7 @@
 import { ArrowRight, Copy, Pencil, Trash2, Undo2, X } from 'lucide-preact'
 import { Button, ButtonLink, IconButton } from '../../ui/Button'
 import { Copyable } from '../../ui/Copyable'
+import { Fact, Facts } from '../../ui/Facts'
 import { Badge, Notice } from '../../ui/States'
 import { bytes, count, dicomDate, dicomTime } from '../../ui/format'
 import { type Dictionary, isPrivate, shownTag } from '../../dicom/dictionary'
@@ -39,7 +40,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCop
       <aside class="detail" aria-label="Details">
         <div class="spread"><h2>{shownKey(String(hit.path.at(-1)))}</h2>{close}</div>
         <Value vr={hit.vr} value={hit.value} />
-        <dl class="fact-list"><Fact name="Tag">{shownTag(hit.tag)}</Fact><Fact name="VR">{hit.vr}</Fact><Fact name="Where">{hit.level !== 'Instance' ? hit.level : hit.instances === 1 ? `Instance ${hit.number || hit.instance}` : `${count(hit.instances, 'instance')}: ${ranges(hit.numbers)}`}{hit.path.length > 1 ? `, ${shownPath(hit.path.slice(0, -1))}` : ''}</Fact></dl>
+        <Facts look="narrow"><Fact name="Tag">{shownTag(hit.tag)}</Fact><Fact name="VR">{hit.vr}</Fact><Fact name="Where">{hit.level !== 'Instance' ? hit.level : hit.instances === 1 ? `Instance ${hit.number || hit.instance}` : `${count(hit.instances, 'instance')}: ${ranges(hit.numbers)}`}{hit.path.length > 1 ? `, ${shownPath(hit.path.slice(0, -1))}` : ''}</Fact></Facts>
         <Button icon={<ArrowRight />} onClick={() => onReveal({ level: hit.level, instance: hit.instance, path: hit.path })}>{hit.instances > 1 ? 'Show the first' : 'Show'} in the tree</Button>
       </aside>
     )
@@ -51,7 +52,7 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCop
     return (
       <aside class="detail" aria-label="Details">
         <div class="spread"><h2>{number === '' ? 'Instance' : `Instance ${number}`}</h2>{close}</div>
-        <dl class="fact-list"><Fact name="UID"><Copyable text={uid} label="Copy the SOP Instance UID" /></Fact><Fact name="Attributes">{count(elements)}</Fact><Fact name="Frames">{count(frames)}</Fact></dl>
+        <Facts look="narrow"><Fact name="UID"><Copyable text={uid} label="Copy the SOP Instance UID" /></Fact><Fact name="Attributes">{count(elements)}</Fact><Fact name="Frames">{count(frames)}</Fact></Facts>
         <div class="row-wrap">
           {frames > 0 && <ButtonLink href={viewerOf(store, data)}>Open viewer</ButtonLink>}
           {mayEdit && !gone && data.instanceCount > 1 && <Button icon={<Trash2 />} onClick={() => onEdit({ action: 'remove-instance', level: 'Instance', instance: uid, number })}>Remove instance</Button>}
@@ -66,13 +67,13 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCop
     return (
       <aside class="detail" aria-label="Details">
         <div class="spread"><h2>Frame {row.index + 1}</h2>{close}</div>
-        <dl class="fact-list">
+        <Facts look="narrow">
           <Fact name="Frame ID"><Copyable text={row.frame.ID} label="Copy the image frame ID" /></Fact>
           <Fact name="Size">{size === undefined ? '' : `${size.Width} × ${size.Height}`}</Fact>
           <Fact name="Stored">{bytes(row.frame.FrameSizeInBytes)}</Fact>
           <Fact name="Values">{row.frame.MinPixelValue === null ? 'not known' : `${row.frame.MinPixelValue} to ${row.frame.MaxPixelValue}`}</Fact>
           <Fact name="CRC-32">{size === undefined ? '' : size.Checksum.toString(16).padStart(8, '0')}</Fact>
-        </dl>
+        </Facts>
       </aside>
     )
   }
@@ -87,13 +88,13 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCop
       <div class="spread"><h2>{shownKey(row.key)}</h2>{close}</div>
       {edit?.action === 'remove' ? <Notice look="warn">Will be removed.</Notice> : <Value vr={row.vr} value={value} />}
       {edit?.action === 'set' && <Notice look="warn">Not applied yet. Now: {textOf(row.value) || 'empty'}</Notice>}
-      <dl class="fact-list">
+      <Facts look="narrow">
         <Fact name="Tag">{shownTag(row.tag)}</Fact>
         <Fact name="VR">{row.vr || 'unknown'}</Fact>
         <Fact name="Level">{place.level}{isPrivate(row.tag) && <> <Badge>private</Badge></>}</Fact>
         {place.path.length > 1 && <Fact name="Where">{shownPath(place.path.slice(0, -1))}</Fact>}
         {attribute.isMultiple && <Fact name="Values">{count(Array.isArray(row.value) ? row.value.length : row.value === null ? 0 : 1)}</Fact>}
-      </dl>
+      </Facts>
       {mayEdit && why === null && (
         <div class="row-wrap">
           {edit !== undefined && <Button icon={<Undo2 />} onClick={() => onUndo(edit)}>Undo</Button>}
@@ -105,10 +106,6 @@ export function Detail({ row, hit, store, data, dictionary, mayEdit, edit, onCop
       {mayEdit && onCopy !== undefined && data.isPrimary && why !== null && isTop && (place.level === 'Patient' || place.level === 'Series') && <div><Button icon={<Copy />} onClick={onCopy}>Copy to change it</Button></div>}
     </aside>
   )
-}
-
-function Fact({ name, children }: { name: string; children: preact.ComponentChildren }) {
-  return <div><dt>{name}</dt><dd>{children}</dd></div>
 }
 
 /** A value at length: what people read first, then as it is stored. */

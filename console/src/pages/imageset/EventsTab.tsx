@@ -6,7 +6,7 @@ import { Badge, EmptyState, Loaded, Notice } from '../../ui/States'
 import { ago, count, time } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import '../../ui/Table.css'
-import { type EventPage, type ServerEvent, look, searchEvents, text } from '../events/events'
+import { type EventPage, type ServerEvent, look, searchEvents, text, title } from '../events/events'
 
 /** What the event log has of an image set, newest first. */
 export function EventsTab({ store, imageSetId }: { store: string; imageSetId: string }) {
@@ -50,8 +50,8 @@ function List({ store, imageSetId, first }: { store: string; imageSetId: string;
 function Row({ event }: { event: ServerEvent }) {
   return (
     <tr>
-      <td data-label="When"><time dateTime={event.time} title={time(event.time)}>{ago(event.time)}</time></td>
-      <td data-label="What"><Badge look={look(event.type)}>{event.type}</Badge></td>
+      <td class="nowrap" data-label="When"><time dateTime={event.time} title={time(event.time)}>{ago(event.time)}</time></td>
+      <td data-label="What"><Badge look={look(event.type)}>{title(event.type)}</Badge></td>
       <td data-label="State"><span class="soft small">{[text(event, 'imageSetState'), text(event, 'imageSetWorkflowStatus')].filter(Boolean).join(' / ')}</span></td>
       <td data-label="Version" class="right">{text(event, 'imageSetVersion')}</td>
     </tr>

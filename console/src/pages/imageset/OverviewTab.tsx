@@ -5,6 +5,7 @@ import { isAbort } from '../../api/errors'
 import { json, request } from '../../api/request'
 import { Badge } from '../../ui/States'
 import { Copyable } from '../../ui/Copyable'
+import { Fact, Facts } from '../../ui/Facts'
 import { ago, count, dicomDate, dicomTime, time } from '../../ui/format'
 import { nameGroups, textOf } from '../../dicom/values'
 import { datastoreArn, useAllowed } from '../../session/allowed'
@@ -20,35 +21,35 @@ export function OverviewTab({ store, data, go }: { store: string; data: Overview
     <div class="set-overview">
       <Picture store={store} data={data} />
       <div class="set-facts">
-        <Facts title="Patient">
+        <Section title="Patient">
           <Fact name="Name"><PersonName value={of(data.patient, 'PatientName')} /></Fact>
           <Fact name="Patient ID">{of(data.patient, 'PatientID')}</Fact>
           <Fact name="Born">{dicomDate(of(data.patient, 'PatientBirthDate'))}</Fact>
           <Fact name="Sex">{sex}</Fact>
-        </Facts>
-        <Facts title="Study">
+        </Section>
+        <Section title="Study">
           <Fact name="Description">{of(data.study, 'StudyDescription')}</Fact>
           <Fact name="Date">{[dicomDate(of(data.study, 'StudyDate')), dicomTime(of(data.study, 'StudyTime'))].filter(Boolean).join(' ')}</Fact>
           <Fact name="Accession number">{of(data.study, 'AccessionNumber')}</Fact>
           <Fact name="Referring physician"><PersonName value={of(data.study, 'ReferringPhysicianName')} /></Fact>
           <Fact name="Study Instance UID"><Copyable text={of(data.study, 'StudyInstanceUID')} label="Copy the Study Instance UID" /></Fact>
-        </Facts>
-        <Facts title="Series">
+        </Section>
+        <Section title="Series">
           <Fact name="Description">{of(data.series, 'SeriesDescription')}</Fact>
           <Fact name="Modality">{of(data.series, 'Modality')}</Fact>
           <Fact name="Number">{of(data.series, 'SeriesNumber')}</Fact>
           <Fact name="Body part">{of(data.series, 'BodyPartExamined')}</Fact>
           <Fact name="Equipment">{[of(data.series, 'Manufacturer'), of(data.series, 'ManufacturerModelName')].filter(Boolean).join(' ')}</Fact>
           <Fact name="Series Instance UID"><Copyable text={of(data.series, 'SeriesInstanceUID')} label="Copy the Series Instance UID" /></Fact>
-        </Facts>
-        <Facts title="Image set">
+        </Section>
+        <Section title="Image set">
           <Fact name="Holds">{[count(data.instanceCount, 'instance'), count(data.frameCount, 'frame')].join(', ')}</Fact>
           <Fact name="Stored as">{data.storedTransferSyntaxUids.map(syntaxName).join(', ') || 'no pixel data'}</Fact>
           <Fact name="Version"><button type="button" class="link-button" onClick={() => go({ tab: 'versions' })}>{data.versionId === data.latestVersionId ? data.versionId : `${data.versionId} of ${data.latestVersionId}`}</button></Fact>
           <Fact name="Created"><When at={data.createdAt} /></Fact>
           <Fact name="Changed"><When at={data.updatedAt} /></Fact>
           <Fact name="Image set ID"><Copyable text={data.imageSetId} label="Copy the image set ID" /></Fact>
-        </Facts>
+        </Section>
         <Others store={store} data={data} />
       </div>
     </div>
@@ -98,21 +99,12 @@ function Others({ store, data }: { store: string; data: Overview }) {
   )
 }
 
-function Facts({ title, children }: { title: string; children: ComponentChildren }) {
+function Section({ title, children }: { title: string; children: ComponentChildren }) {
   return (
     <section>
       <h2>{title}</h2>
-      <dl class="fact-list">{children}</dl>
+      <Facts>{children}</Facts>
     </section>
-  )
-}
-
-function Fact({ name, children }: { name: string; children: ComponentChildren }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children === '' ? <span class="faint">—</span> : children}</dd>
-    </div>
   )
 }
 

@@ -5,6 +5,7 @@ import { datastoreArn, useAllowed } from '../../session/allowed'
 import { Button } from '../../ui/Button'
 import { Copyable } from '../../ui/Copyable'
 import { confirm } from '../../ui/Dialog'
+import { Fact, Facts } from '../../ui/Facts'
 import { PageHeader } from '../../ui/PageHeader'
 import { ErrorState, Notice, Skeleton } from '../../ui/States'
 import { time } from '../../ui/format'
@@ -37,14 +38,17 @@ export function JobPage({ store, id }: { store: string; id: string }) {
       {error !== undefined && <Notice look="warn">{explain(error)}</Notice>}
       <JobBars job={job} />
       <JobResult store={store} job={job} />
-      <dl class="job-facts small">
-        <dt>Job ID</dt><dd><Copyable text={job.jobId} /></dd>
-        <dt>Submitted</dt><dd>{time(job.submittedAt)}</dd>
-        {job.endedAt !== null && <><dt>Ended</dt><dd>{time(job.endedAt)}</dd></>}
-        <dt>Started by</dt><dd>{job.startedBy}</dd>
-        <dt>Read from</dt><dd>{job.inputS3Uri}</dd>
-        <dt>Report in</dt><dd>{job.outputS3Uri}</dd>
-      </dl>
+      <section class="job-facts stack-tight">
+        <h2>About this job</h2>
+        <Facts>
+          <Fact name="Job ID"><Copyable text={job.jobId} label="Copy the job ID" /></Fact>
+          <Fact name="Submitted">{time(job.submittedAt)}</Fact>
+          {job.endedAt !== null && <Fact name="Ended">{time(job.endedAt)}</Fact>}
+          <Fact name="Started by">{job.startedBy}</Fact>
+          <Fact name="Read from">{job.inputS3Uri}</Fact>
+          <Fact name="Report in">{job.outputS3Uri}</Fact>
+        </Facts>
+      </section>
     </div>
   )
 }

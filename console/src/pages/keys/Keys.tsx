@@ -19,7 +19,7 @@ import { useLocation } from 'preact-iso'
 import { question } from '../policies/question'
 import { NewKey } from './NewKey'
 import { Sessions } from './Sessions'
-import { pretty, storesOf, summary } from './templates'
+import { pretty, storesOf, summary } from '../policies/templates'
 import '../../ui/Table.css'
 import '../policies/access.css'
 
@@ -110,8 +110,8 @@ function Row({ of: key, show, reload }: { of: Key; show: () => void; reload: () 
       </td>
       <td data-label="Access key"><Copyable text={key.accessKeyId} label="Copy the access key ID" /></td>
       <td data-label="May do"><Rights of={key} /></td>
-      <td data-label="Created"><span title={time(key.createdAt)}>{ago(key.createdAt)}</span></td>
-      <td data-label="Ends">
+      <td class="nowrap" data-label="Created"><span title={time(key.createdAt)}>{ago(key.createdAt)}</span></td>
+      <td class="nowrap" data-label="Ends">
         {key.expiresAt === null ? <span class="faint">{key.isRoot ? 'never' : 'when revoked'}</span> : isOver ? <Badge look="warn">has ended</Badge> : <span title={time(key.expiresAt)}>{ago(key.expiresAt)}</span>}
       </td>
       <td class="right bare">{items.length > 0 && <Menu label={`Actions for ${key.name}`} icon={<Ellipsis />} items={items} />}</td>

@@ -1,19 +1,19 @@
 import { useState } from 'preact/hooks'
-import { Check, Copy, Eye, EyeOff, KeyRound } from 'lucide-preact'
+import { Check, Copy, KeyRound } from 'lucide-preact'
 import { type MadeKey, createKey } from '../../api/access'
 import { config } from '../../api/config'
 import { explain } from '../../api/errors'
-import { activeStores, currentStoreId } from '../../app/stores'
 import { iamArn, useAllowed } from '../../session/allowed'
 import { Button, IconButton } from '../../ui/Button'
 import { Copyable } from '../../ui/Copyable'
 import { Dialog } from '../../ui/Dialog'
+import { Fact, Facts } from '../../ui/Facts'
 import { SelectField, TextField } from '../../ui/Fields'
 import { Notice } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
 import { time } from '../../ui/format'
-import { PolicyEditor } from '../policies/PolicyEditor'
-import { NAME, TEMPLATES, exports, honest, policyOf } from './templates'
+import { PolicyChoice, usePolicyDraft } from '../policies/PolicyChoice'
+import { NAME, exports } from '../policies/templates'
 
 const ENDS = [
   { value: '', label: 'When it is revoked' },
@@ -35,18 +35,11 @@ function Form({ close, done }: { close: () => void; done: (key: MadeKey) => void
   const mayAttach = useAllowed('iam:AttachUserPolicy', iamArn('user/*'))
   const mayPut = useAllowed('iam:PutUserPolicy', iamArn('user/*'))
   const [name, setName] = useState('')
-  const [template, setTemplate] = useState('viewer')
-  const [store, setStore] = useState(currentStoreId.value ?? '')
+  const draft = usePolicyDraft()
   const [days, setDays] = useState('')
-  const [own, setOwn] = useState<string | null>(null)
-  const [isValid, setValid] = useState(true)
-  const [isShown, setShown] = useState(false)
   const [isBusy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>()
   const [isTried, setTried] = useState(false)
-  const chosen = TEMPLATES.find((each) => each.id === template)!
-  const place = { region: config.value.region, accountId: config.value.accountId, datastoreId: store === '' ? null : store }
-  const policy = template === 'own' ? (own ?? policyOf('own', place)) : policyOf(template, place)
   const nameFault = name === '' ? 'Say whose key it is.' : name === 'root' ? 'root is the name of the first key.' : NAME.test(name) ? null : 'Letters, digits and _+=,.@- only, 64 at most: anna.smith, not Anna Smith.'
   const create = async (event: Event) => {
     event.preventDefault()
@@ -56,7 +49,7 @@ function Form({ close, done }: { close: () => void; done: (key: MadeKey) => void
     setError(undefined)
     try {
       const expiresAt = days === '' ? undefined : new Date(Date.now() + Number(days) * 86_400_000).toISOString()
-      done(await createKey(template === 'administrator' ? { name, isAdministrator: true, expiresAt } : { name, policies: [honest(policy, place)], expiresAt }))
+      done(await createKey(draft.template === 'administrator' ? { name, isAdministrator: true, expiresAt } : { name, policies: draft.kept, expiresAt }))
     } catch (failure) {
       setError(failure)
       setBusy(false)
@@ -65,12 +58,13 @@ function Form({ close, done }: { close: () => void; done: (key: MadeKey) => void
   return (
     <Dialog
       title="Give somebody a key"
+      width={draft.isOwn ? 'wide' : 'normal'}
       onClose={close}
       isHeld={isBusy}
       actions={
         <>
           <Button onClick={close} disabled={isBusy}>Cancel</Button>
-          <Button look="primary" type="submit" form="new-key" isBusy={isBusy} icon={<KeyRound />} disabled={template === 'own' && !isValid}>Make the key</Button>
+          <Button look="primary" type="submit" form="new-key" isBusy={isBusy} icon={<KeyRound />} disabled={!draft.isSound}>Make the key</Button>
         </>
       }
     >
@@ -85,38 +79,8 @@ function Form({ close, done }: { close: () => void; done: (key: MadeKey) => void
           hint="A person or a program. The name stands in the history of what they change."
           error={(isTried || name !== '') && nameFault !== null && !(name === '' && !isTried) ? nameFault : null}
         />
-        <fieldset class="access-choices">
-          <legend>What may they do?</legend>
-          {TEMPLATES.filter((each) => (each.id === 'administrator' ? mayAttach !== false : mayPut !== false)).map((each) => (
-            <label key={each.id} class="choice">
-              <input type="radio" name="template" value={each.id} checked={template === each.id} onChange={() => setTemplate(each.id)} />
-              <span>
-                <strong>{each.title}</strong>
-                <span class="soft small">{each.says}</span>
-              </span>
-            </label>
-          ))}
-        </fieldset>
-        {chosen.isOfStore && (
-          <SelectField
-            label="In which data store?"
-            value={store}
-            onValue={setStore}
-            options={[...activeStores.value.map((each) => ({ value: each.datastoreId, label: each.datastoreName ?? each.datastoreId })), { value: '', label: 'In all, those to come included' }]}
-          />
-        )}
-        {template === 'administrator' && <Notice look="warn">An administrator may delete everything, and make and revoke keys. Give it to few.</Notice>}
-        {template === 'own' && <PolicyEditor label="Policy" value={policy} onValue={setOwn} onValid={setValid} />}
+        <PolicyChoice of={draft} legend="What may they do?" offered={(template) => (template === 'administrator' ? mayAttach !== false : mayPut !== false)} />
         <SelectField label="When does it end?" value={days} onValue={setDays} options={ENDS} />
-        {chosen.isOfStore && (
-          <div class="stack-tight">
-            <div class="row-wrap">
-              <Button look="quiet" icon={isShown ? <EyeOff /> : <Eye />} aria-expanded={isShown} onClick={() => setShown(!isShown)}>{isShown ? 'Hide the policy' : 'Show the policy'}</Button>
-              {isShown && <Button look="quiet" onClick={() => { setOwn(policy); setTemplate('own') }}>Change it</Button>}
-            </div>
-            {isShown && <pre class="policy" role="region" aria-label="Policy" tabIndex={0}>{policy}</pre>}
-          </div>
-        )}
         {error !== undefined && <Notice look="bad">{explain(error)}</Notice>}
       </form>
     </Dialog>
@@ -141,18 +105,11 @@ function Secret({ of: key, close }: { of: MadeKey; close: () => void }) {
       <div class="stack">
         <Notice look="warn">The secret is shown this once. Copy it now: nobody can read it later, not even root.</Notice>
         {key.warnings.map((warning) => <Notice key={warning} look="warn">{warning}</Notice>)}
-        <dl class="access-facts">
-          <dt>Access key ID</dt>
-          <dd><Copyable text={key.accessKeyId} label="Copy the access key ID" /></dd>
-          <dt>Secret access key</dt>
-          <dd data-testid="secret"><Copyable text={key.secretAccessKey} label="Copy the secret" /></dd>
-          {key.expiresAt !== null && (
-            <>
-              <dt>Ends</dt>
-              <dd>{time(key.expiresAt)}</dd>
-            </>
-          )}
-        </dl>
+        <Facts>
+          <Fact name="Access key ID"><Copyable text={key.accessKeyId} label="Copy the access key ID" /></Fact>
+          <Fact name="Secret access key" testId="secret"><Copyable text={key.secretAccessKey} label="Copy the secret" /></Fact>
+          {key.expiresAt !== null && <Fact name="Ends">{time(key.expiresAt)}</Fact>}
+        </Facts>
         <div class="stack-tight">
           <h3>For a person</h3>
           <p class="soft">They open <code>{url}/console/</code> and sign in with the two lines above.</p>

@@ -46,8 +46,8 @@ export function Sessions() {
                     {one.subject !== null && <div class="faint" title={one.provider ?? undefined}>{one.subject}</div>}
                   </td>
                   <td data-label="By">{KINDS[one.kind]}</td>
-                  <td data-label="Began"><span title={time(one.createdAt)}>{ago(one.createdAt)}</span></td>
-                  <td data-label="Ends"><span title={time(one.expiresAt)}>{ago(one.expiresAt)}</span></td>
+                  <td class="nowrap" data-label="Began"><span title={time(one.createdAt)}>{ago(one.createdAt)}</span></td>
+                  <td class="nowrap" data-label="Ends"><span title={time(one.expiresAt)}>{ago(one.expiresAt)}</span></td>
                   <td class="right bare">
                     {mayEnd && !one.isOwn && <Button icon={<LogOut />} onClick={() => void end(one, sessions.reload)}>End</Button>}
                   </td>

@@ -6,11 +6,12 @@ import { isAbort } from '../../api/errors'
 import { activeStores } from '../../app/stores'
 import { datastoreArn } from '../../session/allowed'
 import { Button, IconButton } from '../../ui/Button'
+import { Fact, Facts } from '../../ui/Facts'
 import { SelectField, TextField } from '../../ui/Fields'
 import { PageHeader } from '../../ui/PageHeader'
 import { EmptyState, ErrorState, Skeleton } from '../../ui/States'
 import { useResource } from '../../ui/useResource'
-import { policyOf } from '../keys/templates'
+import { policyOf } from './templates'
 import { PolicyEditor, syntaxFault } from './PolicyEditor'
 import { COMMON } from './common'
 import { Glance } from './Glance'
@@ -73,7 +74,7 @@ export default function Policies() {
               <button type="button" class="policy-chip" aria-pressed={asked.resource === '*'} onClick={() => set({ resource: '*' })}>No resource</button>
             </div>
           </div>
-          <fieldset class="access-choices">
+          <fieldset class="conditions">
             <legend>With (conditions of the request)</legend>
             <div class="stack-tight">
               {asked.context.map((each, index) => (
@@ -152,14 +153,11 @@ function Verdict({ of: decision }: { of: Decision }) {
           <p>{sentence(decision.reason)}</p>
         </div>
       </div>
-      <dl class="access-facts">
-        <dt>Principal</dt>
-        <dd><code>{decision.principal}</code></dd>
-        <dt>Action</dt>
-        <dd><code>{decision.action}</code></dd>
-        <dt>Resource</dt>
-        <dd><code>{decision.resource}</code></dd>
-      </dl>
+      <Facts look="narrow">
+        <Fact name="Principal"><code>{decision.principal}</code></Fact>
+        <Fact name="Action"><code>{decision.action}</code></Fact>
+        <Fact name="Resource"><code>{decision.resource}</code></Fact>
+      </Facts>
       {decision.statements.length > 0 && (
         <div class="stack-tight">
           <h2>Statement by statement</h2>

@@ -14,7 +14,7 @@ import { EmptyState, Loaded } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
 import { ago, time } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
-import { storesOf, summary } from '../keys/templates'
+import { storesOf, summary } from '../policies/templates'
 import { question } from '../policies/question'
 import { RoleDialog } from './RoleDialog'
 import { trusted } from './templates'
@@ -84,7 +84,7 @@ function Row({ of: role, edit, reload }: { of: Role; edit: () => void; reload: (
         </span>
       </td>
       <td data-label="ARN" class="arn"><Copyable text={role.arn} label="Copy the ARN" /></td>
-      <td data-label="Changed"><span title={time(role.updatedAt)}>{ago(role.updatedAt)}</span></td>
+      <td class="nowrap" data-label="Changed"><span title={time(role.updatedAt)}>{ago(role.updatedAt)}</span></td>
       <td class="right bare">{items.length > 0 && <Menu label={`Actions for ${role.name}`} icon={<Ellipsis />} items={items} />}</td>
     </tr>
   )

@@ -1,4 +1,3 @@
-import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { useLocation } from 'preact-iso'
 import { Images, Trash2 } from 'lucide-preact'
@@ -8,6 +7,7 @@ import { type DatastoreProperties, getDatastore, listTagsForResource, tagResourc
 import { datastoreArn, useAllowed } from '../../session/allowed'
 import { Button, ButtonLink } from '../../ui/Button'
 import { Copyable } from '../../ui/Copyable'
+import { Fact, Facts } from '../../ui/Facts'
 import { PageHeader } from '../../ui/PageHeader'
 import { Badge, Loaded, Notice } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
@@ -52,34 +52,25 @@ function Details({ store }: { store: DatastoreProperties }) {
       {held.error !== undefined && <Notice look="bad">{explain(held.error)}</Notice>}
       <section class="store-section">
         <h2>For programs</h2>
-        <dl class="store-facts">
+        <Facts>
           <Fact name="Data store ID"><Copyable text={id} label="Copy the data store ID" /></Fact>
           <Fact name="ARN"><Copyable text={arn} label="Copy the ARN" /></Fact>
           <Fact name="DICOMweb"><Copyable text={`${location.origin}/datastore/${id}`} label="Copy the address for DICOMweb clients" /></Fact>
           <Fact name="AWS clients"><Copyable text={`AWS_ENDPOINT_URL_MEDICAL_IMAGING=${location.origin}`} label="Copy the setting for AWS clients" /></Fact>
-        </dl>
+        </Facts>
       </section>
       <section class="store-section">
         <h2>Properties</h2>
-        <dl class="store-facts">
+        <Facts>
           <Fact name="Status"><Badge look={isActive ? 'good' : 'plain'}>{store.datastoreStatus.toLowerCase()}</Badge></Fact>
           <Fact name="Created">{time(store.createdAt)}</Fact>
           <Fact name="Lossless pixels">{FORMATS[store.losslessStorageFormat ?? 'HTJ2K'] ?? store.losslessStorageFormat}</Fact>
           <Fact name="Bearer tokens">{store.lambdaAuthorizerArn ? <Copyable text={store.lambdaAuthorizerArn} label="Copy the ARN of the authorizer" /> : <span class="soft">none are accepted; requests are signed</span>}</Fact>
           {store.kmsKeyArn && <Fact name="KMS key"><Copyable text={store.kmsKeyArn} /></Fact>}
-        </dl>
+        </Facts>
       </section>
       {isActive && <Tags arn={arn} />}
     </>
-  )
-}
-
-function Fact({ name, children }: { name: string; children: ComponentChildren }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
   )
 }
 

@@ -135,6 +135,10 @@ export default function Studies({ store }: { store: string }) {
   const hidden = pickedStudies.filter((study) => !list.studies.some((each) => each.studyInstanceUid === study.studyInstanceUid)).length
   const isAllPicked = list.studies.length > 0 && list.studies.every((study) => picked.has(study.studyInstanceUid))
   const change = (values: Parameters<typeof setQuery>[1]) => setQuery(store, values)
+  // There is nothing to search in a data store that holds nothing; a search that is being cleared keeps its field.
+  const wasNarrowed = useRef(false)
+  wasNarrowed.current ||= isNarrowed(query)
+  const isBare = !wasNarrowed.current && list.studies.length === 0 && !list.isLoading && !list.isPaused && list.error === undefined
 
   return (
     <div class={`studies ${picked.size > 0 ? 'has-picked' : ''}`}>
@@ -147,7 +151,7 @@ export default function Studies({ store }: { store: string }) {
           </>
         }
       />
-      <StudyFilters key={`${store} ${query.label ?? ''}`} query={query} change={change} box={filters} />
+      {!isBare && <StudyFilters key={`${store} ${query.label ?? ''}`} query={query} change={change} box={filters} />}
       <p class="visually-hidden" role="status">{list.isLoading ? 'Searching' : list.total !== null ? count(list.total, 'study', 'studies') : `${list.studies.length} studies shown`}</p>
       {list.error !== undefined && list.studies.length > 0 && <Notice look="bad">{explain(list.error)} <Button look="quiet" onClick={list.reload}>Try again</Button></Notice>}
       {list.error !== undefined && list.studies.length === 0 ? (

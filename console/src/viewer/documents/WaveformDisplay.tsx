@@ -95,7 +95,7 @@ function Paper({ group, speed, gain }: { group: WaveformGroup; speed: number; ga
       const middle = (row + 0.55) * ROW_MM * MM
       const isMillivolts = channel.unit === 'mV'
       const { factor, offset } = isMillivolts ? { factor: gain * MM, offset: 0 } : fitted(channel.values)
-      context.strokeStyle = style.getPropertyValue('--text')
+      context.strokeStyle = style.color
       context.lineWidth = 1.1
       context.beginPath()
       let isDrawing = false
@@ -112,8 +112,8 @@ function Paper({ group, speed, gain }: { group: WaveformGroup; speed: number; ga
         isDrawing = true
       }
       context.stroke()
-      context.fillStyle = style.getPropertyValue('--text')
-      context.font = `600 12px ${style.getPropertyValue('--font')}`
+      context.fillStyle = style.color
+      context.font = `600 12px ${style.fontFamily}`
       const unit = isMillivolts ? '' : ` (${channel.unit || 'no unit'}, fitted)`
       context.fillText(channel.name + unit, NAME_MM * MM, row * ROW_MM * MM + 14)
     })
@@ -134,7 +134,7 @@ function Paper({ group, speed, gain }: { group: WaveformGroup; speed: number; ga
 
 function paintGrid(context: CanvasRenderingContext2D, width: number, height: number, style: CSSStyleDeclaration): void {
   for (const [step, alpha] of [[1, 0.14], [5, 0.38]] as const) {
-    context.strokeStyle = style.getPropertyValue('--bad')
+    context.strokeStyle = style.caretColor
     context.globalAlpha = alpha
     context.lineWidth = 0.75
     context.beginPath()

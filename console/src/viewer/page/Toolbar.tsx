@@ -124,13 +124,13 @@ function Presets({ stack }: { stack: StackController }) {
   const name = shown?.voiName
   const items: (MenuItem | null)[] = [
     ...file.map((preset, i): MenuItem => ({
-      label: labelled(preset.name, preset.voi.kind === 'window' ? preset.voi.window : undefined),
+      ...labelled(preset.name, preset.voi.kind === 'window' ? preset.voi.window : undefined),
       isChecked: choice.kind === 'file' && choice.number === i,
       onSelect: () => stack.choose(preset, i)
     })),
     ...(file.length > 0 && modality.length > 0 ? [null] : []),
     ...modality.map((preset): MenuItem => ({
-      label: labelled(preset.name, preset.voi.kind === 'window' ? preset.voi.window : undefined),
+      ...labelled(preset.name, preset.voi.kind === 'window' ? preset.voi.window : undefined),
       isChecked: choice.kind === 'preset' && choice.preset.name === preset.name,
       onSelect: () => stack.choose(preset)
     })),
@@ -149,8 +149,8 @@ function Presets({ stack }: { stack: StackController }) {
   )
 }
 
-function labelled(name: string, window: { center: number; width: number } | undefined): string {
-  return window ? `${name}  ·  W ${window.width} L ${window.center}` : name
+function labelled(name: string, window: { center: number; width: number } | undefined): Pick<MenuItem, 'label' | 'note'> {
+  return { label: name, note: window && `W ${window.width} L ${window.center}` }
 }
 
 function Cine({ stack }: { stack: StackController }) {

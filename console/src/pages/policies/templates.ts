@@ -1,4 +1,4 @@
-// What a new key may do, in a person's words, and the policy that says so.
+// What a key or a role may do, in a person's words, and the policy that says so.
 
 export interface Place {
   region: string
