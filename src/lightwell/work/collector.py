@@ -36,10 +36,12 @@ from lightwell.stores.background.gc_candidates import (
 )
 from lightwell.stores.background.installation import check_before_removal, is_of_another
 from lightwell.stores.collector import removal
+from lightwell.stores.db.online_indexes import STUDY_ORDERS
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import pack_name
 from lightwell.work.checksum_filling import ChecksumFiller
 from lightwell.work.database_clock import DatabaseClock
+from lightwell.work.index_building import IndexBuilding
 from lightwell.work.pruning import Pruning
 from lightwell.work.stray_search import StraySearch
 from lightwell.work.upload_removal import UploadRemoval
@@ -92,6 +94,7 @@ class Collector:
         self._pruning = Pruning(stores, settings, self._clock, self._stopping)
         self._uploads = UploadRemoval(stores, settings, self._clock, self._stopping)
         self._filler = ChecksumFiller(stores, settings, self._stopping)
+        self._orders = [IndexBuilding(stores.db, index, self._stopping) for index in STUDY_ORDERS]
         self._was_another_s = False
         self.is_refused = False
         """Whether it has stopped everything, because its storage belongs to another database."""
@@ -103,6 +106,8 @@ class Collector:
             self._repeat(self.do_round, "collecting")
         finally:
             self._filler.close()
+            for each in self._orders:
+                each.close()
 
     def run_beside_others(self) -> None:
         """Keep house, round after round, until the process stops: where others collect."""
@@ -142,7 +147,7 @@ class Collector:
         """`collect` if no other collector does; what is local is swept in any case, folders once an hour, and
         uploads that have served their purpose are removed.
 
-        Whoever collects gives old frames their checksums, too.
+        Whoever collects gives old frames their checksums, too, and big tables the indexes that they lack.
         """
         self._stores.sweep_cache()
         is_due = self._housekeeping_due()
@@ -152,6 +157,7 @@ class Collector:
                 self.removed.update({"strays": self._strays.search_on()})
                 self.removed.update(self._pruning.prune())
                 self._tell()
+                all(each.is_over() for each in self._orders)  # one after the other
                 self._filler.step(max(_FILL_SECONDS, self._settings.collect_interval * _SCANNING))
             if is_due:
                 self.sweep()

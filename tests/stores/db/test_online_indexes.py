@@ -5,17 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
+from lightwell.clock import Clock, Ids
 from lightwell.errors import StorageError
 from lightwell.stores.db.database import Database
-from lightwell.stores.db.online_indexes import UNCHECKED_FRAMES, build, is_there
+from lightwell.stores.db.online_indexes import STUDY_ORDERS, UNCHECKED_FRAMES, build, is_there
 from lightwell.stores.db.schema import migrate
+from lightwell.work.collector import Collector
 from lightwell.work.index_building import IndexBuilding
 from tests.stores.jobs.test_units_migration import BACK
+from tests.support.imports import importing
 
 
 @pytest.fixture
@@ -88,3 +92,33 @@ def test_is_built_by_the_migration_of_an_empty_table_only(db: Database, *, has_f
     assert build(db, UNCHECKED_FRAMES, threading.Event())
     assert is_there(db, UNCHECKED_FRAMES)
     db.close()
+
+
+def test_orders_of_studies_are_built_beside_the_servers(migrated_postgres_url: str, tmp_path: Path) -> None:
+    """Those that are there already stay as they are."""
+    server = importing(tmp_path / "data", migrated_postgres_url)
+    db = server.stores.db
+    with db.read() as conn:
+        whole = indexes(conn)
+    assert {each.name for each in STUDY_ORDERS} <= set(whole)
+    study = "INSERT INTO study (key, datastore, study_instance_uid) VALUES (1, 1, '1.2')"
+    for statement in (study, *BACK, "UPDATE alembic_version SET version_num = '0010'"):
+        db.write(lambda conn, sql=statement: conn.execute(text(sql)))  # type: ignore[misc]
+    assert migrate(db)
+    assert not any(is_there(db, each) for each in STUDY_ORDERS)
+    collector = Collector(server.stores, server.settings, Clock(), Ids())
+    end = time.monotonic() + 30
+    while not all(is_there(db, each) for each in STUDY_ORDERS):
+        assert time.monotonic() < end
+        collector.do_round()
+        for building in collector._orders:
+            building._not_before = 0.0
+        time.sleep(0.01)
+    with db.read() as conn:
+        assert indexes(conn) == whole
+    server.close()
+
+
+def indexes(conn: Connection) -> dict[str, str]:
+    rows = conn.execute(text("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'study'"))
+    return {row.indexname: row.indexdef for row in rows}

@@ -35,6 +35,11 @@ UNCHECKED_FRAMES = OnlineIndex(
     "frame_table_unchecked", "ON frame_table (pixels, first_frame) WHERE checks IS NULL"
 )
 
+STUDY_ORDERS = (
+    OnlineIndex("study_by_moment", "ON study (listed_in, study_day, study_clock, key)"),
+    OnlineIndex("study_by_name", "ON study (listed_in, patient_name_folded, key)"),
+)
+
 
 def is_there(db: Database, index: OnlineIndex) -> bool:
     """Whether it is whole. On SQLite it always is."""
