@@ -8,9 +8,12 @@ ended, the fragments of all members are searched for values that these edits hid
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from cachetools import TTLCache
 
 from lightwell.documents import json_edits, metadata_documents
 from lightwell.domain.image_sets import version_diff as domain
@@ -41,6 +44,7 @@ _INSTANCES_PER_BATCH = 200  # instances that are opened together
 _VERSIONS_PER_PAGE = 1000
 _MOST_COMPARED = 1000  # instances whose contents are read for a part of a difference
 _MOST_BYTES = 8 << 20  # of a part as it is sent; it has one instance at least
+_MOST_KEPT, _KEPT_SECONDS = 200_000, 60.0  # candidates, of half a kilobyte each
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ def diff_page(
     The candidates and their order never change, so ``next_start`` may be given as ``start`` at any time.
     """
     old, new = (_compared_version(conn, key, number) for number in (first, second))
-    candidates = _candidates(conn, key, old, new)
+    kept = _kept_candidates(conn, key, old, new)
+    candidates = kept.rows
     found: list[InstanceDifference] = []
     bytes_found = 0
     next_start: int | None = None
@@ -128,10 +133,10 @@ def diff_page(
     return DifferencePage(
         levels=_level_differences(conn, key, old, new) if start == 0 else (),
         instances=tuple(found),
-        added=sum(each.old is None for each in candidates),
-        removed=sum(each.new is None for each in candidates),
-        old_count=rows.count(conn, key, first),
-        new_count=rows.count(conn, key, second),
+        added=kept.added,
+        removed=kept.removed,
+        old_count=kept.old_count,
+        new_count=kept.new_count,
         next_start=next_start,
     )
 
@@ -227,6 +232,46 @@ def _candidates(
         key=lambda each: (each.shown.number is None, each.shown.number or 0, each.shown.sop_instance_uid)
     )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """All of them, and how many instances they and both versions have."""
+
+    rows: Sequence[_Candidate]
+    added: int
+    removed: int
+    old_count: int
+    new_count: int
+
+
+# Those of whom somebody reads part after part: to find them takes as long as all parts have candidates.
+_kept: TTLCache[tuple[object, ...], _Candidates] = TTLCache(
+    _MOST_KEPT, _KEPT_SECONDS, getsizeof=lambda kept: len(kept.rows) + 1
+)
+_kept_lock = threading.Lock()
+
+
+def _kept_candidates(
+    conn: Connection, key: ImageSetKey, old: _ComparedVersion, new: _ComparedVersion
+) -> _Candidates:
+    """`_candidates`, found once for parts that are read within a minute of each other."""
+    name = (str(conn.engine.url), key, old.version, new.version)
+    with _kept_lock:
+        kept = _kept.get(name)
+    if kept is None:
+        found = _candidates(conn, key, old, new)
+        kept = _Candidates(
+            found,
+            added=sum(each.old is None for each in found),
+            removed=sum(each.new is None for each in found),
+            old_count=rows.count(conn, key, old.version),
+            new_count=rows.count(conn, key, new.version),
+        )
+    if len(kept.rows) < _MOST_KEPT:
+        with _kept_lock:
+            _kept[name] = kept  # for another minute
+    return kept
 
 
 def _differences(

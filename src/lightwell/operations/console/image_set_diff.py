@@ -51,12 +51,15 @@ def diff(
     first, second = existing_versions(found, *between)
     with ctx.stores.db.read() as conn:
         versions = tuple(versions_between(conn, found, first, second)) if start == 0 else ()
-        counted = version_diff.version_rows(conn, found.key)
+        shown: tuple[VersionSummary, ...] = ()
+        if versions:
+            counted = version_diff.version_rows(conn, found.key)
+            shown = tuple(summary_of(version, counted) for version in versions[-_MOST_VERSIONS:])
         page = diff_page(conn, found.key, first, second, start=start, most=most, size=json_size)
     return Difference(
         first,
         second,
-        tuple(summary_of(version, counted) for version in versions[-_MOST_VERSIONS:]),
+        shown,
         page,
         None if page.next_start is None else page_tokens.encode([page.next_start]),
     )
