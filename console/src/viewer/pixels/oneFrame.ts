@@ -10,11 +10,11 @@ import { nativeFrame } from './native'
 export const HTJ2K = '1.2.840.10008.1.2.4.202'
 const EXPLICIT = '1.2.840.10008.1.2.1'
 
-/** Whether the browser decodes the frames of an instance itself. */
+/** Whether the browser decodes the frames of an instance itself. Its codec has no bytes with a sign: it cuts them off at 0. */
 export function isDecodedHere(instance: Instance): boolean {
   if (instance.storedSyntax !== HTJ2K) return false
-  const { isFloat, bitsAllocated } = imageOf(instance)
-  return !isFloat && (bitsAllocated === 8 || bitsAllocated === 16)
+  const { isFloat, bitsAllocated, signed } = imageOf(instance)
+  return !isFloat && (bitsAllocated === 16 || (bitsAllocated === 8 && !signed))
 }
 
 export interface StoredFrame {

@@ -1,6 +1,7 @@
 import { crc32 as zlibCrc32 } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { attributesOf } from '../model/attributes'
+import type { Instance } from '../model/document'
 import { describeImage } from '../model/image'
 import type { Window } from '../model/windows'
 import { codestreamOf } from './boxes'
@@ -10,6 +11,7 @@ import type { DecodedFrame } from './frame'
 import { FrameCache } from './frameCache'
 import { drawGrey, fallbackWindow, greyOf, isInverse, modalityTransform, valueRange, windowed } from './greyscale'
 import { nativeFrame } from './native'
+import { isDecodedHere } from './oneFrame'
 import { outwards } from './order'
 import { drawOverlays } from './overlayPlanes'
 import { PackedReader } from './packed'
@@ -224,4 +226,16 @@ describe('samples that may not be in the lowest bits', () => {
 
 it('a Modality LUT that cannot be read is no identity', () => {
   expect(() => modalityTransform(attributesOf({ ModalityLUTSequence: [{ LUTDescriptor: [4, 0, 16], LUTData: [1] }] }))).toThrow(/Modality LUT/)
+})
+
+describe('frames that the browser decodes itself', () => {
+  const of = (item: object, storedSyntax = '1.2.840.10008.1.2.4.202') =>
+    isDecodedHere({ storedSyntax, attributes: attributesOf({ Rows: 1, Columns: 1, PixelRepresentation: 0, ...item }) } as Instance)
+  it('are HTJ2K of words, or of bytes without a sign, which the codec would cut off', () => {
+    expect(of({ BitsAllocated: 16, PixelRepresentation: 1 })).toBe(true)
+    expect(of({ BitsAllocated: 8 })).toBe(true)
+    expect(of({ BitsAllocated: 8, PixelRepresentation: 1 })).toBe(false)
+    expect(of({ BitsAllocated: 32 })).toBe(false)
+    expect(of({ BitsAllocated: 16 }, '1.2.840.10008.1.2.4.50')).toBe(false)
+  })
 })
