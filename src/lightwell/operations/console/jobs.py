@@ -6,8 +6,7 @@ What HealthImaging's own operations tell of a job is in `operations.import_jobs`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from lightwell.domain import page_tokens
 from lightwell.domain.imports import manifests
@@ -142,8 +141,8 @@ def report_key(job: Job, part: Part) -> str:
     return f"{bucket}/{folder}{PARTS[part]}"
 
 
-def report(ctx: Context, job: Job, part: Part) -> bytes | Path:
-    """A file of the job's report; one below the spool is the caller's to remove.
+def report(ctx: Context, job: Job, part: Part) -> bytes | BinaryIO:
+    """A file of the job's report. If it is open, the caller closes it, and nothing else remains of it here.
 
     Raises `NotFoundError` for a job that has none, `ConflictError` if it is in a folder of another server.
     """
@@ -159,16 +158,18 @@ def report(ctx: Context, job: Job, part: Part) -> bytes | Path:
     bucket, _, key = report_key(job, part).partition("/")
     buckets = ctx.stores.output_buckets(job)
     try:
-        return buckets.fetch(bucket, key, memory_limit=_IN_MEMORY, spool_dir=ctx.stores.spool)
+        found = buckets.fetch(bucket, key, memory_limit=_IN_MEMORY, spool_dir=ctx.stores.spool)
+        if isinstance(found, bytes):
+            return found
+        file = found.open("rb")
+        if found.is_relative_to(ctx.stores.spool):
+            # Already now, whatever becomes of who asked for it.
+            found.unlink()
+        return file
     except InputError as error:
         raise NotFoundError(f"The report cannot be read any more: {error}.") from error
     except OSError as error:
         raise UnavailableError(f"The report cannot be read: {error.strerror}.") from error
-
-
-def is_spooled(ctx: Context, path: Path) -> bool:
-    """Whether a file that `report` has returned is the caller's to remove."""
-    return path.is_relative_to(ctx.stores.spool)
 
 
 def _newest_first(job: Job) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from lightwell.auth.policies.actions import GET_OBJECT, AuthorizationRequest
 from lightwell.errors import NotFoundError, ValidationError
@@ -118,11 +119,10 @@ async def report(call: Call) -> Response:
     if isinstance(content, bytes):
         headers.append((b"content-length", b"%d" % len(content)))
         return Response(200, headers, content)
-    pieces = _pieces(content, is_ours=jobs.is_spooled(call.ctx, content))
-    return Response(200, headers, await start_stream(call.state.threads, pieces))
+    return Response(200, headers, await start_stream(call.state.threads, _pieces(content)))
 
 
-def _report(call: Call) -> tuple[bytes | Path, str]:
+def _report(call: Call) -> tuple[bytes | BinaryIO, str]:
     part = next((part for part in jobs.PARTS if part == call.params["part"]), None)
     if part is None:
         raise NotFoundError(f"A report has the parts {', '.join(jobs.PARTS)}.")
@@ -131,14 +131,10 @@ def _report(call: Call) -> tuple[bytes | Path, str]:
     return jobs.report(call.ctx, found.job, part), Path(jobs.PARTS[part]).name
 
 
-def _pieces(path: Path, *, is_ours: bool) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(PIECE):
-                yield piece
-    finally:
-        if is_ours:
-            path.unlink(missing_ok=True)
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 def _check_names(call: Call, found: Progress, part: Part) -> None:
