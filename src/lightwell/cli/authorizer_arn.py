@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lightwell.domain.arn import builtin_authorizer_arn, parse_function
+from lightwell.domain.arn import builtin_authorizer_arn, function_fault, parse_function
 from lightwell.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,17 +34,8 @@ def authorizer_arn(settings: Settings, text: str) -> str | None:
                 "authorizer: set `region` to one such as us-east-1"
             )
         return text
-    function = parse_function(text)
-    if function is None:
-        raise ConfigurationError(
-            f"{text!r} is not the ARN of a Lambda function; "
-            f"expected arn:aws:lambda:{settings.region}:{settings.account_id}:function:NAME"
-        )
-    if (function.region, function.account) != (settings.region, settings.account_id):
-        raise ConfigurationError(
-            f"{text} is in another Region or account than this server ({settings.region}, "
-            f"{settings.account_id}), so none of its data stores can use that function"
-        )
+    if (fault := function_fault(text, settings.region, settings.account_id)) is not None:
+        raise ConfigurationError(fault)
     return text
 
 

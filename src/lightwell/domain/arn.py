@@ -86,6 +86,22 @@ def parse_function(text: str) -> Function | None:
     return None if match is None else Function(match[1], match[2], match[3], match[4])
 
 
+def function_fault(text: str, region: str, account: str) -> str | None:
+    """Why data stores of this Region and account cannot name a function; None if they can."""
+    function = parse_function(text)
+    if function is None:
+        return (
+            f"{text[:200]!r} is not the ARN of a Lambda function; expected "
+            f"arn:aws:lambda:{region}:{account}:function:NAME"
+        )
+    if (function.region, function.account) != (region, account):
+        return (
+            f"{text} is in another Region or account than this server ({region}, {account}), so none of its "
+            "data stores can use that function"
+        )
+    return None
+
+
 BUILTIN_FUNCTION = "lightwell-builtin"
 """The name of the authorizer that is part of the server (`auth.builtin_authorizer`)."""
 

@@ -21,8 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from lightwell.errors import LightwellError
 from lightwell.web.pages.ohif import CONFIG, check_folder
-from lightwell.web.pages.site_folder import MOST_FILES
-from lightwell.web.pages.site_response import INDEX
+from lightwell.web.pages.site_folder import INDEX, MOST_FILES
 
 PACKAGE, VERSION = "@ohif/app", "3.13.2"
 INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="

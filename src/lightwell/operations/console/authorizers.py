@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lightwell.domain.arn import builtin_authorizer_arn, parse_function
+from lightwell.domain.arn import builtin_authorizer_arn, function_fault
 from lightwell.errors import ConflictError, NotFoundError, ValidationError
 from lightwell.operations.context import Context
 from lightwell.stores.account import authorizers, datastores
@@ -56,17 +56,8 @@ def put_authorizer(ctx: Context, arn: str, target: str) -> None:
     `ValidationError` and `ConflictError`.
     """
     settings = ctx.settings
-    function = parse_function(arn)
-    if function is None:
-        raise ValidationError(
-            f"{arn[:200]!r} is not the ARN of a Lambda function; expected "
-            f"arn:aws:lambda:{settings.region}:{settings.account_id}:function:NAME."
-        )
-    if (function.region, function.account) != (settings.region, settings.account_id):
-        raise ValidationError(
-            f"{arn} is in another Region or account than this server ({settings.region}, "
-            f"{settings.account_id}), so none of its data stores can use that function."
-        )
+    if (fault := function_fault(arn, settings.region, settings.account_id)) is not None:
+        raise ValidationError(f"{fault}.")
     if arn == builtin_authorizer_arn(settings.region, settings.account_id):
         raise ConflictError("The built-in authorizer is part of the server and cannot have a target.")
     now = ctx.clock.now()

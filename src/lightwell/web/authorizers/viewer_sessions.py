@@ -12,7 +12,7 @@ from lightwell.errors import AccessDeniedError
 
 if TYPE_CHECKING:
     from lightwell.auth.principals import Principal, Principals
-    from lightwell.auth.viewer_token import ViewerToken, ViewerTokens
+    from lightwell.auth.viewer_token import ViewerTokens
 
 
 class ViewerSessions:
@@ -28,19 +28,6 @@ class ViewerSessions:
         self._leeway = leeway
         self._loaded: ViewerTokens | None = None
 
-    async def mint(
-        self,
-        principal: Principal,
-        datastore_id: str,
-        now: int,
-        *,
-        may_store: bool,
-        began: int | None = None,
-    ) -> ViewerToken:
-        """A token for a viewer that acts for this principal in one data store; see `ViewerTokens.mint`."""
-        tokens = await self._tokens()
-        return tokens.mint(principal, datastore_id, now, may_store=may_store, began=began)
-
     async def began(self, headers: Sequence[tuple[bytes, bytes]], datastore_id: str, now: int) -> int:
         """When the first of a viewer's tokens was made, in epoch seconds.
 
@@ -49,7 +36,7 @@ class ViewerSessions:
         from lightwell.auth.viewer_token import RENEWED_SECONDS
 
         token = read_token(headers, now, self._leeway, tell_expired=True)
-        began = (await self._tokens()).began(token, datastore_id)
+        began = (await self.tokens()).began(token, datastore_id)
         if now // 1000 >= began + RENEWED_SECONDS:
             raise AccessDeniedError(
                 f"The token was renewed for {RENEWED_SECONDS // 3600} hours, which is the longest: open the "
@@ -67,7 +54,7 @@ class ViewerSessions:
         from lightwell.auth.viewer_token import may_use
 
         token = read_token(headers, now, self._leeway, tell_expired=True)
-        id = (await self._tokens()).access_key_id(token, datastore_id)
+        id = (await self.tokens()).access_key_id(token, datastore_id)
         is_known, found = self._principals.cached(id, now)
         if not is_known:
             found = await asyncio.get_running_loop().run_in_executor(
@@ -79,7 +66,8 @@ class ViewerSessions:
             raise AccessDeniedError(f"A viewer of the console may not use {operation}.")
         return found
 
-    async def _tokens(self) -> ViewerTokens:
+    async def tokens(self) -> ViewerTokens:
+        """What mints and reads the tokens."""
         if self._loaded is None:
             self._loaded = await asyncio.get_running_loop().run_in_executor(self._threads, self._load)
         return self._loaded

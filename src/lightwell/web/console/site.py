@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightwell.web.pages.site_folder import TYPES, SiteFile, SiteFolder
-from lightwell.web.pages.site_response import INDEX, Site, moved
+from lightwell.web.pages.site_folder import INDEX, TYPES, SiteBuild, SiteFile
+from lightwell.web.pages.site_response import Site, moved
 from lightwell.web.requests.responses import NO_STORE, Headers, Response
 
 if TYPE_CHECKING:
@@ -77,17 +77,15 @@ class Console:
     """The site as one process serves it. A new build is noticed when its first page is asked for."""
 
     def __init__(self, state: AppState, origins: Origins | None = None, folder: Path = FOLDER) -> None:
-        self._folder = folder
         self._origins = origins
-        self._build: tuple[int, ...] | None = None
-        self._files = SiteFolder(folder, _unchanged)
+        self._build = SiteBuild(folder, _unchanged)
         self._site = Site(
             state, [(b"content-security-policy", policy().encode()), *_HEADERS], self._cached, self._find
         )
 
     def is_built(self) -> bool:
         """Whether there is a build. Blocks for as long as a `stat` takes."""
-        return (self._folder / INDEX).is_file()
+        return self._build.is_there()
 
     async def respond(self, request: Request) -> Response:
         """The response to a request for ``/console`` or anything below it, but the API."""
@@ -121,28 +119,17 @@ class Console:
 
     def _cached(self, path: str) -> SiteFile | None:
         # Pages are looked at each time, which is how a new build is noticed.
-        return self._files.cached(path) if path.startswith(_ASSETS) else None
+        return self._build.files.cached(path) if path.startswith(_ASSETS) else None
 
     def _find(self, path: str) -> SiteFile | None:
         # Another process may have given out the page of a new build: whoever has no such file looks again.
-        if not path.startswith(_ASSETS) or not self._files.has(path):
-            self._notice_build()
-        if self._files.has(path):
-            return self._files.read(path)
+        if not path.startswith(_ASSETS) or not self._build.files.has(path):
+            self._build.notice()
+        if self._build.files.has(path):
+            return self._build.files.read(path)
         is_file = path.startswith(_ASSETS) or Path(path).suffix.lower() in TYPES
         # Every other address is a page, which the script on the first page shows.
-        return None if is_file else self._files.read(INDEX)
-
-    def _notice_build(self) -> None:
-        try:
-            found = (self._folder / INDEX).stat()
-        except OSError:
-            build = None
-        else:
-            build = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if build != self._build:
-            self._files = SiteFolder(self._folder, _unchanged)
-            self._build = build
+        return None if is_file else self._build.files.read(INDEX)
 
 
 def _unchanged(path: str, data: bytes) -> bytes:

@@ -58,8 +58,8 @@ async def _mint(call: Call, principal: Principal, began: int | None = None) -> T
         state.access_control.allows, principal, required, request_context(call.request, call.now)
     )
     may_store = principal.policies is None or await state.in_thread(allows)
-    viewers = state.bearer_authentication.viewers
-    made = await viewers.mint(principal, id, call.now, may_store=may_store, began=began)
+    tokens = await state.bearer_authentication.viewers.tokens()
+    made = tokens.mint(principal, id, call.now, may_store=may_store, began=began)
     return TokenAnswer(token=made.text, expires_at=iso(made.expires_at), may_store=may_store)
 
 

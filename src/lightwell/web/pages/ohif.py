@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightwell.errors import ConfigurationError
-from lightwell.web.pages.site_folder import SiteFile, SiteFolder
-from lightwell.web.pages.site_response import INDEX, Site, message, moved
+from lightwell.web.pages.site_folder import INDEX, SiteBuild, SiteFile
+from lightwell.web.pages.site_response import Site, message, moved
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
@@ -55,14 +55,12 @@ class Ohif:
     """OHIF as one process serves it from ``folder``, if it is there; another is noticed by its first page."""
 
     def __init__(self, state: AppState, folder: Path) -> None:
-        self._folder = folder
-        self._build: tuple[int, ...] | None = None
-        self._files = SiteFolder(folder, change)
+        self._build = SiteBuild(folder, change)
         self._site = Site(state, _HEADERS, self._cached, self._find)
 
     def is_installed(self) -> bool:
         """Whether there is one. Blocks for as long as a `stat` takes."""
-        return (self._folder / INDEX).is_file()
+        return self._build.is_there()
 
     async def respond(self, request: Request) -> Response:
         """The response to a request for ``/ohif`` or anything below it."""
@@ -79,30 +77,20 @@ class Ohif:
 
     def _cached(self, path: str) -> SiteFile | None:
         # Pages are looked at each time, which is how another build is noticed.
-        return None if path == INDEX else self._files.cached(path)
+        return None if path == INDEX else self._build.files.cached(path)
 
     def _find(self, path: str) -> SiteFile | None:
         if path == INDEX:
-            self._notice_build()
+            self._build.notice()
         if path in _LEFT_OUT:
             return None
-        if self._files.has(path):
-            return self._files.read(path)
+        if self._build.files.has(path):
+            return self._build.files.read(path)
         # A page of the viewer is an address without a file (its router shows it), and has no suffix.
         if "." in path.rpartition("/")[2]:
             return None
-        self._notice_build()
-        return self._files.read(INDEX)
-
-    def _notice_build(self) -> None:
-        try:
-            found = (self._folder / INDEX).stat()
-        except OSError:
-            build = None
-        else:
-            build = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if build != self._build:
-            self._files, self._build = SiteFolder(self._folder, change), build
+        self._build.notice()
+        return self._build.files.read(INDEX)
 
 
 def check_folder(folder: Path) -> None:

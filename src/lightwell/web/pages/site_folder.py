@@ -19,6 +19,7 @@ from typing import Protocol
 from cachetools import LRUCache
 from isal import igzip
 
+INDEX = "index.html"
 LARGEST = 64 << 20
 """A longer file is not served: nothing of a viewer is."""
 MOST_FILES = 20_000
@@ -129,6 +130,32 @@ class SiteFolder:
         if is_gzip:
             data = igzip.compress(data, _LEVEL)
         return SiteFile(TYPES.get(suffix, "application/octet-stream"), etag, data, is_gzip, size)
+
+
+class SiteBuild:
+    """What lies in a folder now: another build is noticed when its first page is asked for."""
+
+    def __init__(self, folder: Path, change: Change) -> None:
+        self._folder = folder
+        self._change = change
+        self._noticed: tuple[int, ...] | None = None
+        self.files = SiteFolder(folder, change)
+        """Those of the build that was noticed last."""
+
+    def is_there(self) -> bool:
+        """Whether there is one. Blocks for as long as a `stat` takes."""
+        return (self._folder / INDEX).is_file()
+
+    def notice(self) -> None:
+        """Look whether it is another one. Blocks for as long as a `stat` takes."""
+        try:
+            found = (self._folder / INDEX).stat()
+        except OSError:
+            build = None
+        else:
+            build = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if build != self._noticed:
+            self.files, self._noticed = SiteFolder(self._folder, self._change), build
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -8,14 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from lightwell.web.pages.site_folder import SiteFile
+from lightwell.web.pages.site_folder import INDEX, SiteFile
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
     from lightwell.web.requests.request import Request
     from lightwell.web.requests.state import AppState
-
-INDEX = "index.html"
 
 
 class Site:
