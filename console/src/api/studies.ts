@@ -30,6 +30,13 @@ export interface StudyImageSet {
   instanceCount: number
   createdAt: string
   updatedAt: string
+  /** Whom it names, where the study is shown with another patient. */
+  otherPatient: Patient | null
+}
+
+export interface Patient {
+  patientId: string | null
+  patientName: string | null
 }
 
 export interface Study {

@@ -4,14 +4,13 @@ import { Button } from '../../ui/Button'
 import { Dialog } from '../../ui/Dialog'
 import { Badge, Progress, Spinner } from '../../ui/States'
 import { count, dicomDate, personName } from '../../ui/format'
-import { type BulkAction, type BulkItem, type ItemState, runBulk } from './bulk'
+import { type BulkAction, type BulkItem, type ItemState, type Named, named, runBulk } from './bulk'
 
 const VERBS: Record<BulkAction, { title: string; action: string; running: string; done: string }> = {
   delete: { title: 'Delete', action: 'Delete', running: 'Deleting', done: 'deleted' },
   copy: { title: 'Copy', action: 'Copy', running: 'Copying', done: 'copied' },
   promote: { title: 'Promote', action: 'Promote', running: 'Promoting', done: 'promoted' }
 }
-const NAMED = 8
 
 /** Asks once, naming what is concerned, then shows what became of each image set. */
 export function BulkDialog({ store, action, items, onClose }: { store: string; action: BulkAction; items: BulkItem[]; onClose: (changed: boolean) => void }) {
@@ -72,23 +71,10 @@ export function BulkDialog({ store, action, items, onClose }: { store: string; a
 }
 
 function Question({ action, items }: { action: BulkAction; items: BulkItem[] }) {
-  const studies = [...new Map(items.map((item) => [item.study.studyInstanceUid, item.study])).values()]
   const instances = items.reduce((sum, item) => sum + item.instanceCount, 0)
   return (
     <div class="stack">
-      <ul class="bulk-studies">
-        {studies.slice(0, NAMED).map((study) => {
-          const own = items.filter((item) => item.study === study)
-          return (
-            <li key={study.studyInstanceUid}>
-              <strong>{personName(study.patientName) || 'No name'}</strong>
-              <span class="soft">{[dicomDate(study.studyDate), study.studyDescription].filter(Boolean).join(' · ')}</span>
-              <span class="faint small">{count(own.length, 'image set')}, {count(own.reduce((sum, item) => sum + item.instanceCount, 0), 'instance')}{own.length === 1 && ` · ${own[0]!.label}`}</span>
-            </li>
-          )
-        })}
-        {studies.length > NAMED && <li class="soft">and {count(studies.length - NAMED, 'more study', 'more studies')}</li>}
-      </ul>
+      <NamedStudies of={named(items)} />
       <p class="soft">
         {action === 'delete' && <>{count(instances, 'instance')} with all versions and edits go. <strong>This cannot be undone.</strong></>}
         {action === 'copy' && 'Each copy is a new image set in this data store that is not primary. Pixels are shared, not stored twice. A copy can be deleted again.'}
@@ -98,12 +84,28 @@ function Question({ action, items }: { action: BulkAction; items: BulkItem[] }) 
   )
 }
 
+/** All of them: what is not named is not agreed to. */
+export function NamedStudies({ of: groups }: { of: Named[] }) {
+  return (
+    <ul class="bulk-studies" tabIndex={0} aria-label="Studies">
+      {groups.map(({ patient, study, items, isOther }) => (
+        <li key={`${study.studyInstanceUid} ${patient.patientId} ${patient.patientName}`}>
+          <span class="row-wrap"><strong>{personName(patient.patientName) || 'No name'}</strong> {patient.patientId ? <span>{patient.patientId}</span> : <span class="soft">No ID</span>}{isOther && <Badge look="warn" title="The study is listed with another patient, whose StudyInstanceUID these image sets have.">other patient</Badge>}</span>
+          <span class="soft">{[dicomDate(study.studyDate), study.studyDescription, study.accessionNumber].filter(Boolean).join(' · ')}</span>
+          <span class="faint small">{count(items.length, 'image set')}, {count(items.reduce((sum, item) => sum + item.instanceCount, 0), 'instance')}{items.length === 1 && ` · ${items[0]!.label}`}</span>
+          <span class="faint small">Study {study.studyInstanceUid}</span>
+        </li>
+      ))}
+    </ul>
+  )
+}
+
 function Result({ item, state }: { item: BulkItem; state: ItemState }) {
   return (
     <li class={state.is}>
       {state.is === 'running' ? <Spinner /> : state.is === 'done' ? <CircleCheck aria-label="Done" /> : state.is === 'failed' ? <CircleAlert aria-label="Failed" /> : <CircleDashed aria-label="Waiting" />}
       <span class="grow">
-        <span>{personName(item.study.patientName) || 'No name'} <span class="soft">{item.label}</span>{!item.isPrimary && <> <Badge look="warn">not primary</Badge></>}</span>
+        <span>{personName(item.patient.patientName) || 'No name'} {item.patient.patientId} <span class="soft">{item.label}</span>{!item.isPrimary && <> <Badge look="warn">not primary</Badge></>}</span>
         {state.is === 'failed' && <span class="reason">{state.message}</span>}
       </span>
     </li>

@@ -6,6 +6,7 @@ import type { Study, StudyImageSet, StudySort } from '../../api/studies'
 import { currentStore } from '../../app/stores'
 import { datastoreArn, useAllowed } from '../../session/allowed'
 import { Button, ButtonLink, IconButton } from '../../ui/Button'
+import { confirm } from '../../ui/Dialog'
 import { Menu } from '../../ui/Menu'
 import { PageHeader } from '../../ui/PageHeader'
 import { EmptyState, ErrorState, Notice, Skeleton, Spinner } from '../../ui/States'
@@ -14,10 +15,10 @@ import { count } from '../../ui/format'
 import { preloadViewer } from '../../viewer/preload'
 import '../../ui/Table.css'
 import './Studies.css'
-import { BulkDialog } from './BulkDialog'
+import { BulkDialog, NamedStudies } from './BulkDialog'
 import { StudyFilters } from './StudyFilters'
 import { type Rights, StudyRow } from './StudyRow'
-import { type BulkAction, type BulkItem, concerned, itemsOf, saveArchives, setLabel } from './bulk'
+import { type BulkAction, type BulkItem, concerned, itemOf, itemsOf, named, saveArchives } from './bulk'
 import { EVERYTHING, isNarrowed, queryOf, setQuery, sortedBy } from './query'
 import { MOST_SHOWN, useStudies } from './studyList'
 
@@ -110,7 +111,7 @@ export default function Studies({ store }: { store: string }) {
 
   const start = async (action: BulkAction, studies: Study[], set?: StudyImageSet) => {
     try {
-      const items = set === undefined ? await itemsOf(store, studies) : studies.map((study) => ({ ...set, study, label: setLabel(set.seriesNumber, set.modality, set.seriesDescription) }))
+      const items = set === undefined ? await itemsOf(store, studies) : studies.map((study) => itemOf(study, set))
       setBulk({ action, items: concerned(action, items, set !== undefined) })
     } catch (error) {
       toast(explain(error), 'bad')
@@ -118,7 +119,16 @@ export default function Studies({ store }: { store: string }) {
   }
   const save = async (syntax: 'explicit' | 'stored', studies: Study[], set?: StudyImageSet) => {
     try {
-      const files = await saveArchives(store, set === undefined ? await itemsOf(store, studies) : [set], syntax)
+      const items = set === undefined ? await itemsOf(store, studies) : studies.map((study) => itemOf(study, set))
+      const groups = named(items)
+      let files = 0
+      const run = async () => void (files = await saveArchives(store, items, syntax))
+      // Nobody hands on the images of a patient whom the list has not named.
+      const isAsked = set === undefined && groups.some((group) => group.isOther)
+      const question = { title: 'Export images of other patients, too?', action: 'Export', children: <><p>Image sets of these studies name other patients. Export an image set by itself to leave them out.</p><NamedStudies of={groups} /></> }
+      if (isAsked) {
+        if (!(await confirm(question, run))) return
+      } else await run()
       toast(files === 1 ? 'The browser saves dicom.zip.' : `The browser saves ${files} files, dicom-1.zip and so on.`)
     } catch (error) {
       toast(explain(error), 'bad')

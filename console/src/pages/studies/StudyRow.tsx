@@ -60,6 +60,7 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
         <td class="c-patient">
           {shown !== undefined && rights.view ? <a class="name" href={viewPath(store, shown.imageSetId)}>{name}</a> : <span class="name">{name}</span>}
           {details !== '' && <span class="under">{details}</span>}
+          {study.imageSets.some((set) => set.otherPatient !== null) && <Badge look="warn" title="Some image sets of this study name another patient: show its series to see which">other patients, too</Badge>}
         </td>
         <td class="c-date number"><span>{dicomDate(study.studyDate) || <span class="faint">No date</span>}</span><span class="under">{dicomTime(study.studyTime)}</span></td>
         <td class="c-modality"><span class="modalities">{study.otherImageSetCount > 0 && <span class="only-phone"><Badge look="warn">{study.primaryImageSetCount === 0 ? 'not primary' : `${study.otherImageSetCount} not primary`}</Badge></span>}{study.modalities.slice(0, 4).map((each) => <Badge key={each}>{each}</Badge>)}{study.modalities.length > 4 && <span class="faint small">+{study.modalities.length - 4}</span>}</span></td>
@@ -94,6 +95,7 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
                     {rights.view ? <a class="name" href={viewPath(store, set.imageSetId)}>{seriesName(set)}</a> : <span class="name">{seriesName(set)}</span>}
                     <span class="under">{[set.modality, set.bodyPartExamined, count(set.instanceCount, 'instance'), set.versionId !== '1' && `version ${set.versionId}`].filter(Boolean).join(' · ')}</span>
                   </div>
+                  {set.otherPatient !== null && <Badge look="bad" title="This image set names another patient than the study above">{[personName(set.otherPatient.patientName) || 'No name', set.otherPatient.patientId ?? 'no ID'].join(' · ')}</Badge>}
                   {!set.isPrimary && <Badge look="warn">not primary</Badge>}
                   <a class="button quiet icon-only" href={`/console/stores/${store}/sets/${set.imageSetId}`} aria-label={`Image set of ${seriesName(set)}`} title="Metadata and versions"><Info /></a>
                   <Actions label={`Actions for ${seriesName(set)}`} rights={rights} isOther={!set.isPrimary} onAction={(action) => onAction(action, set)} />

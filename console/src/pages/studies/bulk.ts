@@ -3,7 +3,7 @@
 import { ApiError, explain } from '../../api/errors'
 import { copyImageSet, deleteImageSet, untilUnlocked } from '../../api/native'
 import { json } from '../../api/request'
-import { MOST_INSTANCES_IN_ARCHIVE, MOST_SETS_IN_ARCHIVE, type Study, archiveLink } from '../../api/studies'
+import { MOST_INSTANCES_IN_ARCHIVE, MOST_SETS_IN_ARCHIVE, type Patient, type Study, type StudyImageSet, archiveLink } from '../../api/studies'
 
 export type BulkAction = 'delete' | 'copy' | 'promote'
 
@@ -14,6 +14,8 @@ export interface BulkItem {
   instanceCount: number
   study: Study
   label: string
+  /** Whom the image set names, which may not be the patient of the study's row. */
+  patient: Patient
 }
 
 export type ItemState = { is: 'waiting' | 'running' | 'done' } | { is: 'failed'; message: string }
@@ -24,10 +26,37 @@ const AT_ONCE = 4
 export async function itemsOf(store: string, studies: Study[], signal?: AbortSignal): Promise<BulkItem[]> {
   const items: BulkItem[] = []
   for (const study of studies) {
-    const sets = study.hasMoreImageSets ? await allSets(store, study, signal) : study.imageSets.map((set) => ({ ...set, label: setLabel(set.seriesNumber, set.modality, set.seriesDescription) }))
-    items.push(...sets.map(({ imageSetId, versionId, isPrimary, instanceCount, label }) => ({ imageSetId, versionId, isPrimary, instanceCount, study, label })))
+    if (study.hasMoreImageSets) items.push(...(await allSets(store, study, signal)))
+    else items.push(...study.imageSets.map((set) => itemOf(study, set)))
   }
   return items
+}
+
+export function itemOf(study: Study, set: StudyImageSet): BulkItem {
+  const { imageSetId, versionId, isPrimary, instanceCount } = set
+  return { imageSetId, versionId, isPrimary, instanceCount, study, label: setLabel(set.seriesNumber, set.modality, set.seriesDescription), patient: set.otherPatient ?? study }
+}
+
+export interface Named {
+  patient: Patient
+  study: Study
+  items: BulkItem[]
+  /** It is not the patient with whom the list shows the study. */
+  isOther: boolean
+}
+
+/** What a person has to be told of before something is done with the image sets: each study of each patient. */
+export function named(items: BulkItem[]): Named[] {
+  const found = new Map<string, Named>()
+  for (const item of items) {
+    const { patient, study } = item
+    const key = JSON.stringify([study.studyInstanceUid, patient.patientId, patient.patientName])
+    const isOther = patient.patientId !== study.patientId || patient.patientName !== study.patientName
+    const group = found.get(key) ?? { patient, study, items: [], isOther }
+    group.items.push(item)
+    found.set(key, group)
+  }
+  return [...found.values()]
 }
 
 /** What an action on studies means: their copies are not copied again, and what is primary is not promoted. */
@@ -45,10 +74,10 @@ interface Found {
   imageSetId: string
   version: number
   isPrimary?: boolean
-  DICOMTags?: { DICOMSeriesNumber?: number; DICOMSeriesModality?: string; DICOMNumberOfStudyRelatedInstances?: number }
+  DICOMTags?: { DICOMSeriesNumber?: number; DICOMSeriesModality?: string; DICOMNumberOfStudyRelatedInstances?: number; DICOMPatientId?: string; DICOMPatientName?: string }
 }
 
-async function allSets(store: string, study: Study, signal?: AbortSignal) {
+async function allSets(store: string, study: Study, signal?: AbortSignal): Promise<BulkItem[]> {
   const found: Found[] = []
   let nextToken: string | undefined
   do {
@@ -64,7 +93,9 @@ async function allSets(store: string, study: Study, signal?: AbortSignal) {
     versionId: String(each.version),
     isPrimary: each.isPrimary ?? true,
     instanceCount: each.DICOMTags?.DICOMNumberOfStudyRelatedInstances ?? 0,
-    label: setLabel(each.DICOMTags?.DICOMSeriesNumber, each.DICOMTags?.DICOMSeriesModality, null)
+    label: setLabel(each.DICOMTags?.DICOMSeriesNumber, each.DICOMTags?.DICOMSeriesModality, null),
+    study,
+    patient: { patientId: each.DICOMTags?.DICOMPatientId ?? null, patientName: each.DICOMTags?.DICOMPatientName ?? null }
   }))
 }
 

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest'
 import type { Study } from '../../api/studies'
 import { ApiError } from '../../api/errors'
-import { type BulkItem, type ItemState, archives, concerned, runBulk, setLabel } from './bulk'
+import { type BulkItem, type ItemState, archives, concerned, itemsOf, named, runBulk, setLabel } from './bulk'
 import { NEWEST, daysAgo, isNarrowed, sortedBy } from './query'
 import { joined } from './studyList'
 
@@ -54,4 +54,13 @@ test('a copy that still runs when nobody waits any longer is not reported as don
   await over
   vi.useRealTimers()
   expect(last).toMatchObject({ is: 'failed', message: expect.stringContaining('still working') })
+})
+test('each patient of a study is named', async () => {
+  const smith = { patientId: 'S1', patientName: 'Smith^Jo' }
+  const set = (imageSetId: string, otherPatient: unknown = null) => ({ imageSetId, versionId: '1', isPrimary: otherPatient === null, instanceCount: 2, seriesNumber: null, modality: 'CT', seriesDescription: null, otherPatient })
+  const of = { ...study('1'), ...smith, imageSets: [set('a'), set('b', { patientId: 'D1', patientName: 'Doe^Jo' }), set('c')] } as Study
+  const groups = named(await itemsOf('store', [of]))
+  expect(groups.map((each) => [each.patient.patientId, each.items.map((item) => item.imageSetId).join(), each.isOther])).toEqual([['S1', 'a,c', false], ['D1', 'b', true]])
+  json.mockResolvedValueOnce({ imageSetsMetadataSummaries: [{ imageSetId: 'd', version: 2, DICOMTags: { DICOMPatientId: 'D1' } }] })
+  expect(named(await itemsOf('store', [{ ...of, hasMoreImageSets: true }]))).toMatchObject([{ patient: { patientId: 'D1', patientName: null }, isOther: true }])
 })

@@ -132,9 +132,9 @@ def list_studies(
 
 
 def thumbnail_set(study: ShownStudy) -> ShownSet | None:
-    """The image set whose picture stands for the study: of a series with pictures, a primary one first."""
-    with_pictures = [each for each in study.sets if each.modality not in _WITHOUT_IMAGES]
-    return with_pictures[0] if with_pictures else None
+    """The image set whose picture stands for the study: the first of its patient with pictures."""
+    own = (each for each in study.sets if not study.has_other_patient(each))
+    return next((each for each in own if each.modality not in _WITHOUT_IMAGES), None)
 
 
 def _criteria(query: StudyQuery) -> StudyCriteria:

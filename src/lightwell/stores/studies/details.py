@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from lightwell.stores.qido.conditions import PLACEHOLDER
@@ -21,6 +21,7 @@ _OF_STUDY = (
 _OF_SET = (
     *("study", "key", "id", "series_instance_uid", "series_number", "modality", "series_description"),
     *("body_part_examined", "instance_count", "is_primary", "readable_version", "created_at", "updated_at"),
+    *("patient_id", "patient_name"),
 )
 
 
@@ -38,6 +39,8 @@ class ShownSet(NamedTuple):
     version: int
     created_at: int
     updated_at: int
+    patient_id: str | None
+    patient_name: str | None
 
     @property
     def order(self) -> tuple[bool, int, str, int]:
@@ -51,7 +54,10 @@ class ShownSet(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShownStudy:
-    """A study as its oldest primary set shows it; without one, as the set by which it was found."""
+    """A study as its oldest primary set shows it; else as the set by which it was found.
+
+    The sets of its patient come first: a StudyInstanceUID does not keep others from having their own.
+    """
 
     sets: tuple[ShownSet, ...]
     has_more_sets: bool
@@ -67,19 +73,38 @@ class ShownStudy:
     study_time: str | None
     updated_at: int
 
+    def has_other_patient(self, of: ShownSet) -> bool:
+        """Whether an image set names another patient than the study, by id or by name."""
+        return _patient(of.patient_id, of.patient_name) != _patient(self.patient_id, self.patient_name)
+
+
+def _patient(id: str | None, name: str | None) -> tuple[str, str]:
+    """What is compared; of a name, components that are not there do not count (PS3.5 §6.2.1)."""
+    return (id or "").strip(), "=".join(group.rstrip("^ ") for group in (name or "").split("=")).rstrip("=")
+
 
 def shown(reader: Reader, datastore: int, studies: Sequence[tuple[int, int | None]]) -> list[ShownStudy]:
     """The studies by their keys; with the key of an image set, as that shows them. In the same order."""
     values = _by_key(reader, "study", [key for key, of in studies if of is None])
     of_sets = _by_key(reader, "image_set", [of for _, of in studies if of is not None])
     sets = _sets(reader, datastore, [key for key, _ in studies])
+    # Those by which studies were found, where there are more than are listed.
+    absent = [of for key, of in studies if of is not None and all(each.key != of for each in sets[key])]
+    for each in _rows(reader, "{source} {join} image_set m ON m.key = j.value", absent):
+        sets[each.study].append(each)
     found = []
     for key, of in studies:
         row = values.get(key) if of is None else of_sets.get(of)
         if row is not None:
-            own = sorted(sets[key], key=lambda each: each.order)
-            found.append(ShownStudy(tuple(own[:MOST_SETS]), len(own) > MOST_SETS, *row))
+            study = ShownStudy((), len(sets[key]) > MOST_SETS, *row)
+            found.append(replace(study, sets=_in_order(study, sets[key], of)[:MOST_SETS]))
     return found
+
+
+def _in_order(study: ShownStudy, sets: Sequence[ShownSet], of: int | None) -> tuple[ShownSet, ...]:
+    """The sets of the patient first; ``of`` before others of its kind, as it may be one of very many."""
+    keyed = [((study.has_other_patient(each), each.key != of), each.order, each) for each in sets]
+    return tuple(each for *_, each in sorted(keyed))
 
 
 def _by_key(reader: Reader, table: str, keys: Sequence[int]) -> dict[int, tuple[Any, ...]]:
@@ -98,23 +123,29 @@ def _sets(reader: Reader, datastore: int, studies: Sequence[int]) -> dict[int, l
     if not studies:
         return found
     mark = PLACEHOLDER[reader.dialect]
-    columns = ", ".join(f"m.{name}" for name in _OF_SET)
-    source, given = _given(reader, studies)
     some = (
         f"SELECT x.key FROM image_set x WHERE x.study = j.value AND x.listed_in = {mark}"
         f" ORDER BY x.is_primary DESC LIMIT {MOST_SETS + 1}"
     )
     if reader.dialect == "sqlite":
         some = some.replace("x.listed_in", "+x.listed_in")  # by the index of studies
-        sql = f"SELECT {columns} FROM {source} CROSS JOIN image_set m ON m.key IN ({some})"
+        joined = f"{{source}} CROSS JOIN image_set m ON m.key IN ({some})"
     else:
-        sql = (
-            f"SELECT {columns} FROM {source} CROSS JOIN LATERAL ({some}) s JOIN image_set m ON m.key = s.key"
-        )
-    for row in reader.ask(sql, (given, datastore)):
-        each = ShownSet(*row)._replace(is_primary=bool(row[9]))
+        joined = f"{{source}} CROSS JOIN LATERAL ({some}) s JOIN image_set m ON m.key = s.key"
+    for each in _rows(reader, joined, studies, datastore):
         found[each.study].append(each)
     return found
+
+
+def _rows(reader: Reader, joined: str, keys: Sequence[int], *more: int) -> list[ShownSet]:
+    """Image sets ``m``; ``joined`` says how they hang on the keys."""
+    if not keys:
+        return []
+    columns = ", ".join(f"m.{name}" for name in _OF_SET)
+    source, given = _given(reader, keys)
+    join = "CROSS JOIN" if reader.dialect == "sqlite" else "JOIN"
+    rows = reader.ask(f"SELECT {columns} FROM {joined.format(source=source, join=join)}", (given, *more))
+    return [ShownSet(*row)._replace(is_primary=bool(row[9])) for row in rows]
 
 
 def _given(reader: Reader, keys: Sequence[int]) -> tuple[str, Any]:

@@ -35,7 +35,8 @@ NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class StudyPage:
-    """Studies in their order: the key, and that of the image set that stands for one without a primary set.
+    """Studies in their order: the key, and that of the image set that stands for one whose primary sets were
+    not found, or that has none.
 
     ``next`` is the end of the page, None on the last. ``total`` is how many match, None where that was not
     counted. ``sorted_within``: the order is that of so many newest matches, beyond which nothing is shown.
@@ -109,9 +110,10 @@ class _Listing:
         named: dict[int, int | None] = {}
         if self._criteria.primaries != Primaries.NON_PRIMARY:
             named = {row.key: None for row in self._listed.named(self._criteria, NAMED)}
-        listed = {row.key for row in self._listed.rows(list(self._named_others))}
+        listed = {row.key: row for row in self._listed.rows(list(self._named_others))}
         for key, each in list(self._named_others.items())[:NAMED]:
-            named.setdefault(key, None if key in listed else each.set)
+            row = listed.get(key)
+            named.setdefault(key, None if row is not None and self._criteria.matches(row.texts) else each.set)
         shown = {key for key, _ in found.studies}
         leading = [(key, of) for key, of in named.items() if key not in shown]
         return replace(found, studies=[*leading, *found.studies])
@@ -128,7 +130,11 @@ class _Listing:
             if row is None:
                 self._others[key] = each
                 self._stands_for[key] = each.set
-            elif criteria.primaries == Primaries.NON_PRIMARY or not criteria.matches(row.texts):
+            elif not criteria.matches(row.texts):
+                # Shown as what was found, which may be of another patient than the primary sets.
+                self._others[key] = each
+                self._stands_for[key] = each.set
+            elif criteria.primaries == Primaries.NON_PRIMARY:
                 # By the last change of what was found, which is the order in which it was looked for.
                 self._others[key] = FoundStudy(each.set, row._replace(updated_at=each.row.updated_at))
 

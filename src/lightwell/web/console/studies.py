@@ -37,6 +37,13 @@ class StudyFilters(Body):
     next_token: str | None = None
 
 
+class OtherPatient(Answer):
+    """Whom an image set names, where the study is shown with another patient."""
+
+    patient_id: str | None
+    patient_name: str | None
+
+
 class StudySet(Answer):
     """An image set of a study."""
 
@@ -51,11 +58,14 @@ class StudySet(Answer):
     instance_count: int
     created_at: str
     updated_at: str
+    other_patient: OtherPatient | None
 
 
 class StudyEntry(Answer):
-    """A study as its oldest primary image set shows it, or one that is not primary where there is none.
+    """A study as its oldest primary image set shows it, or one that is not primary where there is none, or
+    where only that matches.
 
+    Image sets of that patient come first; ``otherPatient`` of an image set is whom it names instead.
     ``series_count`` and ``instance_count`` are of the primary image sets, or of all where none is primary.
     ``has_more_image_sets``: there are more image sets than are counted and listed here.
     """
@@ -147,12 +157,13 @@ def _entry(study: ShownStudy) -> StudyEntry:
         other_image_set_count=len(study.sets) - len(primary),
         updated_at=iso(study.updated_at),
         thumbnail_image_set_id=None if thumbnail is None else thumbnail.id,
-        image_sets=[_set(each) for each in study.sets],
+        image_sets=[_set(study, each) for each in study.sets],
         has_more_image_sets=study.has_more_sets,
     )
 
 
-def _set(of: ShownSet) -> StudySet:
+def _set(study: ShownStudy, of: ShownSet) -> StudySet:
+    other = OtherPatient(patient_id=of.patient_id, patient_name=of.patient_name)
     return StudySet(
         image_set_id=of.id,
         version_id=str(of.version),
@@ -165,6 +176,7 @@ def _set(of: ShownSet) -> StudySet:
         instance_count=of.instance_count,
         created_at=iso(of.created_at),
         updated_at=iso(of.updated_at),
+        other_patient=other if study.has_other_patient(of) else None,
     )
 
 
