@@ -15,6 +15,7 @@ import { datastoreArn, useAllowed } from '../../session/allowed'
 import { textOf } from '../../dicom/values'
 import type { Overview } from './api'
 import { CopyDialog } from './CopyDialog'
+import { dropDraft } from './drafts'
 import { viewerOf } from './OverviewTab'
 import { setLabel } from '../studies/bulk'
 import { isConflict } from './PreviewDialog'
@@ -88,6 +89,7 @@ export function Actions({ store, data, onChanged }: { store: string; data: Overv
       },
       async () => {
         await deleteImageSet(store, data.imageSetId)
+        dropDraft(store, data.imageSetId)
         toast('The image set was deleted.', 'good')
         // Whoever has gone elsewhere meanwhile stays there.
         if (location.pathname === at) route(`/console/stores/${store}`)

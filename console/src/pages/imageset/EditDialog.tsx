@@ -7,7 +7,7 @@ import { type Dictionary, type Level, isPrivate, shownTag } from '../../dicom/di
 import { BINARY, isSequence, stringify, textOf, valueOf } from '../../dicom/values'
 import { explain } from '../../api/errors'
 import type { Overview } from './api'
-import { type Edit, whyFixed } from './edits'
+import { type Edit, whyFixed, withLineEnds } from './edits'
 import { type InstanceDocument, type Outline, type Place, shownKey } from './metadata'
 
 interface Props {
@@ -17,14 +17,18 @@ interface Props {
   instances: ReadonlyMap<string, InstanceDocument>
   /** The attribute to change; null to add one. */
   target: { place: Place; key: string } | null
+  /** The change of it that is not applied yet. */
+  pending?: Edit
   /** Where the person is, for a new attribute. */
   near: Place | null
   onEdit: (edit: Edit) => void
   onClose: () => void
 }
 
+const MANY_LINES = new Set(['LT', 'ST', 'UT'])
+
 /** Asks for a value of an attribute, new or there already. */
-export function EditDialog({ data, outline, dictionary, instances, target, near, onEdit, onClose }: Props) {
+export function EditDialog({ data, outline, dictionary, instances, target, pending, near, onEdit, onClose }: Props) {
   const [key, setKey] = useState(target?.key ?? '')
   const [instance, setInstance] = useState(target?.place.instance ?? near?.instance ?? outline.instances[0]?.uid ?? '')
   const [vr, setVr] = useState('')
@@ -37,7 +41,10 @@ export function EditDialog({ data, outline, dictionary, instances, target, near,
   const old = attribute === null ? undefined : block[name]
   const usedVr = vrs?.[name] ?? (attribute?.vr || vr)
   const isSq = usedVr === 'SQ' || isSequence(old)
-  const [text, setText] = useState(() => (target === null ? '' : isSequence(block[target.key]) ? pretty(block[target.key]) : textOf(block[target.key])))
+  const [text, setText] = useState(() => {
+    const value = target === null ? '' : pending?.action === 'set' ? pending.value : block[target.key]
+    return isSequence(value) ? pretty(value) : textOf(value)
+  })
   const [error, setError] = useState<string | null>(null)
   const isMultiple = (attribute?.isMultiple ?? false) || Array.isArray(old)
   const fixed = attribute === null || isNewName ? null : whyFixed(name, level, data.isPrimary, dictionary, usedVr)
@@ -45,7 +52,7 @@ export function EditDialog({ data, outline, dictionary, instances, target, near,
   const suggestions = target === null && (attribute === null || isNewName || attribute.keyword !== key) ? dictionary.suggestions(key, 8) : []
   const submit = () => {
     try {
-      const value = valueOf(text, usedVr, isMultiple)
+      const value = valueOf(MANY_LINES.has(usedVr) ? withLineEnds(text, old) : text, usedVr, isMultiple)
       onEdit({ action: 'set', level, instance: level === 'Instance' ? instance : null, key: name, vr: usedVr, old, value })
     } catch (failure) {
       setError(explain(failure))
@@ -90,7 +97,7 @@ export function EditDialog({ data, outline, dictionary, instances, target, near,
             {needsVr && <TextField label="VR" hint="Two letters, such as LO. The dictionary does not know this element." value={vr} maxLength={2} onValue={(value) => setVr(value.toUpperCase())} />}
             {fixed !== null ? (
               <Notice look="warn">{fixed}</Notice>
-            ) : isSq || ['LT', 'ST', 'UT', 'UC'].includes(usedVr) || BINARY.has(usedVr) ? (
+            ) : isSq || MANY_LINES.has(usedVr) || usedVr === 'UC' || BINARY.has(usedVr) ? (
               <TextArea label="Value" hint={isSq ? 'The items as JSON: [{"CodeValue": "…"}]' : BINARY.has(usedVr) ? 'In base64.' : undefined} value={text} onValue={setText} error={error} rows={isSq ? 12 : 5} />
             ) : (
               <TextField label="Value" hint={hintOf(usedVr, isMultiple)} value={text} onValue={setText} error={error} autofocus={target !== null} />

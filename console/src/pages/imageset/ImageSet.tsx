@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect } from 'preact/hooks'
 import { useLocation } from 'preact-iso'
 import { SearchX } from 'lucide-preact'
 import { ApiError, explain } from '../../api/errors'
@@ -6,13 +6,14 @@ import { Badge, EmptyState, Loaded, Notice } from '../../ui/States'
 import { Button, ButtonLink } from '../../ui/Button'
 import { PageHeader } from '../../ui/PageHeader'
 import { Tabs } from '../../ui/Tabs'
-import { ago, personName } from '../../ui/format'
+import { ago, count, personName } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { useAllowed, datastoreArn } from '../../session/allowed'
 import { textOf } from '../../dicom/values'
 import { preloadViewer } from '../../viewer/preload'
 import { Actions } from './Actions'
 import { type Overview, overview } from './api'
+import { draftOf, dropDraft, setDraft } from './drafts'
 import type { Edit } from './edits'
 import { EventsTab } from './EventsTab'
 import { MetadataTab } from './MetadataTab'
@@ -27,13 +28,17 @@ export default function ImageSet({ store = '', imageSet = '' }: { store?: string
   const { query, route, path } = useLocation()
   const version = query['version'] ?? null
   const found = useResource((signal) => overview(store, imageSet, version, signal), [store, imageSet, version])
+  const isMissing = found.data === undefined && found.error instanceof ApiError && found.error.status === 404
+  useEffect(() => {
+    if (isMissing && version === null) dropDraft(store, imageSet)
+  }, [isMissing])
   const tab = TABS.includes(query['tab'] ?? '') ? query['tab']! : 'overview'
   const go = (values: Record<string, string | null>) => {
     const next = new URLSearchParams()
     for (const [name, value] of Object.entries({ tab, version, ...values })) if (value !== null && value !== 'overview') next.set(name, value)
     route(next.size === 0 ? path : `${path}?${next}`)
   }
-  if (found.data === undefined && found.error instanceof ApiError && found.error.status === 404) return <Missing store={store} error={found.error} showLatest={version === null ? undefined : () => go({ version: null })} />
+  if (isMissing) return <Missing store={store} error={found.error} showLatest={version === null ? undefined : () => go({ version: null })} />
   return (
     <Loaded resource={found} lines={8}>
       {(data) => <Page key={`${imageSet}`} store={store} data={data} tab={tab} go={go} query={query} reload={found.reload} />}
@@ -41,7 +46,7 @@ export default function ImageSet({ store = '', imageSet = '' }: { store?: string
   )
 }
 
-function Missing({ store, error, showLatest }: { store: string; error: ApiError; showLatest?: () => void }) {
+function Missing({ store, error, showLatest }: { store: string; error: unknown; showLatest?: () => void }) {
   return (
     <EmptyState
       icon={<SearchX />}
@@ -70,7 +75,8 @@ interface PageProps {
 }
 
 function Page({ store, data, tab, query, go, reload }: PageProps) {
-  const [edits, setEdits] = useState<Edit[]>([])
+  const edits = draftOf(store, data.imageSetId)
+  const setEdits = (next: Edit[]) => setDraft(store, data.imageSetId, next)
   const arn = datastoreArn(store, data.imageSetId)
   useEffect(() => {
     preloadViewer()
@@ -78,12 +84,6 @@ function Page({ store, data, tab, query, go, reload }: PageProps) {
   const mayEdit = useAllowed('medical-imaging:UpdateImageSetMetadata', arn) === true
   const mayList = useAllowed('medical-imaging:ListImageSetVersions', arn) === true
   const isLatest = data.versionId === data.latestVersionId
-  useEffect(() => {
-    if (edits.length === 0) return
-    const warn = (event: BeforeUnloadEvent) => event.preventDefault()
-    addEventListener('beforeunload', warn)
-    return () => removeEventListener('beforeunload', warn)
-  }, [edits.length === 0])
   const changed = (versionId: string) => {
     setEdits([])
     reload()
@@ -103,6 +103,16 @@ function Page({ store, data, tab, query, go, reload }: PageProps) {
             <div class="row-wrap spread">
               <span>This is version {data.versionId}, an older one. The latest is version {data.latestVersionId}, of {ago(data.updatedAt)}.</span>
               <Button onClick={() => go({ version: null })}>Show the latest</Button>
+            </div>
+          </Notice>
+        </div>
+      )}
+      {edits.length > 0 && (tab !== 'metadata' || !isLatest) && (
+        <div class="set-notice">
+          <Notice look="warn">
+            <div class="row-wrap spread">
+              <span>You have {count(edits.length, 'change')} here that {edits.length === 1 ? 'is' : 'are'} not applied yet.</span>
+              <Button onClick={() => go({ tab: 'metadata', version: null, from: null, to: null })}>Show {edits.length === 1 ? 'it' : 'them'}</Button>
             </div>
           </Notice>
         </div>

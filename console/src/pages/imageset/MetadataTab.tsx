@@ -42,6 +42,7 @@ type AnyRow = Row | HitRow
 
 /** The metadata of a version as a tree, with a search in it, and the changes that a person makes. */
 export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, reload, go }: Props) {
+  const isLatest = data.versionId === data.latestVersionId
   const [opened, setOpened] = useState<Opened | null>(null)
   const [error, setError] = useState<unknown>()
   const [round, setRound] = useState(0)
@@ -61,9 +62,11 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
     setOpened(null)
     setError(undefined)
     Promise.all([MetadataReader.open(store, data.imageSetId, data.versionId, controller.signal), loadDictionary()])
-      .then(([{ reader, outline }, dictionary]) => {
+      .then(async ([{ reader, outline }, dictionary]) => {
+        // Of an older version there is nothing to change, so changes do not become those of its values.
+        if (isLatest && edits.length > 0) await rebase({ reader, outline, dictionary })
+        if (controller.signal.aborted) return
         setOpened({ reader, outline, dictionary })
-        if (edits.length > 0) void rebase({ reader, outline, dictionary })
         // The only instance is what a person wants to see.
         const only = outline.instances.length === 1 ? outline.instances[0] : undefined
         if (only !== undefined) setToggled(new Set([`i:${only.uid}`]))
@@ -150,7 +153,7 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
     setFound(null)
     setActive(idOf(place))
   }
-  const changes = new Map(edits.map((edit) => [editId(edit), edit]))
+  const changes = new Map((isLatest ? edits : []).map((edit) => [editId(edit), edit]))
   const changeOf = (row: AnyRow): Edit | undefined => {
     if (row.kind === 'element' && row.at.path.length === 1) return changes.get(`${row.at.level}:${row.at.instance ?? ''}:${row.key}`)
     if (row.kind === 'instance') return changes.get(`Instance:${row.instance.uid}:`)
@@ -205,7 +208,7 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
           )}
         </div>
       )}
-      {edits.length > 0 && (
+      {isLatest && edits.length > 0 && (
         <div class="draft-bar" role="region" aria-label="Changes that are not applied yet">
           <span>{count(edits.length, 'change')} not applied yet</span>
           <div class="row-wrap">
@@ -221,6 +224,7 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
           dictionary={dictionary}
           instances={instances}
           target={editing === 'new' ? null : editing}
+          pending={editing === 'new' ? undefined : changes.get(`${editing.place.level}:${editing.place.instance ?? ''}:${editing.key}`)}
           near={current !== undefined && current.kind === 'element' ? current.at : current?.kind === 'instance' ? { level: 'Instance', instance: current.instance.uid, path: [] } : null}
           onClose={() => setEditing(null)}
           onEdit={(edit) => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import groups from '../../dicom/dictionary.json'
 import { Dictionary } from '../../dicom/dictionary'
-import { type Edit, base64, blobsOf, isStudyWide, rebased, whyFixed, withEdit } from './edits'
+import { type Edit, base64, blobsOf, isStudyWide, rebased, whyFixed, withEdit, withLineEnds } from './edits'
 
 const set = (level: Edit['level'], key: string, value: unknown, old: unknown = 'x', instance: string | null = null): Edit => ({ action: 'set', level, instance, key, vr: 'LO', old, value })
 
@@ -57,6 +57,14 @@ describe('edits', () => {
     expect(whyFixed('PatientName', 'Patient', true, dictionary, 'PN')).toContain('Copy the image set')
     expect(whyFixed('PatientName', 'Patient', false, dictionary, 'PN')).toBe(null)
     expect(whyFixed('SOPClassUID', 'Instance', false, dictionary, 'UI')).toContain('file itself')
+  })
+
+  it('keep the line ends of a value, and are written with those of DICOM', () => {
+    expect(withLineEnds('a\nc', 'a\r\nb')).toBe('a\r\nc')
+    expect(withLineEnds('a\nc', 'a\nb')).toBe('a\nc')
+    expect(withLineEnds('a\nb', undefined)).toBe('a\r\nb')
+    expect(withLineEnds('a\nb\nc', 'a\r\nb\nc')).toBe('a\r\nb\nc')
+    expect(withLineEnds('a', 'b')).toBe('a')
   })
 
   it('are sent as UTF-8 in base64', () => {

@@ -56,6 +56,15 @@ export function rebased(edits: readonly Edit[], valueNow: (edit: SetValue | Remo
   return found
 }
 
+/** The text of a form, in which a browser has made all line ends LF, with those that the value had, or DICOM's (PS3.5 §6.1.3). */
+export function withLineEnds(text: string, old: unknown): string {
+  const plain = (some: string) => some.replace(/\r\n?/g, '\n')
+  const before = typeof old === 'string' ? old : ''
+  if (plain(before) === plain(text)) return before
+  const [only, ...others] = new Set(before.match(/\r\n|\r|\n/g) ?? [])
+  return plain(text).replace(/\n/g, only === undefined || others.length > 0 ? '\r\n' : only)
+}
+
 interface Excerpt {
   SchemaVersion: 1.1
   Patient?: { DICOM: Record<string, unknown> }

@@ -9,7 +9,7 @@ const WITHOUT_PICTURES = new Set(['SR', 'DOC', 'KO', 'PR', 'RTSTRUCT', 'RTPLAN',
 /** A small picture of an image set once it comes into view; before that, and without one, a sign of its kind. */
 export function Thumbnail({ store, study, set }: { store: string; study: string; set: StudyImageSet | undefined }) {
   const box = useRef<HTMLDivElement>(null)
-  const path = set === undefined || WITHOUT_PICTURES.has(set.modality ?? '') ? null : thumbnailPath(store, study, set.seriesInstanceUid, set.imageSetId)
+  const path = set === undefined || WITHOUT_PICTURES.has(set.modality ?? '') ? null : thumbnailPath(store, study, set.seriesInstanceUid, set.imageSetId, set.versionId)
   const [url, setUrl] = useState<string | null>(path === null ? null : (known(path) ?? null))
   useEffect(() => {
     const element = box.current

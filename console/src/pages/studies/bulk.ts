@@ -4,6 +4,7 @@ import { ApiError, explain } from '../../api/errors'
 import { copyImageSet, deleteImageSet, untilUnlocked } from '../../api/native'
 import { json } from '../../api/request'
 import { MOST_INSTANCES_IN_ARCHIVE, MOST_SETS_IN_ARCHIVE, type Patient, type Study, type StudyImageSet, archiveLink } from '../../api/studies'
+import { dropDraft } from '../imageset/drafts'
 
 export type BulkAction = 'delete' | 'copy' | 'promote'
 
@@ -122,6 +123,7 @@ async function perform(store: string, action: BulkAction, item: BulkItem): Promi
   if (action === 'delete') {
     try {
       await deleteImageSet(store, item.imageSetId)
+      dropDraft(store, item.imageSetId)
     } catch (error) {
       if (error instanceof ApiError && error.code === 'ResourceNotFoundException') throw new Error('It was not found in this data store: somebody may have deleted it already.')
       throw error

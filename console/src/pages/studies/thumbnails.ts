@@ -28,9 +28,10 @@ effect(() => {
   kept.clear()
 })
 
-export function thumbnailPath(datastoreId: string, studyInstanceUid: string, seriesInstanceUid: string, imageSetId: string): string {
+/** Where the picture is; after `#` the version that it is of, which the server is not asked for. */
+export function thumbnailPath(datastoreId: string, studyInstanceUid: string, seriesInstanceUid: string, imageSetId: string, versionId: string): string {
   const study = encodeURIComponent(studyInstanceUid)
-  return `/datastore/${datastoreId}/studies/${study}/series/${encodeURIComponent(seriesInstanceUid)}/thumbnail?imageSetId=${imageSetId}`
+  return `/datastore/${datastoreId}/studies/${study}/series/${encodeURIComponent(seriesInstanceUid)}/thumbnail?imageSetId=${imageSetId}#${versionId}`
 }
 
 /** What is there already: a URL, null where there is no picture, undefined if nobody has asked. */
@@ -73,7 +74,7 @@ async function fetched(path: string): Promise<string | null> {
   const asked = owner
   let url: string | null = null
   try {
-    const response = await request(path, { headers: { accept: 'image/jpeg' }, priority: 'low' })
+    const response = await request(path.split('#', 1)[0]!, { headers: { accept: 'image/jpeg' }, priority: 'low' })
     url = URL.createObjectURL(await response.blob())
   } catch (error) {
     // Not every series has a picture; the list does without. What may pass is asked again the next time.
