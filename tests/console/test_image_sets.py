@@ -302,6 +302,13 @@ def test_answers_only_who_may_read_the_image_set(
             series={"Modality": "CT", "SeriesInstanceUID": SERIES},
             is_primary=False,
         )
+        image_set_builders.image_set(
+            stores,
+            [BuiltInstance(f"{SERIES}.9.1", 1, {}, [b"x"])],
+            store=(store.key, store.id),
+            study={"StudyInstanceUID": STUDY},
+            series={"Modality": "CT", "SeriesInstanceUID": f"{SERIES}.9"},
+        )
         stores.close()
     path = f"datastores/{datastore}/imagesets/{made.id}"
     shown = root("GET", path)
@@ -334,9 +341,20 @@ def test_answers_only_who_may_read_the_image_set(
     reader = limited(allow([f"medical-imaging:{name}" for name in names], [arn, f"{arn}/imageset/{made.id}"]))
     assert reader("GET", f"{path}/diff?from=2&to=1")["newVersionId"] == "1"
     assert reader.refused("POST", f"{path}/preview", body)[0] == 403
+    # As the update itself, which would change the whole study.
+    names = ["GetImageSetMetadata", "UpdateImageSetMetadata"]
+    writer = limited(
+        allow([f"medical-imaging:{name}" for name in names], [arn, f"{arn}/imageset/{made.id}"]),
+        name="writer",
+    )
+    body["latestVersionId"] = "2"
+    assert writer("POST", f"{path}/preview", body)["nextVersionId"] == "3"
+    assert writer.refused("POST", f"{path}/preview", {**body, "includeStudyImageSets": True})[0] == 403
     other = limited(allow("medical-imaging:GetImageSet", "*"), name="other")
     for refused in (path, f"{path}/versions", f"{path}/diff?from=1&to=2"):
         assert other.refused("GET", refused)[0] == 403
     assert root.refused("GET", f"{path}/diff?from=1")[0] == 400
+    for unknown in (f"{path}?version=x", f"{path}/diff?from=1.0&to=2"):
+        assert root.refused("GET", unknown)[0] == 404
     assert root.refused("GET", f"{path}/versions?nextToken=x")[0] == 400
     assert root.refused("GET", f"datastores/{datastore}/imagesets/{'0' * 32}")[0] == 404

@@ -38,6 +38,12 @@ def affected_image_sets(stores: Stores, operation: str, request: Any) -> list[st
         return lookups.primary_siblings(conn, request.datastore_id, named, of_series=of_series)
 
 
+def of_study(stores: Stores, datastore_id: str, image_set_id: str) -> list[str]:
+    """The ids of those that an update with ``includeStudyImageSets`` changes."""
+    with stores.db.read() as conn:
+        return lookups.primary_siblings(conn, datastore_id, image_set_id, of_series=False)
+
+
 def check_authorized(ctx: Context, sets: Iterable[LockedImageSet]) -> None:
     """Raises `ConflictError` where one of the sets was added after the caller's policies were evaluated."""
     authorized = ctx.authorized_image_sets

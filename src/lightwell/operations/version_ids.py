@@ -11,9 +11,13 @@ _MOST_DIGITS = 9
 
 
 def version_number(version_id: str) -> int:
-    """The number that a version id, decimal digits, names; `NO_VERSION` where no version can have it."""
+    """The number that a version id, decimal digits, names; `NO_VERSION` where no version can have it.
+
+    Operations that HealthImaging lacks have no pattern that keeps other text away from here.
+    """
     digits = version_id.lstrip("0")
-    return int(digits) if 0 < len(digits) <= _MOST_DIGITS else NO_VERSION
+    is_number = 0 < len(digits) <= _MOST_DIGITS and digits.isascii() and digits.isdigit()
+    return int(digits) if is_number else NO_VERSION
 
 
 def existing_version(version: str | int, image_set: ImageSet) -> int:

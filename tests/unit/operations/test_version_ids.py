@@ -35,7 +35,10 @@ def test_reads_decimal_text_of_any_length() -> None:
         7,
         999999999,
     ]
-    assert {version_number(text) for text in ("0", "", "1000000000", "9" * 18)} == {NO_VERSION}
+    assert {
+        version_number(text)
+        for text in ("0", "", "1000000000", "9" * 18, "x", "1.0", "-1", " 1", "1_0", "\u0661", "²")
+    } == {NO_VERSION}
 
 
 def test_knows_failed_versions_too() -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from lightwell.auth.policies.actions import AuthorizationRequest
 from lightwell.errors import ValidationError
+from lightwell.operations import affected_image_sets
 from lightwell.operations.console import image_set_versions
 from lightwell.operations.console.differences import elements_json, instance_json, level_json, shortened
 from lightwell.operations.console.image_set_diff import diff
@@ -273,6 +274,17 @@ def _requires(*actions: str) -> Any:
     return required
 
 
+def _requires_preview(call: Call) -> list[AuthorizationRequest]:
+    """What the update itself requires, and to see what it would change."""
+    datastore_id, image_set_id = _named(call)
+    named: list[AuthorizationRequest] = _requires("GetImageSetMetadata", "UpdateImageSetMetadata")(call)
+    if not call.body.include_study_image_sets:
+        return named
+    others = affected_image_sets.of_study(call.ctx.stores, datastore_id, image_set_id)
+    known = call.state.access_control.actions
+    return [*named, *known.image_sets("UpdateImageSetMetadata", datastore_id, others)]
+
+
 ROUTES = (
     Route(
         "ConsoleImageSet",
@@ -313,13 +325,13 @@ ROUTES = (
         "POST",
         f"{_PATH}/preview",
         preview,
-        _requires("GetImageSetMetadata", "UpdateImageSetMetadata"),
+        _requires_preview,
         body=msgspec.json.Decoder(PreviewRequest),
         body_limit=_PREVIEW_LIMIT,
         says="What an UpdateImageSetMetadata with these blobs would change, element by element; what needs "
         "force; what would be refused, and why; which other image sets would get a new version; and "
         "which primary image sets of other series would not let this one be promoted. It changes nothing.",
         action="medical-imaging:GetImageSetMetadata and medical-imaging:UpdateImageSetMetadata on the image "
-        "set",
+        "set; with `includeStudyImageSets` the latter on all primary image sets of the study",
     ),
 )
