@@ -37,7 +37,7 @@ export function Grid({ viewer }: { viewer: ViewerState }) {
               <Component key={set.id} set={set} viewer={viewer} cell={cell} isActive={isActive} />
             ) : set ? (
               <EmptyState icon={<FileQuestion />} title="There is no display for this yet">
-                {`${set.series.attributes.text('Modality') || 'This object'} can be downloaded, and its attributes read with T.`}
+                {`${set.series.attributes.text('Modality') || 'This object'} can be downloaded, and its attributes can be read here.`}
               </EmptyState>
             ) : viewer.series.value.length > 0 ? (
               <EmptyState icon={<LayoutGrid />} title="Nothing here">Drag a series here, or select this viewport and choose one.</EmptyState>
