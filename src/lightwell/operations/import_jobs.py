@@ -267,9 +267,12 @@ def _check_upload(ctx: Context, conn: Connection, store: DataStore, input_uri: s
     caller's to this data store. Lists of jobs tell the id of an upload to others.
     """
     bucket, prefix = split_uri(input_uri)
-    if not prefix.startswith(UPLOADS) and not UPLOADS.startswith(prefix):
+    is_below, is_above = prefix.startswith(UPLOADS), UPLOADS.startswith(prefix)
+    if not is_below and not is_above:
         return
-    if bucket != ctx.settings.upload_bucket and not uploads.is_in_use(conn, bucket):
+    if not uploads.is_in_use(conn, bucket, ctx.settings) and not (
+        is_below and bucket == ctx.settings.upload_bucket
+    ):
         return
     parts = prefix.split("/")
     if len(parts) > 3 and parts[1] == store.id:
@@ -278,8 +281,9 @@ def _check_upload(ctx: Context, conn: Connection, store: DataStore, input_uri: s
         if upload is not None and is_its and uploads.hold(conn, upload.id):
             return
     raise AccessDeniedError(
-        "The input is what somebody has uploaded by the console. Only who has sent an upload may import it, "
-        "into the data store that it was sent to."
+        "The input has what somebody has uploaded by the console. Only who has sent an upload may import it, "
+        "into the data store that it was sent to; for anything else name another folder of the bucket than "
+        f"{UPLOADS}."
     )
 
 

@@ -44,7 +44,7 @@ _INSTANCES_PER_BATCH = 200  # instances that are opened together
 _VERSIONS_PER_PAGE = 1000
 _MOST_COMPARED = 1000  # instances whose contents are read for a part of a difference
 _MOST_BYTES = 8 << 20  # of a part as it is sent; it has one instance at least
-_MOST_KEPT, _KEPT_SECONDS = 200_000, 60.0  # candidates, of half a kilobyte each
+_MOST_KEPT, _KEPT_SECONDS = 60_000, 60.0  # candidates, of half a kilobyte each
 
 
 @dataclass(frozen=True, slots=True)

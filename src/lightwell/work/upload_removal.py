@@ -104,7 +104,7 @@ class UploadRemoval:
         else:
             return removed
         with self._stores.db.read() as conn:
-            is_empty = not uploads.files(conn, upload.id, "", 1)
+            is_empty = not uploads.files(conn, upload.id, "", 1, are_there=False)
         if is_empty:
             return removed + self._remove_all(upload, uri)
         self._stores.db.write(lambda conn: uploads.mark_cleared(conn, upload.id, job.key))

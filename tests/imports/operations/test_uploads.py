@@ -215,6 +215,10 @@ def test_a_file_that_could_not_be_written_has_not_arrived(
 
 def test_nothing_is_left_in_a_bucket_that_is_no_longer_named(server: Importing) -> None:
     """Neither what was sent before console_bucket was changed, nor can others import it."""
+    bucket = server.settings.upload_bucket
+    (server.stores.buckets.root / bucket).mkdir(parents=True)
+    server.start(input_uri=f"s3://{bucket}/", output=f"s3://{bucket}/reports/")  # of nobody's uploads
+    server.work()
     upload = uploads.begin(server.context, server.datastore, name="folder", files=2, size=2000)
     send(server, upload, "a", encoded(1))
     renamed = replace(server.settings, console_bucket="other-bucket")
@@ -235,7 +239,7 @@ def test_nothing_is_left_in_a_bucket_that_is_no_longer_named(server: Importing) 
         output_s3_uri=output_uri,
     )
     foreign = replace(context, caller=replace(context.caller, whose="somebody else"))
-    for uri in (input_uri, "s3://lightwell-console/"):
+    for uri in (input_uri, f"s3://{bucket}/", f"s3://{bucket}/up"):
         with pytest.raises(AccessDeniedError):
             start_dicom_import_job(foreign, msgspec.structs.replace(request, input_s3_uri=uri))
     job_id = start_dicom_import_job(context, request).job_id

@@ -56,9 +56,12 @@ def buckets(conn: Connection, store: int) -> list[str]:
     return list(conn.scalars(named.distinct().order_by(upload.c.bucket)))
 
 
-def is_in_use(conn: Connection, bucket: str) -> bool:
+def is_in_use(conn: Connection, bucket: str, settings: Settings) -> bool:
     """Whether there are uploads in this bucket."""
-    return conn.execute(select(upload.c.id).where(upload.c.bucket == bucket).limit(1)).first() is not None
+    is_its = upload.c.bucket == bucket
+    if bucket == settings.upload_bucket:
+        is_its = or_(is_its, upload.c.bucket.is_(None))
+    return conn.execute(select(upload.c.id).where(is_its).limit(1)).first() is not None
 
 
 def hold(conn: Connection, id: str) -> bool:
