@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -188,6 +190,31 @@ def test_two_files_of_one_name_at_once_do_not_take_each_others_place(
     bucket, folder = server.settings.upload_bucket, f"uploads/{server.datastore}/{upload.id}/"
     found = server.stores.buckets.fetch(bucket, folder + key, memory_limit=9, spool_dir=server.stores.spool)
     assert (found if isinstance(found, bytes) else found.read_bytes()) == b"1"
+
+
+def test_of_many_files_of_one_name_at_once_one_is_kept(server: Importing) -> None:
+    """And it is the one whose sender was told so; who sends the same is told so, too."""
+    upload = uploads.begin(server.context, server.datastore, name="folder", files=4, size=40)
+
+    def try_to_send(number: int) -> tuple[str, bytes, bool]:
+        name, data = f"{number % 4}", b"%d" % (number // 4 % 5)
+        target = uploaded_files.target(server.context, server.datastore, upload.id, name, len(data))
+        try:
+            uploaded_files.keep(server.context, target, data, sha256(data).hexdigest(), len(data))
+        except ConflictError:
+            return name, data, False
+        return name, data, True
+
+    with ThreadPoolExecutor(8) as threads:
+        tried = list(threads.map(try_to_send, range(80)))
+    kept = {(name, data) for name, data, is_kept in tried if is_kept}
+    assert sorted(name for name, _ in kept) == ["0", "1", "2", "3"]
+    assert all(is_kept == ((name, data) in kept) for name, data, is_kept in tried)
+    bucket, folder = server.settings.upload_bucket, f"uploads/{server.datastore}/{upload.id}/"
+    root = server.stores.buckets.root / bucket / folder
+    assert {(path.name, path.read_bytes()) for path in root.iterdir()} == kept
+    there = uploads.get(server.context, server.datastore, upload.id).upload
+    assert (there.arrived_files, there.arrived_size, there.claimed_files) == (4, 4, 4)
 
 
 def test_a_file_that_could_not_be_written_has_not_arrived(
