@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { KeyRound, LogIn, RefreshCw } from 'lucide-preact'
 import { Mark } from '../app/Layout'
 import { config } from '../api/config'
@@ -19,6 +19,8 @@ export function SignIn({ link }: { link: string | null }) {
   const [step, setStep] = useState<Step>(canSign && (link !== null || isBack) ? 'working' : 'choose')
   const [error, setError] = useState<unknown>()
   const [identity, setIdentity] = useState<OidcIdentity | null>(null)
+  // Kept while a wrong secret is tried: the form is away then.
+  const [keyId, setKeyId] = useState('')
 
   const attempt = async (work: () => Promise<void>) => {
     setStep('working')
@@ -53,7 +55,7 @@ export function SignIn({ link }: { link: string | null }) {
         {!canSign ? (
           <Notice look="warn">
             Browsers sign requests only over HTTPS or on this machine. Open this server as <code>https://…</code> (
-            <code>--tls-cert</code> and <code>--tls-key</code>), or on its own machine as <code>http://localhost</code>.
+            <code>--tls-cert</code> and <code>--tls-key</code>), or on its own machine as <code>{`http://localhost${location.port && `:${location.port}`}`}</code>.
           </Notice>
         ) : (
           <>
@@ -61,7 +63,7 @@ export function SignIn({ link }: { link: string | null }) {
             {error === undefined && endedBecause.value !== null && step === 'choose' && <Notice>{endedBecause.value}</Notice>}
             {step === 'working' && <p class="row soft" role="status"><Spinner /> Signing in…</p>}
             {step === 'role' && identity !== null && <Roles identity={identity} onPick={(role) => void attempt(() => takeRole(identity, role))} onBack={() => setStep('choose')} />}
-            {step === 'choose' && <Choices attempt={attempt} />}
+            {step === 'choose' && <Choices attempt={attempt} keyId={keyId} onKeyId={setKeyId} />}
           </>
         )}
       </div>
@@ -69,7 +71,14 @@ export function SignIn({ link }: { link: string | null }) {
   )
 }
 
-function Choices({ attempt }: { attempt: (work: () => Promise<void>) => Promise<void> }) {
+interface ChoicesProps {
+  attempt: (work: () => Promise<void>) => Promise<void>
+  keyId: string
+  onKeyId: (id: string) => void
+}
+
+function Choices(props: ChoicesProps) {
+  const { attempt } = props
   const { oidc } = config.value
   const isAway = oidc !== null && !oidc.authorizationEndpoint
   return (
@@ -85,13 +94,14 @@ function Choices({ attempt }: { attempt: (work: () => Promise<void>) => Promise<
           <div class="or"><span>or with an access key</span></div>
         </>
       )}
-      <KeyForm attempt={attempt} isMain={oidc === null} />
+      <KeyForm {...props} isMain={oidc === null} />
     </>
   )
 }
 
-function KeyForm({ attempt, isMain }: { attempt: (work: () => Promise<void>) => Promise<void>; isMain: boolean }) {
-  const [id, setId] = useState('')
+function KeyForm({ attempt, keyId: id, onKeyId: setId, isMain }: ChoicesProps & { isMain: boolean }) {
+  const form = useRef<HTMLFormElement>(null)
+  useEffect(() => form.current?.querySelector<HTMLInputElement>(id === '' ? '[name=accessKeyId]' : '[name=secretAccessKey]')?.focus(), [])
   const [secret, setSecret] = useState('')
   const [token, setToken] = useState('')
   const [isTemporary, setTemporary] = useState(false)
@@ -100,8 +110,8 @@ function KeyForm({ attempt, isMain }: { attempt: (work: () => Promise<void>) => 
     void attempt(() => signInByKey(id.trim(), secret.trim(), token.trim() || undefined))
   }
   return (
-    <form class="stack" onSubmit={submit}>
-      <TextField label="Access key ID" name="accessKeyId" value={id} onValue={setId} autocomplete="username" autofocus required />
+    <form class="stack" ref={form} onSubmit={submit}>
+      <TextField label="Access key ID" name="accessKeyId" value={id} onValue={setId} autocomplete="username" required />
       <TextField label="Secret access key" name="secretAccessKey" type="password" value={secret} onValue={setSecret} autocomplete="current-password" required />
       {isTemporary ? (
         <TextField label="Session token" name="sessionToken" type="password" value={token} onValue={setToken} />

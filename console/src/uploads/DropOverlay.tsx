@@ -1,14 +1,16 @@
 import { useEffect, useState } from 'preact/hooks'
 import { useLocation } from 'preact-iso'
-import { FolderInput } from 'lucide-preact'
+import { Ban, FolderInput } from 'lucide-preact'
 import { currentStore } from '../app/stores'
 import { mayImport } from './rights'
 import { itemsOfDrop } from './collect'
 import { begin } from './runs'
 
+const QUIET_MS = 1_500
+
 /**
- * Takes files that are dropped anywhere on a page of a data store, and shows where they will go. On other pages they do nothing:
- * the browser would leave the console for them.
+ * Takes files that are dropped anywhere on a page of a data store, and shows where they will go. Elsewhere, and for whom may not
+ * import, it says why nothing comes of it: the browser would leave the console for them.
  */
 export function DropOverlay({ store }: { store: string | null }) {
   const { path, route } = useLocation()
@@ -16,16 +18,27 @@ export function DropOverlay({ store }: { store: string | null }) {
   const isAllowed = mayImport(store ?? '*') === true && store !== null
   useEffect(() => {
     let depth = 0
+    let idle: ReturnType<typeof setTimeout> | undefined
+    // Browsers tell of a drag that lasts several times a second. Its end is not told by all of them where nothing may be dropped.
+    const lasts = () => {
+      clearTimeout(idle)
+      idle = setTimeout(() => {
+        depth = 0
+        setOver(false)
+      }, QUIET_MS)
+    }
     const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false
     const enter = (event: DragEvent) => {
       if (!hasFiles(event)) return
       event.preventDefault()
       depth++
-      setOver(isAllowed)
+      lasts()
+      setOver(true)
     }
     const over = (event: DragEvent) => {
       if (!hasFiles(event)) return
       event.preventDefault()
+      lasts()
       event.dataTransfer!.dropEffect = isAllowed ? 'copy' : 'none'
     }
     const leave = (event: DragEvent) => {
@@ -48,6 +61,7 @@ export function DropOverlay({ store }: { store: string | null }) {
     window.addEventListener('dragleave', leave)
     window.addEventListener('drop', drop)
     return () => {
+      clearTimeout(idle)
       window.removeEventListener('dragenter', enter)
       window.removeEventListener('dragover', over)
       window.removeEventListener('dragleave', leave)
@@ -55,12 +69,15 @@ export function DropOverlay({ store }: { store: string | null }) {
     }
   }, [store, path, isAllowed])
   if (!isOver) return null
+  const name = currentStore.value?.datastoreName ?? 'this data store'
   return (
     <div class="drop-overlay">
       <div>
-        <FolderInput aria-hidden="true" />
-        <h2>Drop to import</h2>
-        <p class="soft">into {currentStore.value?.datastoreName ?? 'this data store'}</p>
+        {isAllowed ? <FolderInput aria-hidden="true" /> : <Ban aria-hidden="true" />}
+        <h2>{isAllowed ? 'Drop to import' : 'Nothing is imported here'}</h2>
+        <p class="soft">
+          {isAllowed ? `into ${name}` : store === null ? 'Open the studies of a data store first, then drop files there.' : `You may not import into ${name}.`}
+        </p>
       </div>
     </div>
   )

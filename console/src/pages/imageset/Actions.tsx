@@ -15,6 +15,7 @@ import { datastoreArn, useAllowed } from '../../session/allowed'
 import { textOf } from '../../dicom/values'
 import type { Overview } from './api'
 import { CopyDialog } from './CopyDialog'
+import { whyNotCopied } from './copying'
 import { dropDraft } from './drafts'
 import { viewerOf } from './OverviewTab'
 import { setLabel } from '../studies/bulk'
@@ -57,7 +58,7 @@ export function Actions({ store, data, onChanged }: { store: string; data: Overv
           const started = await copyImageSet(store, data.imageSetId, { sourceImageSet: { latestVersionId: data.latestVersionId } }, { promoteToPrimary: true })
           const made = started.destinationImageSetProperties
           const ended = await untilUnlocked(store, made.imageSetId)
-          if (ended.imageSetWorkflowStatus === 'COPY_FAILED') throw new Error(ended.message ?? 'The promotion failed, and nothing was changed.')
+          if (ended.imageSetWorkflowStatus === 'COPY_FAILED') throw new Error(`${whyNotCopied(ended.message)} Nothing was changed.`)
           toast('The image set was promoted. This is the primary one.', 'good')
           route(`/console/stores/${store}/sets/${made.imageSetId}`)
         } catch (failure) {

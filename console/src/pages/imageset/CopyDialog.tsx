@@ -10,7 +10,7 @@ import { Notice, Spinner } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
 import { count } from '../../ui/format'
 import type { Overview } from './api'
-import { type Choice, chosen, copiable } from './copying'
+import { type Choice, chosen, copiable, whyNotCopied } from './copying'
 import type { Outline } from './metadata'
 import { isConflict } from './PreviewDialog'
 import { MetadataReader } from './reader'
@@ -60,10 +60,12 @@ export function CopyDialog({ store, data, onClose, onStale }: { store: string; d
       )
       const made = started.destinationImageSetProperties
       const ended = await untilUnlocked(store, made.imageSetId)
-      if (ended.imageSetWorkflowStatus === 'COPY_FAILED') throw new Error(`${ended.message ?? 'The copy failed.'} Nothing was copied${where === 'existing' ? '; the destination has a failed version that says so, with its content unchanged' : ''}.`)
+      if (ended.imageSetWorkflowStatus === 'COPY_FAILED') throw new Error(`${whyNotCopied(ended.message)} Nothing was copied${where === 'existing' ? '; the destination has a failed version that says so, with its content unchanged' : ''}.`)
       toast(where === 'new' ? 'The copy was made. This is it.' : `The instances were copied: version ${made.latestVersionId} of this image set has them.`, 'good')
       onClose()
-      route(`/console/stores/${store}/sets/${made.imageSetId}`)
+      // Who copies to change an attribute goes on among the attributes.
+      const isAmongAttributes = new URLSearchParams(location.search).get('tab') === 'metadata'
+      route(`/console/stores/${store}/sets/${made.imageSetId}${isAmongAttributes ? '?tab=metadata' : ''}`)
     } catch (failure) {
       if (isConflict(failure)) onStale()
       setError(isConflict(failure) ? new Error('One of the two image sets got another version meanwhile. The page now shows it: look at it, then copy again.') : failure)

@@ -1,9 +1,10 @@
 import { useState } from 'preact/hooks'
 import { ScrollText } from 'lucide-preact'
 import { explain } from '../../api/errors'
+import { Ago } from '../../ui/Ago'
 import { Button } from '../../ui/Button'
 import { Badge, EmptyState, Loaded, Notice } from '../../ui/States'
-import { ago, count, time } from '../../ui/format'
+import { count } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import '../../ui/Table.css'
 import { type EventPage, type ServerEvent, look, searchEvents, text, title } from '../events/events'
@@ -50,7 +51,7 @@ function List({ store, imageSetId, first }: { store: string; imageSetId: string;
 function Row({ event }: { event: ServerEvent }) {
   return (
     <tr>
-      <td class="nowrap" data-label="When"><time dateTime={event.time} title={time(event.time)}>{ago(event.time)}</time></td>
+      <td class="nowrap" data-label="When"><Ago at={event.time} /></td>
       <td data-label="What"><Badge look={look(event.type)}>{title(event.type)}</Badge></td>
       <td data-label="State"><span class="soft small">{[text(event, 'imageSetState'), text(event, 'imageSetWorkflowStatus')].filter(Boolean).join(' / ')}</span></td>
       <td data-label="Version" class="right">{text(event, 'imageSetVersion')}</td>

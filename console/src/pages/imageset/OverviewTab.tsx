@@ -3,10 +3,11 @@ import { useEffect, useState } from 'preact/hooks'
 import { FileText, Images } from 'lucide-preact'
 import { isAbort } from '../../api/errors'
 import { json, request } from '../../api/request'
+import { Ago } from '../../ui/Ago'
 import { Badge } from '../../ui/States'
 import { Copyable } from '../../ui/Copyable'
 import { Fact, Facts } from '../../ui/Facts'
-import { ago, count, dicomDate, dicomTime, time } from '../../ui/format'
+import { count, dicomDate, dicomTime } from '../../ui/format'
 import { nameGroups, textOf } from '../../dicom/values'
 import { datastoreArn, useAllowed } from '../../session/allowed'
 import type { Overview } from './api'
@@ -109,7 +110,7 @@ function Section({ title, children }: { title: string; children: ComponentChildr
 }
 
 function When({ at }: { at: string }) {
-  return <time dateTime={at} title={time(at)}>{ago(at)}</time>
+  return <Ago at={at} />
 }
 
 /** A PN in each of its component groups; the value as it is stored is its tooltip. */

@@ -2,12 +2,13 @@ import { useEffect, useState } from 'preact/hooks'
 import { Copy, Ellipsis, Eye, FilePlus2, FolderInput, GitCompareArrows, Pencil, RotateCcw, TriangleAlert } from 'lucide-preact'
 import { isAbort } from '../../api/errors'
 import { untilUnlocked, updateImageSetMetadata } from '../../api/native'
+import { Ago } from '../../ui/Ago'
 import { Button } from '../../ui/Button'
 import { confirm } from '../../ui/Dialog'
 import { Menu } from '../../ui/Menu'
 import { Badge, EmptyState, ErrorState, Skeleton } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
-import { ago, count, time } from '../../ui/format'
+import { count } from '../../ui/format'
 import { type Overview, type Version, versions } from './api'
 import { callerName } from './callers'
 import { DiffView } from './DiffView'
@@ -104,7 +105,7 @@ export function VersionsTab({ store, data, mayEdit, from, to, go, onChanged }: P
                   {version.versionId === latest && <Badge look="accent">latest</Badge>}
                 </div>
                 {summary(version) !== '' && <div class="soft small">{summary(version)}</div>}
-                <div class="faint small"><time dateTime={version.createdAt} title={time(version.createdAt)}>{ago(version.createdAt)}</time> by <span title={version.caller}>{callerName(version.caller)}</span></div>
+                <div class="faint small"><Ago at={version.createdAt} /> by <span title={version.caller}>{callerName(version.caller)}</span></div>
                 {version.message !== undefined && <div class="small">{version.message}</div>}
                 {version.copiedFromImageSetId !== undefined && <div class="small">from <a href={`/console/stores/${store}/sets/${version.copiedFromImageSetId}`}>{version.copiedFromImageSetId.slice(0, 8)}…</a></div>}
               </div>

@@ -23,6 +23,17 @@ export function chosen(text: string, instances: readonly InstanceSummary[]): Cho
   return { uids: [...uids], unknown }
 }
 
+/** The server's words for a copy that failed, as they are said to clients of the API, in those of the console. */
+export function whyNotCopied(message: string | undefined): string {
+  if (message === undefined) return 'The copy failed.'
+  if (/is in DestinationImageSet already/.test(message)) {
+    return 'The image set that it would join has these instances already. To put this one in its place, delete that one first.'
+  }
+  const level = /INVALID_REQUEST:\s+(\w+) of SourceImageSet and DestinationImageSet don't match/.exec(message)?.[1]
+  if (level !== undefined) return `What is said about the ${level.toLowerCase()} differs from the image set that it would join.`
+  return message.replace(/^INVALID_REQUEST:\s+/, '')
+}
+
 export function copiable(seriesUid: string, uids: readonly string[]): string {
   return JSON.stringify({ SchemaVersion: '1.1', Study: { Series: { [seriesUid]: { Instances: Object.fromEntries(uids.map((uid) => [uid, {}])) } } } })
 }

@@ -3,10 +3,11 @@ import { useLocation } from 'preact-iso'
 import { FolderInput, ListChecks } from 'lucide-preact'
 import { type Job, listJobs } from '../../api/imports'
 import { explain } from '../../api/errors'
+import { Ago } from '../../ui/Ago'
 import { Button, ButtonLink } from '../../ui/Button'
 import { PageHeader } from '../../ui/PageHeader'
 import { EmptyState, Loaded, Notice } from '../../ui/States'
-import { ago, count, time } from '../../ui/format'
+import { count } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { JobBadge, jobTitle } from '../../uploads/JobBars'
 import { mayImport } from '../../uploads/rights'
@@ -78,7 +79,7 @@ function Row({ store, job }: { store: string; job: Job }) {
     <tr class="link" onClick={(event) => { if (!(event.target instanceof HTMLAnchorElement)) route(href) }}>
       <td data-label="Job"><a href={href}>{jobTitle(job)}</a></td>
       <td data-label="Status"><JobBadge job={job} /></td>
-      <td data-label="Submitted" title={time(job.submittedAt)}>{ago(job.submittedAt)}</td>
+      <td data-label="Submitted"><Ago at={job.submittedAt} /></td>
       <td data-label="Files" class="right">{count(job.scannedFiles)}</td>
       <td data-label="Imported" class="right">{job.importedFiles === null ? '' : count(job.importedFiles)}</td>
       <td data-label="Not imported" class="right">{job.failedFiles === null ? '' : count(job.failedFiles)}</td>

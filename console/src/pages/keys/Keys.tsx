@@ -4,6 +4,7 @@ import { type Key, allKeys, revokeKey } from '../../api/access'
 import { config } from '../../api/config'
 import { stores } from '../../app/stores'
 import { iamArn, useAllowed } from '../../session/allowed'
+import { Ago } from '../../ui/Ago'
 import { Button } from '../../ui/Button'
 import { Copyable } from '../../ui/Copyable'
 import { Dialog, confirm } from '../../ui/Dialog'
@@ -13,7 +14,6 @@ import { PageHeader } from '../../ui/PageHeader'
 import { Badge, EmptyState, Loaded } from '../../ui/States'
 import { Tabs } from '../../ui/Tabs'
 import { toast } from '../../ui/Toasts'
-import { ago, time } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { useLocation } from 'preact-iso'
 import { question } from '../policies/question'
@@ -110,9 +110,9 @@ function Row({ of: key, show, reload }: { of: Key; show: () => void; reload: () 
       </td>
       <td data-label="Access key"><Copyable text={key.accessKeyId} label="Copy the access key ID" /></td>
       <td data-label="May do"><Rights of={key} /></td>
-      <td class="nowrap" data-label="Created"><span title={time(key.createdAt)}>{ago(key.createdAt)}</span></td>
+      <td class="nowrap" data-label="Created"><Ago at={key.createdAt} /></td>
       <td class="nowrap" data-label="Ends">
-        {key.expiresAt === null ? <span class="faint">{key.isRoot ? 'never' : 'when revoked'}</span> : isOver ? <Badge look="warn">has ended</Badge> : <span title={time(key.expiresAt)}>{ago(key.expiresAt)}</span>}
+        {key.expiresAt === null ? <span class="faint">{key.isRoot ? 'never' : 'when revoked'}</span> : isOver ? <Badge look="warn">has ended</Badge> : <Ago at={key.expiresAt} />}
       </td>
       <td class="right bare">{items.length > 0 && <Menu label={`Actions for ${key.name}`} icon={<Ellipsis />} items={items} />}</td>
     </tr>

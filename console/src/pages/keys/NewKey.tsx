@@ -113,6 +113,7 @@ function Secret({ of: key, close }: { of: MadeKey; close: () => void }) {
         <div class="stack-tight">
           <h3>For a person</h3>
           <p class="soft">They open <code>{url}/console/</code> and sign in with the two lines above.</p>
+          {/^(localhost|127\.|\[::1\])/.test(location.hostname) && <p class="soft small">That address works on this machine only. For others the server has to listen on the network, over HTTPS.</p>}
         </div>
         <div class="stack-tight">
           <div class="spread">

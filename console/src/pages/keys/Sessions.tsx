@@ -1,11 +1,11 @@
 import { LogOut, UserRound } from 'lucide-preact'
 import { type Session, allSessions, endSession } from '../../api/access'
 import { iamArn, useAllowed } from '../../session/allowed'
+import { Ago } from '../../ui/Ago'
 import { Button } from '../../ui/Button'
 import { confirm } from '../../ui/Dialog'
 import { Badge, EmptyState, Loaded } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
-import { ago, time } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 
 const KINDS: Record<Session['kind'], string> = {
@@ -46,8 +46,8 @@ export function Sessions() {
                     {one.subject !== null && <div class="faint" title={one.provider ?? undefined}>{one.subject}</div>}
                   </td>
                   <td data-label="By">{KINDS[one.kind]}</td>
-                  <td class="nowrap" data-label="Began"><span title={time(one.createdAt)}>{ago(one.createdAt)}</span></td>
-                  <td class="nowrap" data-label="Ends"><span title={time(one.expiresAt)}>{ago(one.expiresAt)}</span></td>
+                  <td class="nowrap" data-label="Began"><Ago at={one.createdAt} /></td>
+                  <td class="nowrap" data-label="Ends"><Ago at={one.expiresAt} /></td>
                   <td class="right bare">
                     {mayEnd && !one.isOwn && <Button icon={<LogOut />} onClick={() => void end(one, sessions.reload)}>End</Button>}
                   </td>

@@ -5,6 +5,7 @@ import { type Role, allRoles, deleteRole } from '../../api/access'
 import { config } from '../../api/config'
 import { stores } from '../../app/stores'
 import { iamArn, useAllowed } from '../../session/allowed'
+import { Ago } from '../../ui/Ago'
 import { Button } from '../../ui/Button'
 import { Copyable } from '../../ui/Copyable'
 import { confirm } from '../../ui/Dialog'
@@ -12,7 +13,6 @@ import { Menu } from '../../ui/Menu'
 import { PageHeader } from '../../ui/PageHeader'
 import { EmptyState, Loaded } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
-import { ago, time } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { storesOf, summary } from '../policies/templates'
 import { question } from '../policies/question'
@@ -84,7 +84,7 @@ function Row({ of: role, edit, reload }: { of: Role; edit: () => void; reload: (
         </span>
       </td>
       <td data-label="ARN" class="arn"><Copyable text={role.arn} label="Copy the ARN" /></td>
-      <td class="nowrap" data-label="Changed"><span title={time(role.updatedAt)}>{ago(role.updatedAt)}</span></td>
+      <td class="nowrap" data-label="Changed"><Ago at={role.updatedAt} /></td>
       <td class="right bare">{items.length > 0 && <Menu label={`Actions for ${role.name}`} icon={<Ellipsis />} items={items} />}</td>
     </tr>
   )

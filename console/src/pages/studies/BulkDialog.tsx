@@ -92,12 +92,19 @@ export function NamedStudies({ of: groups }: { of: Named[] }) {
         <li key={`${study.studyInstanceUid} ${patient.patientId} ${patient.patientName}`}>
           <span class="row-wrap"><strong>{personName(patient.patientName) || 'No name'}</strong> {patient.patientId ? <span>{patient.patientId}</span> : <span class="soft">No ID</span>}{isOther && <Badge look="warn" title="The study is listed with another patient, whose StudyInstanceUID these image sets have.">other patient</Badge>}</span>
           <span class="soft">{[dicomDate(study.studyDate), study.studyDescription, study.accessionNumber].filter(Boolean).join(' · ')}</span>
-          <span class="faint small">{count(items.length, 'image set')}, {count(items.reduce((sum, item) => sum + item.instanceCount, 0), 'instance')}{items.length === 1 && ` · ${items[0]!.label}`}</span>
+          <span class="faint small">{count(items.length, 'image set')}, {count(items.reduce((sum, item) => sum + item.instanceCount, 0), 'instance')}{items.length === 1 && ` · ${items[0]!.label}`}{kindOf(items)}</span>
           <span class="faint small">Study {study.studyInstanceUid}</span>
         </li>
       ))}
     </ul>
   )
+}
+
+/** A copy and the primary image set beside it are named alike: which of them is meant. */
+function kindOf(items: BulkItem[]): string {
+  const others = items.filter((item) => !item.isPrimary).length
+  if (items.length === 1) return others === 1 ? ' · not primary' : items[0]!.study.otherImageSetCount > 0 ? ' · primary' : ''
+  return others === 0 ? '' : others === items.length ? ' · none of them primary' : ` · ${others} of them not primary`
 }
 
 function Result({ item, state }: { item: BulkItem; state: ItemState }) {

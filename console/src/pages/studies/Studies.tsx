@@ -19,7 +19,7 @@ import { BulkDialog, NamedStudies } from './BulkDialog'
 import { StudyFilters } from './StudyFilters'
 import { type Rights, StudyRow } from './StudyRow'
 import { type BulkAction, type BulkItem, concerned, itemOf, itemsOf, named, saveArchives } from './bulk'
-import { EVERYTHING, isNarrowed, queryOf, setQuery, sortedBy } from './query'
+import { EVERYTHING, type ShownQuery, isNarrowed, queryOf, setQuery, sortedBy } from './query'
 import { MOST_SHOWN, useStudies } from './studyList'
 
 const HEADS: { sort?: StudySort; label: string; class: string }[] = [
@@ -170,12 +170,10 @@ export default function Studies({ store }: { store: string }) {
         <Skeleton lines={8} />
       ) : list.studies.length === 0 && !list.isPaused ? (
         isNarrowed(query) ? (
-          <EmptyState icon={<SearchX />} title="No study matches" action={<Button onClick={() => change(EVERYTHING)}>Clear the search</Button>}>
-            Words are found anywhere in a patient's name, the patient ID, the accession number and the description; a study UID by its beginning.
-          </EmptyState>
+          <NothingFound query={query} onClear={change} />
         ) : (
           <EmptyState icon={<Images />} title={`${currentStore.value?.datastoreName ?? 'This data store'} has no studies yet`} action={mayImport && <ButtonLink look="primary" icon={<FolderInput />} href={`/console/stores/${store}/import`}>Import DICOM files</ButtonLink>}>
-            Drop a folder of DICOM files on the import page, or send them with any DICOMweb or AWS client.
+            {mayImport ? 'Drop a folder of DICOM files here, or send them with any DICOMweb or AWS client.' : 'Whoever may import into it can fill it.'}
           </EmptyState>
         )
       ) : (
@@ -242,6 +240,28 @@ function useRights(store: string): Rights {
     view: useAllowed('medical-imaging:GetImageSetMetadata', one) !== false,
     pictures: useAllowed('medical-imaging:GetDICOMInstanceFrames', datastoreArn(store)) !== false
   }
+}
+
+function NothingFound({ query, onClear }: { query: ShownQuery; onClear: (change: Partial<ShownQuery>) => void }) {
+  const isAmongSome = query.studyInstanceUids !== undefined
+  const hasText = query.text.trim() !== ''
+  const isChosen = query.modalities.length > 0 || query.firstDay !== null || query.lastDay !== null || query.primary !== 'all'
+  return (
+    <EmptyState
+      icon={<SearchX />}
+      title={isAmongSome ? `No match among the ${query.label ?? 'studies that are shown'}` : 'No study matches'}
+      action={
+        <div class="row-wrap">
+          {isAmongSome && (hasText || isChosen) && <Button look="primary" onClick={() => onClear({ studyInstanceUids: undefined, label: undefined })}>Search all studies</Button>}
+          <Button onClick={() => onClear(EVERYTHING)}>Clear the search</Button>
+        </div>
+      }
+    >
+      {hasText && "Words are found anywhere in a patient's name, the patient ID, the accession number and the description; a study UID by its beginning. Dates and modalities are chosen below the search. "}
+      {isChosen && 'Only what was chosen below the search is looked at: modality, date, or which image sets.'}
+      {!hasText && !isChosen && 'They may have been deleted.'}
+    </EmptyState>
+  )
 }
 
 function Notes({ list }: { list: ReturnType<typeof useStudies> }) {

@@ -3,10 +3,11 @@ import { ChevronRight, Copy, Download, Ellipsis, ExternalLink, Eye, Info, Shield
 import { config } from '../../api/config'
 import type { Study, StudyImageSet } from '../../api/studies'
 import { openOhif } from '../../session/ohif'
+import { Ago } from '../../ui/Ago'
 import { IconButton } from '../../ui/Button'
 import { Menu, type MenuItem } from '../../ui/Menu'
 import { Badge } from '../../ui/States'
-import { ago, count, dicomDate, dicomTime, personName, time } from '../../ui/format'
+import { count, dicomDate, dicomTime, personName } from '../../ui/format'
 import { Thumbnail } from './Thumbnail'
 import type { BulkAction } from './bulk'
 
@@ -56,7 +57,7 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
     <>
       <tr class={`link study ${isPicked ? 'picked' : ''} ${isOpen ? 'open' : ''}`} data-testid="study" data-row={index} tabIndex={isActive ? 0 : -1} onFocus={onFocus} onClick={onClick}>
         <td class="c-pick"><label class="checkbox"><input type="checkbox" checked={isPicked} onChange={(event) => onPick(event.currentTarget.checked)} /><span class="visually-hidden">Pick {name}, {dicomDate(study.studyDate)}</span></label></td>
-        <td class="c-picture"><Thumbnail store={store} study={study.studyInstanceUid} set={rights.pictures ? shown : undefined} /></td>
+        <td class="c-picture"><Picture store={store} study={study} set={shown} rights={rights} /></td>
         <td class="c-patient">
           {shown !== undefined && rights.view ? <a class="name" href={viewPath(store, shown.imageSetId)}>{name}</a> : <span class="name">{name}</span>}
           {details !== '' && <span class="under">{details}</span>}
@@ -76,7 +77,7 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
           <span>{count(study.instanceCount)}{study.hasMoreImageSets && '+'}</span>
           <span class="under">{count(study.seriesCount, 'series', 'series')}</span>
         </td>
-        <td class="c-updated soft" title={time(study.updatedAt)}>{ago(study.updatedAt)}</td>
+        <td class="c-updated soft"><Ago at={study.updatedAt} /></td>
         <td class="c-more">
           <span class="row">
             <Actions label={`Actions for ${name}`} rights={rights} isOther={study.otherImageSetCount > 0} store={store} set={shown} ohif={config.value.ohif && study.primaryImageSetCount > 0 ? () => openOhif(store, study.studyInstanceUid) : undefined} onAction={(action) => onAction(action)} />
@@ -90,7 +91,7 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
             <ul class="study-series" aria-label={`Image sets of ${name}`}>
               {study.imageSets.map((set) => (
                 <li key={set.imageSetId} data-testid="image-set">
-                  <Thumbnail store={store} study={study.studyInstanceUid} set={rights.pictures ? set : undefined} />
+                  <Picture store={store} study={study} set={set} rights={rights} />
                   <div class="grow">
                     {rights.view ? <a class="name" href={viewPath(store, set.imageSetId)}>{seriesName(set)}</a> : <span class="name">{seriesName(set)}</span>}
                     <span class="under">{[set.modality, set.bodyPartExamined, count(set.instanceCount, 'instance'), set.versionId !== '1' && `version ${set.versionId}`].filter(Boolean).join(' · ')}</span>
@@ -108,6 +109,12 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
       )}
     </>
   )
+}
+
+/** The picture leads to the viewer as the name beside it does, which is the one for keyboards and screen readers. */
+function Picture({ store, study, set, rights }: { store: string; study: Study; set: StudyImageSet | undefined; rights: Rights }) {
+  const picture = <Thumbnail store={store} study={study.studyInstanceUid} set={rights.pictures ? set : undefined} />
+  return set !== undefined && rights.view ? <a href={viewPath(store, set.imageSetId)} tabIndex={-1} aria-hidden="true">{picture}</a> : picture
 }
 
 function seriesName(set: StudyImageSet): string {

@@ -4,6 +4,7 @@ import { ApiError, explain } from '../../api/errors'
 import { copyImageSet, deleteImageSet, untilUnlocked } from '../../api/native'
 import { json } from '../../api/request'
 import { MOST_INSTANCES_IN_ARCHIVE, MOST_SETS_IN_ARCHIVE, type Patient, type Study, type StudyImageSet, archiveLink } from '../../api/studies'
+import { whyNotCopied } from '../imageset/copying'
 import { dropDraft } from '../imageset/drafts'
 
 export type BulkAction = 'delete' | 'copy' | 'promote'
@@ -133,7 +134,7 @@ async function perform(store: string, action: BulkAction, item: BulkItem): Promi
   const started = await copyImageSet(store, item.imageSetId, { sourceImageSet: { latestVersionId: item.versionId } }, { promoteToPrimary: action === 'promote' })
   // That the two do not fit together is known only afterwards.
   const ended = await untilUnlocked(store, started.destinationImageSetProperties.imageSetId)
-  if (ended.imageSetWorkflowStatus?.includes('FAILED')) throw new Error(ended.message ?? 'The copy failed.')
+  if (ended.imageSetWorkflowStatus?.includes('FAILED')) throw new Error(whyNotCopied(ended.message))
 }
 
 /** The image sets in as few archives as may hold them. */
