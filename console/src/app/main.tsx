@@ -3,7 +3,7 @@ import '../styles/base.css'
 import { loadConfig } from '../api/consoleApi'
 import { answerViewers } from '../session/ohif'
 import { listenToTabs, restore } from '../session/session'
-import { takeLink } from '../session/signIn'
+import { listenToLinks, takeLink } from '../session/signIn'
 import { App, startError } from './App'
 import { applyTheme } from './theme'
 
@@ -19,6 +19,7 @@ window.addEventListener('vite:preloadError', (event) => {
 })
 answerViewers()
 listenToTabs()
+listenToLinks()
 
 async function start(): Promise<void> {
   // Out of the address at once, before anything else happens.

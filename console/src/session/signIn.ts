@@ -38,6 +38,13 @@ export function takeLink(): string | null {
   return token
 }
 
+/** A link that is put into the address of a page that is there already changes the fragment only, and loads nothing. */
+export function listenToLinks(): void {
+  window.addEventListener('hashchange', () => {
+    if (new URLSearchParams(location.hash.slice(1)).has('link')) location.reload()
+  })
+}
+
 export async function signInByLink(token: string): Promise<void> {
   const response = await unsigned('/console/api/link', {
     method: 'POST',
@@ -137,7 +144,9 @@ export async function finishOidc(): Promise<OidcIdentity | null> {
   }
   const refused = answer.get('error')
   if (refused !== null) throw new ApiError(0, refused, answer.get('error_description') ?? `The identity provider refused: ${refused}`)
-  const token = await exchange(oidc.tokenEndpoint, oidc.clientId, answer.get('code') ?? '', flow.verifier)
+  const code = answer.get('code')
+  if (code === null) throw new ApiError(0, 'OidcFlow', 'The identity provider sent no code. Begin again.')
+  const token = await exchange(oidc.tokenEndpoint, oidc.clientId, code, flow.verifier)
   if (nonceOf(token) !== flow.nonce) throw new ApiError(0, 'OidcFlow', 'The token belongs to another sign-in. Begin again.')
   const response = await unsigned('/console/api/oidc/roles', {
     method: 'POST',

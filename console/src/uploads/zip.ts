@@ -30,7 +30,9 @@ export async function members(file: Blob): Promise<Member[]> {
       try {
         return await entry.getData(new BlobWriter(), { checkSignature: true })
       } catch (error) {
-        throw new Error(`it is damaged in its zip file (${error instanceof Error ? error.message : String(error)})`)
+        // Without a reason the browser had no room for what came out.
+        if (!(error instanceof Error && error.message)) throw new Error('it could not be unpacked here, perhaps since it is too large: unpack the zip file, and drop its folder')
+        throw new Error(`it is damaged in its zip file (${error.message})`)
       }
     }
   }))

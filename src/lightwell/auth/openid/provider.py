@@ -7,6 +7,7 @@ the administrator or the provider itself names are fetched, over TLS, without re
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import threading
 import urllib.error
@@ -49,6 +50,7 @@ _MOST_FETCHING = 4
 """How many threads may fetch, those included whose answers were given up."""
 _LARGEST = 512 << 10
 _MOST_KEYS = 100
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 # Symmetric keys are none that a provider could publish.
 _KINDS = frozenset(("RSA", "EC", "OKP"))
 
@@ -202,8 +204,12 @@ class OpenIdProvider:
             # Discovery §4.3: it must be identical, or one provider could speak for another.
             raise _Fault(f"{address} is about {metadata.issuer!r:.200}, not about {self.issuer}")
         for url in (metadata.jwks_uri, metadata.authorization_endpoint, metadata.token_endpoint):
-            if url is not None:
-                _check(url, self.issuer)
+            if url is not None and not _is_usable(url, self.issuer):
+                raise _Fault(f"its discovery document names {url!r:.200}, which is not https://…")
+        end_session = metadata.end_session_endpoint
+        if end_session is not None and not _is_usable(end_session, self.issuer):
+            # Nobody has to go there.
+            metadata = msgspec.structs.replace(metadata, end_session_endpoint=None)
         keys = _keys(_get(opener, metadata.jwks_uri))
         if not keys:
             raise _Fault(f"{metadata.jwks_uri} has no key that can be used")
@@ -223,17 +229,16 @@ def _unreachable(issuer: str) -> ProviderUnreachableError:
     )
 
 
-def _check(url: str, issuer: str) -> None:
+def _is_usable(url: str, issuer: str) -> bool:
+    """Whether a browser may be sent there; the origin is named in the console's Content-Security-Policy."""
     try:
         parts = urlsplit(url)
-        is_fine = parts.scheme == "https" or (
+        is_safe = parts.scheme == "https" or (
             parts.scheme == "http" and is_loopback(url) and is_loopback(issuer)
         )
-        is_fine = is_fine and bool(parts.hostname) and "@" not in parts.netloc and url.isprintable()
+        return is_safe and _HOST.fullmatch(parts.netloc) is not None and url.isprintable()
     except ValueError:
-        is_fine = False
-    if not is_fine:
-        raise _Fault(f"its discovery document names {url!r:.200}, which is not https://…")
+        return False
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

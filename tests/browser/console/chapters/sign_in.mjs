@@ -5,6 +5,8 @@ import { holds, none, same } from '../expect.mjs'
 export default async function signIn(walk, { link }) {
   const visit = await walk.visit('root')
   const { page } = visit
+  // The page says how to get a link, which is then put into the address of that very page.
+  await visit.open('/console/')
   await visit.open(link.replace(visit.origin, ''))
   await page.getByRole('button', { name: /^Signed in as/ }).waitFor()
   await visit.settled()

@@ -45,6 +45,8 @@ def test_is_asked_once_for_all(fake: FakeProvider) -> None:
         {"jwks_uri": "https://user@id.example.org/"},
         {"jwks_uri": 7},
         {"token_endpoint": "javascript:alert(1)"},
+        {"token_endpoint": "https://*"},
+        {"token_endpoint": "https://a; script-src-elem */token"},
     ],
 )
 def test_does_not_believe_a_document(fake: FakeProvider, changes: dict[str, Any]) -> None:
@@ -52,6 +54,11 @@ def test_does_not_believe_a_document(fake: FakeProvider, changes: dict[str, Any]
     with pytest.raises(ProviderUnreachableError):
         OpenIdProvider(fake.issuer).published()
     assert "/jwks" not in fake.asked
+
+
+def test_sends_nobody_to_an_odd_address_at_the_end(fake: FakeProvider) -> None:
+    fake.publish(key("one"), end_session_endpoint="javascript:alert(1)")
+    assert OpenIdProvider(fake.issuer).published().metadata.end_session_endpoint is None
 
 
 @pytest.mark.parametrize(
