@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightwell.settings import Settings
 from lightwell.stores import open_stores
@@ -64,6 +64,15 @@ def main(data: str, url: str, workers: str, number: str = "0", when: str = "", p
     stores.close()
     print("done", flush=True)
     return 0
+
+
+def run(engine: str, output: int, arguments: list[str]) -> NoReturn:
+    """As a command, in a process that was forked; ``output`` is the descriptor for what it prints."""
+    os.setsid()
+    os.environ["TEST_ENGINE"] = engine
+    os.dup2(output, 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    sys.exit(main(*arguments))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from lightwell.domain.states import UnitState
 from lightwell.stores.db.tables import unit
-from tests.faults.test_kills import EngineProcess
+from tests.faults.engine_process import EngineProcess
 from tests.support import invariants
 from tests.support.ct_files import write_series
 from tests.support.imports import Importing, importing
@@ -37,7 +37,7 @@ def _holders(server: Importing) -> set[int]:
 @pytest.mark.timeout(300)
 def test_what_a_killed_engine_had_is_done_by_the_other_once(server: Importing) -> None:
     job = server.start()
-    engines = {each.process.pid: each for each in (EngineProcess(server), EngineProcess(server))}
+    engines = {each.pid: each for each in (EngineProcess(server), EngineProcess(server))}
     deadline = time.monotonic() + 120
     while not (busy := _holders(server) & set(engines)):
         assert time.monotonic() < deadline, "no engine has taken a unit"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,59 +14,10 @@ import pytest
 from sqlalchemy import func, select
 
 from lightwell.stores.db import tables
+from tests.faults.engine_process import EngineProcess
 from tests.support import invariants
 from tests.support.ct_files import ct, write, write_series
 from tests.support.imports import Importing, importing
-
-ROOT = Path(__file__).parents[2]
-
-
-class EngineProcess:
-    """A running engine, in a process group of its own."""
-
-    def __init__(self, server: Importing, workers: int = 1, kill_at: int = 0, when: str = "") -> None:
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.faults.engine_main",
-                str(server.settings.data),
-                server.stores.db.url,
-                str(workers),
-                str(kill_at),
-                when,
-            ],
-            cwd=ROOT,
-            env={**os.environ, "TEST_ENGINE": server.settings.engine},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-
-    def workers(self) -> list[int]:
-        """The process ids of its codec workers."""
-        try:
-            return [child.pid for child in psutil.Process(self.process.pid).children()]
-        except psutil.NoSuchProcess:
-            return []
-
-    def kill(self) -> list[int]:
-        """kill -9 the engine alone; returns its workers, which have to end by themselves."""
-        children = self.workers()
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return children
-
-    def finish(self, timeout: float = 240) -> None:
-        try:
-            output, _ = self.process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            raise
-        assert output.endswith("done\n"), output
 
 
 def _gone(pids: list[int]) -> None:
@@ -124,10 +73,9 @@ def test_finishes_after_kills_of_the_engine(killable: Importing, seed: int) -> N
         _shorten_leases(killable)
     for _ in range(10):
         engine = EngineProcess(killable)
-        assert engine.process.stdout is not None
-        engine.process.stdout.readline()
+        engine.await_start()
         time.sleep(chance.uniform(0, 2.5))
-        if engine.process.poll() is not None:
+        if engine.exit_code is not None:
             engine.finish()
             break
         _gone(engine.kill())
@@ -153,7 +101,7 @@ def test_finishes_while_its_workers_are_killed(killable: Importing, seed: int) -
     job = killable.start()
     engine = EngineProcess(killable, workers=2)
     kills = 0
-    while engine.process.poll() is None and kills < 6:
+    while engine.exit_code is None and kills < 6:
         time.sleep(chance.uniform(0.2, 1.2))
         for pid in engine.workers()[:1]:
             try:
@@ -183,10 +131,10 @@ def test_finishes_after_a_kill_at_each_transaction(
         number += 1 if kind == "sqlite" else 3
         job = server.start()
         engine = EngineProcess(server, kill_at=number, when=when)
-        output, _ = engine.process.communicate(timeout=240)
+        output = engine.output()
         if output.endswith("done\n"):
             break
-        assert engine.process.returncode == -signal.SIGKILL
+        assert engine.exit_code == -signal.SIGKILL
         if kind == "postgresql":
             _shorten_leases(server)
         EngineProcess(server).finish()
@@ -233,8 +181,8 @@ def test_allows_one_engine_per_data_folder(sqlite_server: Importing) -> None:
     with EngineLock(sqlite_server.settings.data) as lock:
         assert lock.take()
         engine = EngineProcess(sqlite_server)
-        output, _ = engine.process.communicate(timeout=60)
-        assert engine.process.returncode == 1
+        output = engine.output(60)
+        assert engine.exit_code == 1
         assert "another engine" in output
 
 

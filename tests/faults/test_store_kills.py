@@ -5,18 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from lightwell.codec_pool.client import CodecPoolClient
 from lightwell.codec_pool.requests import InstanceStored, Store
 from lightwell.errors import UnavailableError
-from tests.faults.test_kills import ROOT
 from tests.imports.codec_pool.test_requests import opened, store_request, stored
 from tests.imports.conftest import sqlite as sqlite  # a fixture
 from tests.support import invariants
 from tests.support.ct_files import ct
 from tests.support.imports import Importing
+
+ROOT = Path(__file__).parents[2]
 
 
 def _killed(server: Importing, number: int, when: str, ask: Store) -> bool:

@@ -144,7 +144,7 @@ def _has_no_grace(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("broken", "seed"),
-    [(_sees_no_base, 2), (_sees_no_study_block, 1), (_sees_open_members_alone, 14), (_has_no_grace, 1)],
+    [(_sees_no_base, 2), (_sees_no_study_block, 20), (_sees_open_members_alone, 14), (_has_no_grace, 1)],
 )
 def test_detects_a_broken_collector(
     broken: Callable[[pytest.MonkeyPatch], None],
