@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,12 @@ LONG = {
     "many": ["access", "kills", "model", "outages", "races", "roles"],
     "repository": ["pasting", "watchdog"],
 }
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C through to what tests start, though a shell that runs tests in the background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
