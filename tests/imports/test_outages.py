@@ -30,6 +30,7 @@ from lightwell.operations import import_jobs
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.db.tables import chunk
 from lightwell.stores.jobs import units
+from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.open import open_objects
 from lightwell.work.imports import leases, pauses
 from lightwell.work.imports.pauses import Pauses
@@ -60,8 +61,10 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def way(s3_endpoint: S3) -> Iterator[InterruptibleProxy]:
-    """An interruptible proxy in front of the S3 server."""
+def way(s3_endpoint: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[InterruptibleProxy]:
+    """An interruptible proxy in front of the S3 server, whose client does not try for long by itself."""
+    connect, answer, _ = s3_client._PATIENCE["long"]
+    monkeypatch.setitem(s3_client._PATIENCE, "long", (connect, answer, 1))
     parts = urlsplit(s3_endpoint.url)
     assert parts.hostname and parts.port
     proxy = InterruptibleProxy(parts.hostname, parts.port)
