@@ -29,7 +29,7 @@ export default defineConfig({
   },
   server: {
     proxy: Object.fromEntries(
-      ['^/$', '/console/api', '/datastore', '/datastores', '/copyImageSet', '/tags', '/metrics', '/readyz', '/version', '/ohif']
+      ['^/$', '/console/api', '/datastore', '/datastores', '/copyImageSet', '/startDICOMImportJob', '/getDICOMImportJob', '/listDICOMImportJobs', '/cancelDICOMImportJob', '/tags', '/metrics', '/readyz', '/version', '/ohif']
         .map((path) => [path, { target: server }])
     )
   },

@@ -109,7 +109,7 @@ function Home() {
 
 function NotFound() {
   return (
-    <EmptyState icon={<SearchX />} title="There is no such page" action={<ButtonLink href="/console/stores">Data stores</ButtonLink>}>
+    <EmptyState isPage icon={<SearchX />} title="There is no such page" action={<ButtonLink href="/console/stores">Data stores</ButtonLink>}>
       The address may be mistyped, or the page was moved.
     </EmptyState>
   )

@@ -20,12 +20,12 @@ export function Skeleton({ lines = 4 }: { lines?: number }) {
   )
 }
 
-/** Nothing is here, and what to do about it. */
-export function EmptyState({ icon, title, children, action }: { icon?: ComponentChildren; title: string; children?: ComponentChildren; action?: ComponentChildren }) {
+/** Nothing is here, and what to do about it. `isPage`: there is no other heading. */
+export function EmptyState({ icon, title, children, action, isPage }: { icon?: ComponentChildren; title: string; children?: ComponentChildren; action?: ComponentChildren; isPage?: boolean }) {
   return (
     <div class="state">
       {icon && <div class="state-icon" aria-hidden="true">{icon}</div>}
-      <h2>{title}</h2>
+      {isPage ? <h1>{title}</h1> : <h2>{title}</h2>}
       {children && <p class="soft">{children}</p>}
       {action && <div class="row-wrap">{action}</div>}
     </div>

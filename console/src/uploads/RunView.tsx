@@ -104,7 +104,7 @@ function Names({ title, names, isOpen = false }: { title: string; names: LeftOut
   return (
     <details class="names" open={isOpen && names.length <= 5}>
       <summary class="soft">{count(names.length, 'file')} {title}</summary>
-      <ul class="small">
+      <ul class="small" tabIndex={0} aria-label={title}>
         {names.slice(0, MOST_NAMES).map((each) => <li key={each.path}><span>{each.path}</span><span class="faint">{each.reason}</span></li>)}
         {names.length > MOST_NAMES && <li class="faint">and {count(names.length - MOST_NAMES)} more</li>}
       </ul>

@@ -35,7 +35,6 @@ function Page({ viewer }: { viewer: ViewerState }) {
   useKeys(viewer, { help: () => setHelpOpen(true), tags: () => setTagsOpen((open) => !open) })
   return (
     <div class={`viewer ${isListOpen ? 'list-open' : ''}`}>
-      <h1 class="visually-hidden">Viewer</h1>
       <Toolbar
         viewer={viewer}
         isListOpen={isListOpen}
@@ -47,6 +46,7 @@ function Page({ viewer }: { viewer: ViewerState }) {
       <SeriesList viewer={viewer} placed={() => setListOpen(false)} />
       <button class="viewer-scrim" tabIndex={-1} aria-hidden="true" onClick={() => setListOpen(false)} />
       <main class="viewer-main">
+        <h1 class="visually-hidden">Viewer</h1>
         {viewer.error.value !== undefined ? (
           <ErrorState error={viewer.error.value} retry={() => void viewer.load()} title="This study cannot be opened" />
         ) : (

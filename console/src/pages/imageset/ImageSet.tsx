@@ -49,6 +49,7 @@ export default function ImageSet({ store = '', imageSet = '' }: { store?: string
 function Missing({ store, error, showLatest }: { store: string; error: unknown; showLatest?: () => void }) {
   return (
     <EmptyState
+      isPage
       icon={<SearchX />}
       title={showLatest === undefined ? 'This image set cannot be shown' : 'This version cannot be shown'}
       action={

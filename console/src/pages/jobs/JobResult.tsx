@@ -34,7 +34,7 @@ export function JobResult({ store, job }: { store: string; job: Job }) {
               {found.notDicom > 0 && (
                 <details class="causes">
                   <summary>{count(found.notDicom, 'file')} {found.notDicom === 1 ? 'is' : 'are'} not DICOM</summary>
-                  <ul class="small soft">{found.notDicomNames.map((name) => <li key={name}>{name}</li>)}{found.notDicom > found.notDicomNames.length && <li class="faint">and {count(found.notDicom - found.notDicomNames.length)} more</li>}</ul>
+                  <ul class="small soft" tabIndex={0} aria-label="Files that are not DICOM">{found.notDicomNames.map((name) => <li key={name}>{name}</li>)}{found.notDicom > found.notDicomNames.length && <li class="faint">and {count(found.notDicom - found.notDicomNames.length)} more</li>}</ul>
                 </details>
               )}
               <Causes title="Imported with a warning" causes={found.warnings} look="warn" />
@@ -76,7 +76,7 @@ function Causes({ title, causes, look, hint }: { title: string; causes: Reason[]
   return (
     <details class="causes" open={look === 'bad'}>
       <summary><span class={look}>{title}</span> <span class="faint number">{count(files)}</span></summary>
-      <ul>
+      <ul tabIndex={0} aria-label={title}>
         {causes.map((cause) => (
           <li key={cause.reason}>
             <span class="number faint">{count(cause.files)}</span>

@@ -119,7 +119,7 @@ function Paper({ group, speed, gain }: { group: WaveformGroup; speed: number; ga
     })
   }, [group, speed, gain, width, height])
   const paper = (
-    <div class="paper">
+    <div class="paper" role="group" aria-label="Waveform" tabIndex={0}>
       <canvas ref={canvas} style={{ width: `${width}px`, height: `${height}px` }} role="img" aria-label={`${group.channels.length} channels: ${group.channels.map((each) => each.name).join(', ')}`} data-testid="waveform" />
     </div>
   )
