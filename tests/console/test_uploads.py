@@ -74,8 +74,8 @@ def test_a_dropped_folder_becomes_one_version(
             200,
             {"bytes": len(data), "digest": digest_of(data)},
         )
-    arrived = anna("GET", f"{path}/files?maxResults=4")
-    rest = anna("GET", f"{path}/files?nextToken={arrived['nextToken']}")
+    arrived = anna("POST", f"{path}/files", {"maxResults": 4})
+    rest = anna("POST", f"{path}/files", {"nextToken": arrived["nextToken"]})
     assert {f["name"]: f["digest"] for f in (*arrived["files"], *rest["files"])} == {
         name: digest_of(data) for name, data in files.items()
     }
@@ -84,7 +84,7 @@ def test_a_dropped_folder_becomes_one_version(
 
     # Nobody else sees it, neither by the API nor by an import job over all of them.
     assert bert("GET", f"datastores/{store}/uploads") == {"uploads": []}
-    assert root.refused("GET", path)[0] == bert.refused("GET", f"{path}/files")[0] == 404
+    assert root.refused("GET", path)[0] == bert.refused("POST", f"{path}/files", {})[0] == 404
     for prefix in ("", f"{store}/", f"{store}/{upload['uploadId'][:-1]}", f"{store}/{upload['uploadId']}/"):
         with pytest.raises(ClientError, match="AccessDenied"):
             start(bert, store, upload, inputS3Uri=f"s3://lightwell-console/uploads/{prefix}")
@@ -123,7 +123,7 @@ def test_a_dropped_folder_becomes_one_version(
     until(lambda: anna("GET", path)["arrivedFiles"] == 1)
     left = anna("GET", path)
     assert left["leftFiles"] == 1 and left["keptUntil"] > shown["endedAt"] and left["jobId"] == job_id
-    assert anna.refused("GET", f"{path}/files?x=1")[0] == 400
+    assert anna.refused("POST", f"{path}/files", {"maxResults": 1001})[0] == 400
     assert put(anna, path, "more.dcm", b"x").status == 409
     assert anna("DELETE", path, status=204) is None
     assert anna.refused("GET", path)[0] == 404 and anna("GET", f"datastores/{store}/uploads")["uploads"] == []
@@ -171,7 +171,7 @@ def test_a_file_is_kept_once_and_whole(store: str, root: ConsoleClient) -> None:
         "PUT", f"/console/api/{path}/files", b"x", headers={"x-lightwell-name": "c"}
     )
     assert root.server.send(unhashed).status == 403
-    found = root("GET", f"{path}/files")["files"]
+    found = root("POST", f"{path}/files", {})["files"]
     assert [(f["name"], f["bytes"]) for f in found] == [("a", len(large)), ("empty", 0)]
     kept = root.server.data / "buckets" / root("GET", path)["inputS3Uri"].removeprefix("s3://")
     assert (kept / "a").read_bytes() == large and not list((root.server.data / "spool").glob("upload-*"))

@@ -79,8 +79,8 @@ export async function arrivedFiles(store: string, id: string, signal?: AbortSign
   const found = new Map<string, ArrivedFile>()
   let token: string | null = null
   do {
-    const query: string = token === null ? '' : `?${new URLSearchParams({ nextToken: token })}`
-    const page: { files: ArrivedFile[]; nextToken: string | null } = await call(`${uploads(store)}/${id}/files${query}`, { signal })
+    // In the body, since the name of a file is in it.
+    const page: { files: ArrivedFile[]; nextToken: string | null } = await call(`${uploads(store)}/${id}/files`, { body: { nextToken: token }, signal })
     for (const file of page.files) found.set(file.name, file)
     token = page.nextToken
   } while (token !== null)

@@ -76,6 +76,13 @@ class ArrivedFile(Answer):
     digest: str
 
 
+class FilesQuery(Body):
+    """Which page: the token of one has the name of a file in it."""
+
+    max_results: int = uploads.PAGE
+    next_token: str | None = None
+
+
 class ArrivedFiles(Answer):
     files: list[ArrivedFile]
     next_token: str | None
@@ -117,8 +124,11 @@ def shown(call: Call) -> UploadAnswer:
 
 def files(call: Call) -> ArrivedFiles:
     """What has arrived of one."""
+    asked: FilesQuery = call.body
+    if not 1 <= asked.max_results <= uploads.PAGE:
+        raise ValidationError(f"maxResults must be a number from 1 to {uploads.PAGE}.")
     found, token = uploaded_files.arrived_page(
-        call.ctx, _datastore(call), _upload(call), call.query.get("nextToken"), call.page(uploads.PAGE)
+        call.ctx, _datastore(call), _upload(call), asked.next_token, asked.max_results
     )
     return ArrivedFiles(
         files=[ArrivedFile(name=each.name, bytes=each.size, digest=each.digest) for each in found],
@@ -329,11 +339,11 @@ ROUTES = (
     ),
     Route(
         "ConsoleListUploadedFiles",
-        "GET",
+        "POST",
         f"{_ONE}/files",
         files,
         _required,
-        query=("maxResults", "nextToken"),
+        body=msgspec.json.Decoder(FilesQuery),
         action=_RIGHTS,
         says="The files of an upload that have arrived and are not imported, with their digests, so that a "
         "page sends only what is missing.",
