@@ -11,7 +11,7 @@ export function UploadIndicator() {
   const sending = active.filter((run) => run.jobId.value === null)
   const total = sending.reduce((sum, run) => sum + run.bytes.value, 0)
   const sent = sending.reduce((sum, run) => sum + run.sentBytes.value, 0)
-  const isBad = active.some((run) => run.phase.value === 'failed' || run.phase.value === 'incomplete')
+  const isBad = active.some((run) => ['failed', 'incomplete', 'unwatched'].includes(run.phase.value))
   const percent = total > 0 ? Math.floor((100 * sent) / total) : null
   const words = isBad ? 'Import needs you' : sending.length === 0 ? 'Importing' : percent === null ? 'Looking' : `Sending ${percent} %`
   return (

@@ -23,16 +23,17 @@ export function RunView({ run }: { run: ImportRun }) {
     setBusy(true)
     await work().finally(() => setBusy(false))
   }
-  const isOver = phase === 'done' || phase === 'empty' || (phase === 'failed' && (job === null || job.phase === 'done'))
+  const isOver = phase === 'done' || phase === 'unwatched' || phase === 'empty' || (phase === 'failed' && (job === null || job.phase === 'done'))
   return (
     <section class="run" aria-label={`Import of ${run.label.value || 'files'}`} data-testid="run">
       <div class="run-head">
         <h3>{run.label.value || 'Looking at what was dropped'}</h3>
-        <span role="status">{job !== null ? <JobBadge job={job} /> : <State run={run} />}</span>
-        {job !== null && <ButtonLink look="quiet" href={`/console/stores/${run.store}/jobs/${job.jobId}`}>Show the job</ButtonLink>}
+        <span role="status">{job !== null && phase !== 'unwatched' ? <JobBadge job={job} /> : <State run={run} />}</span>
+        {run.jobId.value !== null && <ButtonLink look="quiet" href={`/console/stores/${run.store}/jobs/${run.jobId.value}`}>Show the job</ButtonLink>}
         {phase === 'sending' && <Button look="quiet" icon={<Pause />} onClick={() => run.pause()}>Pause</Button>}
         {(phase === 'paused' || (phase === 'failed' && job === null)) && <Button icon={<Play />} onClick={() => void run.resume()}>Go on</Button>}
-        {!isOver && <Button look="quiet" icon={<X />} onClick={() => void cancel(run)}>Cancel</Button>}
+        {phase === 'unwatched' && <Button icon={<RefreshCw />} onClick={() => void run.resume()}>Follow it again</Button>}
+        {(!isOver || phase === 'unwatched') && <Button look="quiet" icon={<X />} onClick={() => void cancel(run)}>Cancel</Button>}
         {isOver && <IconButton label={`Dismiss ${run.label.value}`} onClick={() => dismiss(run)}><X /></IconButton>}
       </div>
       {phase === 'collecting' && <p class="soft">{run.seen.value > 0 ? `${count(run.seen.value, 'file')} so far` : 'Finding files…'}</p>}
@@ -45,11 +46,12 @@ export function RunView({ run }: { run: ImportRun }) {
             look={run.jobId.value !== null ? 'good' : 'plain'}
             detail={run.jobId.value !== null ? '' : sendingDetail(run)}
           />
-          {job !== null && <JobBars job={job} />}
+          {job !== null && phase !== 'unwatched' && <JobBars job={job} />}
         </div>
       )}
       {run.waiting.value !== null && phase === 'sending' && <Notice look="warn">{run.waiting.value}</Notice>}
       {phase === 'failed' && run.error.value !== undefined && <Notice look="bad">{explain(run.error.value)}</Notice>}
+      {phase === 'unwatched' && <Notice look="warn">{explain(run.error.value)} So this page does not follow the job any more. That has not stopped it.</Notice>}
       {phase === 'empty' && <Notice look="warn">{nothing(run)}</Notice>}
       {phase === 'incomplete' && (
         <Notice look="warn">
@@ -76,6 +78,7 @@ function State({ run }: { run: ImportRun }) {
     case 'paused': return <Badge look="warn">Paused</Badge>
     case 'incomplete': return <Badge look="warn">Not complete</Badge>
     case 'importing': return <Badge look="accent">Starting</Badge>
+    case 'unwatched': return <Badge look="warn">Not followed</Badge>
     case 'failed': return <Badge look="bad">Stopped</Badge>
     case 'empty': return run.unreadable.value.length > 0 ? <Badge look="bad">Not readable</Badge> : <Badge look="warn">Nothing to import</Badge>
     case 'done': return null
@@ -125,7 +128,8 @@ function cancel(run: ImportRun) {
     },
     async () => {
       await run.cancel()
-      if (!isJob) dismiss(run)
+      // It may have become a job meanwhile, which is shown until it ends.
+      if (run.jobId.value === null) dismiss(run)
     }
   )
 }

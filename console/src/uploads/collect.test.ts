@@ -58,6 +58,17 @@ test('looks into zip files', async () => {
   expect(found.unreadable.map((each) => each.path)).toEqual(['c.zip'])
 })
 
+test('looks into members of a zip file that only seem to be of another kind', async () => {
+  const marked = `${'\0'.repeat(128)}DICM${'x'.repeat(500_000)}`
+  const packed = await zip({ 'IM1.log': marked, 'viewer.exe': 'MZ', 'long.bmp': 'y'.repeat(500_000), 'empty.txt': '' })
+  const found = await collect({ path: 'a.zip', file: new File([packed], 'a.zip') })
+  expect(found.sources.map((each) => [each.path, each.size])).toEqual([['a.zip/IM1.log', 500_132]])
+  expect(found.leftOut.map((each) => each.path)).toEqual(['a.zip/viewer.exe', 'a.zip/long.bmp', 'a.zip/empty.txt'])
+  expect(found.unreadable).toEqual([])
+  expect((await found.sources[0]!.open()).size).toBe(500_132)
+  expect((await collect({ path: 'a\ud800', file: new File(['x'], 'a') })).label).toBe('a\ufffd')
+})
+
 test('says what of a zip file it cannot unpack', async () => {
   expect((await members(await zip({ a: 'x' }, 'secret')))[0]!.fault).toMatch(/encrypted/)
   const bytes = new Uint8Array(await (await zip({ a: 'y'.repeat(5000) })).arrayBuffer())

@@ -1,6 +1,7 @@
 // What was dropped or picked, as a flat list of files: folders are walked, zip files looked into.
 
 import { hasMark, isOtherKind, reasonByName } from './leftOut'
+import type { Member } from './zip'
 
 export interface Source {
   /** Where it was, relative to what was dropped, with slashes. */
@@ -122,7 +123,7 @@ export class Collector {
       const whole = `${path}/${member.path}`
       const reason = reasonByName(member.path)
       if (reason !== null) this.found.leftOut.push({ path: whole, reason })
-      else if (isOtherKind(member.path)) this.found.leftOut.push({ path: whole, reason: 'not a DICOM file' })
+      else if (isOtherKind(member.path) && !(await isMarked(member))) this.found.leftOut.push({ path: whole, reason: 'not a DICOM file' })
       else if (member.fault !== null) this.found.unreadable.push({ path: whole, reason: member.fault })
       else this.keep(whole, member.size, member.open)
       if (++this.seen % PAUSE_EVERY === 0) this.onProgress(this.seen)
@@ -142,6 +143,12 @@ export class Collector {
   }
 }
 
+/** Whether a member of a zip file is DICOM in spite of its name, if it can be unpacked. */
+async function isMarked(member: Member): Promise<boolean> {
+  if (member.fault !== null) return false
+  return member.head().then(hasMark, () => false)
+}
+
 async function isZip(file: Blob): Promise<boolean> {
   const head = new Uint8Array(await file.slice(0, 4).arrayBuffer())
   return head[0] === 0x50 && head[1] === 0x4b && (head[2] === 3 || head[2] === 5)
@@ -150,5 +157,5 @@ async function isZip(file: Blob): Promise<boolean> {
 function labelOf(items: Item[]): string {
   const roots = new Set(items.map((item) => (isPicked(item) ? item.path : item.name).split('/')[0] ?? ''))
   const [first = '', ...others] = roots
-  return (others.length === 0 ? first : `${first} and ${others.length} more`).slice(0, 1000) || 'files'
+  return (others.length === 0 ? first : `${first} and ${others.length} more`).slice(0, 1000).replace(/\p{Surrogate}/gu, '\ufffd') || 'files'
 }

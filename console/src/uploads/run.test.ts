@@ -9,7 +9,12 @@ const server = vi.hoisted(() => ({
   files: new Map<string, Map<string, { digest: string }>>(),
   sent: [] as string[],
   jobs: [] as string[],
-  failures: [] as unknown[]
+  failures: [] as unknown[],
+  /** What other requests than that of a file do instead. */
+  start: undefined as (() => Promise<{ jobId: string }>) | undefined,
+  job: undefined as (() => Promise<unknown>) | undefined,
+  discard: undefined as (() => Promise<void>) | undefined,
+  cancelled: [] as string[]
 }))
 
 vi.stubGlobal('document', { hidden: false })
@@ -26,11 +31,15 @@ vi.mock('../api/imports', () => ({
   filesPath: (_: string, id: string) => id,
   startDICOMImportJob: async (_: string, body: { clientToken: string }) => {
     server.jobs.push(body.clientToken)
-    return { jobId: 'job' }
+    return server.start?.() ?? { jobId: 'job' }
   },
-  getJob: async () => ({ phase: 'done', jobStatus: 'COMPLETED' }),
-  cancelJob: async () => undefined,
-  discardUpload: async () => undefined
+  getUpload: async () => ({ jobId: server.jobs.length > 0 ? 'job' : null }),
+  getJob: async () => server.job?.() ?? { phase: 'done', jobStatus: 'COMPLETED' },
+  cancelJob: async (_: string, id: string) => {
+    server.cancelled.push(id)
+    return { phase: 'read', jobStatus: 'IN_PROGRESS' }
+  },
+  discardUpload: async () => server.discard?.()
 }))
 vi.mock('./send', async (original) => ({
   ...(await original<object>()),
@@ -47,7 +56,7 @@ vi.mock('./send', async (original) => ({
 const { ImportRun } = await import('./run')
 
 beforeEach(() => {
-  Object.assign(server, { uploads: [], files: new Map(), sent: [], jobs: [], failures: [] })
+  Object.assign(server, { uploads: [], files: new Map(), sent: [], jobs: [], failures: [], start: undefined, job: undefined, discard: undefined, cancelled: [] })
 })
 
 function items(...texts: string[]) {
@@ -155,4 +164,66 @@ test('has nothing to send of what systems leave', async () => {
   const run = new ImportRun('store')
   await run.begin([{ path: 'CD/.DS_Store', file: new File(['x'], '.DS_Store') }])
   expect([run.phase.value, run.leftOut.value.length, server.uploads]).toEqual(['empty', 1, []])
+})
+
+test('cancels a job that is being started when it is cancelled', async () => {
+  let answer: (job: { jobId: string }) => void = () => undefined
+  server.start = () => new Promise((resolve) => (answer = resolve))
+  const run = new ImportRun('store')
+  const begun = run.begin(items('a'))
+  await vi.waitFor(() => expect(server.jobs).toHaveLength(1))
+  const cancelled = run.cancel()
+  answer({ jobId: 'job' })
+  await cancelled
+  await begun
+  expect([server.cancelled, run.jobId.value]).toEqual([['job'], 'job'])
+})
+
+test('cancels the job of which it has not heard that it was started', async () => {
+  server.start = () => Promise.reject(new OfflineError())
+  server.discard = () => Promise.reject(new ApiError(409, 'ConflictException', 'Import job job reads this upload.'))
+  const run = new ImportRun('store')
+  await run.begin(items('a'))
+  expect([run.phase.value, run.jobId.value]).toEqual(['failed', null])
+  await run.cancel()
+  await vi.waitFor(() => expect(run.phase.value).toBe('done'))
+  expect([server.cancelled, run.jobId.value]).toEqual([['job'], 'job'])
+})
+
+test('does not hide that an upload could not be discarded, and can go on', async () => {
+  server.discard = () => Promise.reject(new OfflineError())
+  const run = new ImportRun('store')
+  const [file] = items('a')
+  let read: () => void = () => undefined
+  Object.defineProperty(file!.file, 'arrayBuffer', { configurable: true, value: () => new Promise((_, reject) => (read = () => reject(new DOMException('', 'AbortError')))) })
+  const begun = run.begin([file!])
+  await vi.waitFor(() => expect(run.phase.value).toBe('sending'))
+  await expect(run.cancel()).rejects.toThrow(OfflineError)
+  read()
+  await begun
+  expect(run.phase.value).toBe('paused')
+  Reflect.deleteProperty(file!.file, 'arrayBuffer')
+  await run.resume()
+  expect([run.phase.value, server.jobs]).toEqual(['done', ['upload1']])
+})
+
+test('does not call a job stopped that it is not allowed to look at', async () => {
+  server.job = () => Promise.reject(new ApiError(403, 'AccessDeniedException', 'no'))
+  const run = new ImportRun('store')
+  await run.begin(items('a'))
+  expect([run.phase.value, run.jobId.value, run.isBusy]).toEqual(['unwatched', 'job', false])
+  server.job = undefined
+  await run.resume()
+  expect([run.phase.value, run.error.value, server.jobs]).toEqual(['done', undefined, ['upload1']])
+})
+
+test('names a file that is refused, and sends the others', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  const refused = new ApiError(409, 'ConflictException', 'Another file of this name has arrived.')
+  server.failures = [refused, new URIError('malformed')]
+  const run = new ImportRun('store')
+  await run.begin(items('a', 'b', 'c'))
+  vi.useRealTimers()
+  expect([run.phase.value, server.sent, server.jobs]).toEqual(['incomplete', ['upload1 CD/2.dcm'], []])
+  expect(run.unreadable.value).toEqual([{ path: 'CD/0.dcm', reason: refused.message }, { path: 'CD/1.dcm', reason: 'its name is not valid Unicode: rename it' }])
 })

@@ -2,14 +2,15 @@
 // It goes on while pages change; `runs.ts` holds those of this tab.
 
 import { batch, signal } from '@preact/signals'
-import { type Job, type Upload, arrivedFiles, beginUpload, cancelJob, discardUpload, filesPath, getJob, listUploads, startDICOMImportJob } from '../api/imports'
+import { type Job, type Upload, arrivedFiles, beginUpload, cancelJob, discardUpload, filesPath, getJob, getUpload, listUploads, startDICOMImportJob } from '../api/imports'
 import { ApiError, explain, isAbort } from '../api/errors'
 import { type Collected, Collector, type Item, type LeftOut, type Source } from './collect'
 import { digestOf } from './digest'
 import { RecentRate } from './rate'
 import { mayPass, send } from './send'
 
-export type RunPhase = 'collecting' | 'sending' | 'paused' | 'incomplete' | 'importing' | 'done' | 'failed' | 'empty'
+/** `unwatched`: the job goes on, or has ended, but this page was refused to look at it. */
+export type RunPhase = 'collecting' | 'sending' | 'paused' | 'incomplete' | 'importing' | 'unwatched' | 'done' | 'failed' | 'empty'
 
 const AT_ONCE = 4
 /** Up to this size, what is hashed is what is sent, even if the file changes meanwhile. */
@@ -17,6 +18,7 @@ const IN_MEMORY = 32 << 20
 const FIRST_WAIT_MS = 1000
 const LONGEST_WAIT_MS = 30_000
 const POLL_MS = 1000
+const LONGEST_START_MS = 10_000
 const SHOW_MS = 200
 const TRIES_OF_CHANGED = 3
 
@@ -51,6 +53,8 @@ export class ImportRun {
   private stopping = new AbortController()
   /** Resolves when nothing that was begun is being sent any more. */
   private sending: Promise<unknown> = Promise.resolve()
+  /** Resolves when no request to start the job is under way any more. */
+  private starting: Promise<unknown> = Promise.resolve()
   private inFlight = new Map<Source, number>()
   private doneBytes = 0
   private doneFiles = 0
@@ -148,7 +152,7 @@ export class ImportRun {
         this.doneBytes += source.size
         this.doneFiles++
       } catch (error) {
-        if (isAbort(error) || !(error instanceof UnreadableError || (error instanceof ApiError && error.status === 413))) {
+        if (isAbort(error) || !(await this.isOfFile(error))) {
           this.left.unshift(source)
           throw error
         }
@@ -158,6 +162,16 @@ export class ImportRun {
         this.show()
       }
     }
+  }
+
+  /** Whether a failure is that of one file, which keeps the others from nothing. */
+  private async isOfFile(error: unknown): Promise<boolean> {
+    if (error instanceof UnreadableError) return true
+    if (!(error instanceof ApiError)) return false
+    if (error.status !== 409) return error.status === 400 || error.status === 413
+    // Another file of its name, unless the import has begun without this one.
+    const now = await getUpload(this.store, this.upload!.uploadId, this.stopping.signal).catch(() => null)
+    return now !== null && now.jobId === null
   }
 
   /** Whether it had to be sent. */
@@ -196,6 +210,7 @@ export class ImportRun {
         return true
       } catch (error) {
         this.inFlight.delete(source)
+        if (error instanceof URIError) throw new UnreadableError(new Error('its name is not valid Unicode: rename it'))
         if (error instanceof ApiError && error.status === 409 && this.isResumed) throw new AnotherUploadError()
         const isChanged = error instanceof ApiError && error.status === 400 && ++changed < TRIES_OF_CHANGED
         if (isAbort(error) || !(mayPass(error) || isChanged)) throw error
@@ -209,13 +224,15 @@ export class ImportRun {
   async startJob(): Promise<void> {
     try {
       const upload = this.upload!
-      const { jobId } = await startDICOMImportJob(this.store, {
+      const started = startDICOMImportJob(this.store, {
         inputS3Uri: upload.inputS3Uri,
         outputS3Uri: upload.outputS3Uri,
         dataAccessRoleArn: upload.dataAccessRoleArn,
         clientToken: upload.uploadId,
         jobName: `upload-of-${this.doneFiles}-files`
       })
+      this.starting = started.catch(() => undefined)
+      const { jobId } = await started
       batch(() => {
         this.jobId.value = jobId
         this.phase.value = 'importing'
@@ -249,7 +266,8 @@ export class ImportRun {
   }
 
   async resume(): Promise<void> {
-    if (!['paused', 'failed', 'incomplete'].includes(this.phase.value) || this.collected === null) return
+    if (this.phase.value === 'unwatched') return this.watch()
+    if (!['paused', 'failed', 'incomplete'].includes(this.phase.value) || this.collected === null || this.jobId.value !== null) return
     const own = (this.stopping = new AbortController())
     this.rate = new RecentRate()
     batch(() => {
@@ -258,11 +276,6 @@ export class ImportRun {
       this.phase.value = 'sending'
     })
     try {
-      if (this.jobId.value !== null) {
-        this.phase.value = 'importing'
-        await this.follow(this.jobId.value)
-        return
-      }
       // What was under way puts back what it could not send, which must not be missed.
       await this.sending
       own.signal.throwIfAborted()
@@ -282,15 +295,46 @@ export class ImportRun {
     this.left.push(...again)
   }
 
-  /** Stop it for good: forget the upload, or cancel the job. What is imported stays. */
+  /** Stop it for good: forget the upload, or cancel the job, then `jobId` is there. What is imported stays. */
   async cancel(): Promise<void> {
-    const jobId = this.jobId.value
-    if (jobId !== null) {
-      this.job.value = await cancelJob(this.store, jobId)
-      return
+    // A job that is being started right now can only be cancelled once its id is known.
+    await Promise.race([this.starting, new Promise((resolve) => setTimeout(resolve, LONGEST_START_MS))])
+    if (this.jobId.value === null) {
+      const before = this.phase.value
+      this.stopping.abort()
+      if (this.upload === null) return
+      try {
+        await discardUpload(this.store, this.upload.uploadId)
+        return
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 404) return
+        // What was being sent is not sent any more, and can go on.
+        if (before === 'sending') this.phase.value = 'paused'
+        if (!(error instanceof ApiError) || error.status !== 409) throw error
+        const { jobId } = await getUpload(this.store, this.upload.uploadId)
+        if (jobId === null) throw error
+        batch(() => {
+          this.jobId.value = jobId
+          this.phase.value = 'importing'
+        })
+      }
     }
-    this.stopping.abort()
-    if (this.upload !== null) await discardUpload(this.store, this.upload.uploadId).catch(() => undefined)
+    this.job.value = await cancelJob(this.store, this.jobId.value!)
+    if (this.stopping.signal.aborted || this.phase.value === 'unwatched') void this.watch()
+  }
+
+  /** Follow the job, anew if it was not followed any more. */
+  private async watch(): Promise<void> {
+    this.stopping = new AbortController()
+    batch(() => {
+      this.error.value = undefined
+      this.phase.value = 'importing'
+    })
+    try {
+      await this.follow(this.jobId.value!)
+    } catch (error) {
+      this.fail(error)
+    }
   }
 
   /** Nothing of it goes on in this page. */
@@ -307,7 +351,8 @@ export class ImportRun {
     batch(() => {
       this.error.value = error
       this.waiting.value = null
-      this.phase.value = 'failed'
+      // What has become of the job is not known then, least of all that it has stopped.
+      this.phase.value = this.jobId.value === null ? 'failed' : 'unwatched'
     })
   }
 

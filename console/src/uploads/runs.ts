@@ -38,6 +38,7 @@ function announce(run: ImportRun): void {
 function tell(run: ImportRun, phase: RunPhase): void {
   const job = run.job.peek()
   if (phase === 'incomplete') toast('Some files could not be sent. The import waits for you on its page.', 'bad')
+  else if (phase === 'unwatched') toast(`The import job is not followed here any more: ${explain(run.error.peek())} That has not stopped it.`, 'bad')
   else if (phase === 'failed') toast(`The import has stopped: ${job?.message ?? explain(run.error.peek())}`, 'bad')
   else if (phase === 'done') toast(job?.failedFiles ? `Imported ${count(job.importedFiles ?? 0, 'file')}; ${count(job.failedFiles)} could not be imported.` : `Imported ${count(job?.importedFiles ?? 0, 'file')}.`, 'good')
 }

@@ -3,6 +3,11 @@
 import { ApiError, OfflineError, errorOf } from '../api/errors'
 import { signed } from '../api/request'
 
+/** So long nothing of a file need be sent before it is tried again. */
+const STALLED_MS = 60_000
+/** So long the server may take to keep what it has received: a large file goes to a bucket. */
+const KEEPING_MS = 900_000
+
 export interface Sending {
   path: string
   name: string
@@ -28,12 +33,29 @@ export async function send({ path, name, digest, content, signal, onSent }: Send
   await new Promise<void>((resolve, reject) => {
     const request = new XMLHttpRequest()
     const abort = () => request.abort()
-    const end = () => signal.removeEventListener('abort', abort)
+    // A line that is lost without a word is nothing that XMLHttpRequest would tell.
+    let isStalled = false
+    let watchdog: ReturnType<typeof setTimeout>
+    const watch = (ms: number) => {
+      clearTimeout(watchdog)
+      watchdog = setTimeout(() => {
+        isStalled = true
+        request.abort()
+      }, ms)
+    }
+    const end = () => {
+      clearTimeout(watchdog)
+      signal.removeEventListener('abort', abort)
+    }
     request.open(method, url)
     headers.forEach((value, header) => {
       if (header !== 'host') request.setRequestHeader(header, value)
     })
-    request.upload.onprogress = (event) => onSent(event.loaded)
+    request.upload.onprogress = (event) => {
+      watch(STALLED_MS)
+      onSent(event.loaded)
+    }
+    request.upload.onload = () => watch(KEEPING_MS)
     request.onload = () => {
       end()
       if (request.status >= 200 && request.status < 300) resolve()
@@ -45,9 +67,10 @@ export async function send({ path, name, digest, content, signal, onSent }: Send
     }
     request.onabort = () => {
       end()
-      reject(new DOMException('stopped', 'AbortError'))
+      reject(isStalled ? new OfflineError() : new DOMException('stopped', 'AbortError'))
     }
     signal.addEventListener('abort', abort)
+    watch(STALLED_MS)
     request.send(content)
   }).catch(async (error: unknown) => {
     throw error instanceof Refusal ? await error.asError() : error

@@ -11,7 +11,11 @@ export interface Member {
   /** Why it cannot be unpacked. */
   fault: string | null
   open: () => Promise<Blob>
+  /** How it begins. */
+  head: () => Promise<Blob>
 }
+
+const HEAD = 132
 
 /** The files in a zip file. Raises an `Error` in a person's words if it cannot be read. */
 export async function members(file: Blob): Promise<Member[]> {
@@ -30,12 +34,37 @@ export async function members(file: Blob): Promise<Member[]> {
       try {
         return await entry.getData(new BlobWriter(), { checkSignature: true })
       } catch (error) {
-        // Without a reason the browser had no room for what came out.
-        if (!(error instanceof Error && error.message)) throw new Error('it could not be unpacked here, perhaps since it is too large: unpack the zip file, and drop its folder')
-        throw new Error(`it is damaged in its zip file (${error.message})`)
+        throw damaged(error)
       }
-    }
+    },
+    head: () => headOf(entry)
   }))
+}
+
+function damaged(error: unknown): Error {
+  // Without a reason the browser had no room for what came out.
+  if (!(error instanceof Error && error.message)) return new Error('it could not be unpacked here, perhaps since it is too large: unpack the zip file, and drop its folder')
+  return new Error(`it is damaged in its zip file (${error.message})`)
+}
+
+/** Unpacks no more than is looked at. */
+async function headOf(entry: FileEntry): Promise<Blob> {
+  const stop = new AbortController()
+  const parts: Uint8Array<ArrayBuffer>[] = []
+  let size = 0
+  const sink = new WritableStream<Uint8Array<ArrayBuffer>>({
+    write: (part) => {
+      parts.push(part)
+      size += part.length
+      if (size >= HEAD) stop.abort()
+    }
+  })
+  try {
+    await entry.getData(sink, { signal: stop.signal })
+  } catch (error) {
+    if (size < HEAD) throw damaged(error)
+  }
+  return new Blob(parts)
 }
 
 /** A member's name without what leads elsewhere. */
