@@ -13,8 +13,12 @@ import './SignIn.css'
 
 type Step = 'choose' | 'working' | 'role'
 
+// A link is good once, while this page comes back whenever a session ends.
+let usedLink: string | null = null
+
 /** The page before all others. */
-export function SignIn({ link }: { link: string | null }) {
+export function SignIn({ link: given }: { link: string | null }) {
+  const [link] = useState(given === usedLink ? null : given)
   const isBack = location.pathname === CALLBACK
   const [step, setStep] = useState<Step>(canSign && (link !== null || isBack) ? 'working' : 'choose')
   const [error, setError] = useState<unknown>()
@@ -35,8 +39,10 @@ export function SignIn({ link }: { link: string | null }) {
 
   useEffect(() => {
     if (!canSign) return
-    if (link !== null) void attempt(() => signInByLink(link))
-    else if (isBack) {
+    if (link !== null) {
+      usedLink = link
+      void attempt(() => signInByLink(link))
+    } else if (isBack) {
       void attempt(async () => {
         const found = await finishOidc()
         if (found === null) return setStep('choose')

@@ -158,8 +158,9 @@ export async function finishOidc(): Promise<OidcIdentity | null> {
 
 export async function takeRole(identity: OidcIdentity, role: OfferedRole): Promise<void> {
   const { credentials, arn } = await assumeRoleWithWebIdentity(role.arn, identity.sessionName, identity.token)
-  await begin(credentials, arn, { keep: true })
+  // First: the pages read the address as soon as the session has begun.
   if (identity.back !== location.pathname) history.replaceState(null, '', identity.back)
+  await begin(credentials, arn, { keep: true })
 }
 
 async function exchange(endpoint: string, clientId: string, code: string, verifier: string): Promise<string> {
