@@ -1,10 +1,10 @@
-import { useRef, useState } from 'preact/hooks'
-import { FilePlus, FolderInput, FolderPlus, RefreshCw, Trash2 } from 'lucide-preact'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { FilePlus, FolderInput, FolderPlus, RefreshCw, Trash2, X } from 'lucide-preact'
 import { type Upload, discardUpload, listJobs, listUploads, startDICOMImportJob } from '../../api/imports'
 import { ApiError, explain } from '../../api/errors'
 import { currentStore } from '../../app/stores'
 import { useAllowed, datastoreArn } from '../../session/allowed'
-import { Button, ButtonLink } from '../../ui/Button'
+import { Button, ButtonLink, IconButton } from '../../ui/Button'
 import { confirm } from '../../ui/Dialog'
 import { PageHeader } from '../../ui/PageHeader'
 import { EmptyState, Notice, Skeleton } from '../../ui/States'
@@ -16,6 +16,7 @@ import { itemsOfInput } from '../../uploads/collect'
 import { mayImport } from '../../uploads/rights'
 import { begin, runs } from '../../uploads/runs'
 import { JobBadge, JobBars, jobTitle } from '../../uploads/JobBars'
+import { JobResult } from '../jobs/JobResult'
 import { useJob } from '../jobs/useJob'
 import { S3Form } from './S3Form'
 import '../../uploads/uploads.css'
@@ -36,7 +37,7 @@ export default function Import({ store = '' }: { store?: string }) {
         </EmptyState>
       )}
       {own.length > 0 && <div>{own.map((run) => <RunView key={run.id} run={run} />)}</div>}
-      {isAllowed && <Earlier store={store} />}
+      {isAllowed && <Earlier key={store} store={store} />}
       {mayStart && <S3Form store={store} />}
     </div>
   )
@@ -81,31 +82,41 @@ function Earlier({ store }: { store: string }) {
     ])
     return { uploads, jobs: running.jobs }
   }, [store, here.length, over])
+  // A job that was seen to run stays on the page when it has ended, with what came of it, until it is dismissed.
+  const [seen, setSeen] = useState<readonly string[]>([])
+  const running = found.data?.jobs.filter((job) => job.isOwn).map((job) => job.jobId) ?? []
+  const isNew = running.some((id) => !seen.includes(id))
+  useEffect(() => {
+    if (isNew) setSeen([...seen, ...running.filter((id) => !seen.includes(id))])
+  }, [isNew])
   if (found.data === undefined) return found.error === undefined ? null : <Notice look="bad">{explain(found.error)}</Notice>
   const shown = new Set(here.flatMap((run) => [run.uploadId.value, run.jobId.value]))
-  const jobs = found.data.jobs.filter((job) => job.isOwn && !shown.has(job.jobId))
+  const jobs = seen.filter((id) => !shown.has(id))
   const uploads = found.data.uploads.filter((upload) => !shown.has(upload.uploadId) && (upload.jobId === null || (upload.leftFiles ?? 0) > 0))
   if (jobs.length === 0 && uploads.length === 0) return null
   return (
     <section>
       <h2>From before</h2>
-      {jobs.map((job) => <RunningJob key={job.jobId} store={store} id={job.jobId} onEnd={found.reload} />)}
+      {jobs.map((id) => <EarlierJob key={id} store={store} id={id} onEnd={found.reload} onDismiss={() => setSeen(seen.filter((each) => each !== id))} />)}
       {uploads.map((upload) => <EarlierUpload key={upload.uploadId} store={store} upload={upload} reload={found.reload} />)}
     </section>
   )
 }
 
-function RunningJob({ store, id, onEnd }: { store: string; id: string; onEnd: () => void }) {
-  const { job } = useJob(store, id, onEnd)
-  if (job === undefined) return <Skeleton lines={2} />
+function EarlierJob({ store, id, onEnd, onDismiss }: { store: string; id: string; onEnd: () => void; onDismiss: () => void }) {
+  const { job, error } = useJob(store, id, onEnd)
+  if (job === undefined) return error === undefined ? <Skeleton lines={2} /> : <Notice look="bad">{explain(error)}</Notice>
+  const isOver = job.phase === 'done'
   return (
     <section class="run">
       <div class="run-head">
         <h3>{jobTitle(job)}</h3>
-        <JobBadge job={job} />
+        <span role="status"><JobBadge job={job} /></span>
         <ButtonLink look="quiet" href={`/console/stores/${store}/jobs/${id}`}>Show the job</ButtonLink>
+        {isOver && <IconButton label={`Dismiss ${jobTitle(job)}`} onClick={onDismiss}><X /></IconButton>}
       </div>
       <JobBars job={job} />
+      {isOver && <JobResult store={store} job={job} />}
     </section>
   )
 }

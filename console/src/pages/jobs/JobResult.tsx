@@ -80,7 +80,7 @@ function Causes({ title, causes, look, hint }: { title: string; causes: Reason[]
         {causes.map((cause) => (
           <li key={cause.reason}>
             <span class="number faint">{count(cause.files)}</span>
-            <span>{cause.reason}<br /><span class="faint small">such as {cause.example}</span></span>
+            <span>{cause.reason.replace(/^[a-z](?=[a-z]* )/, (letter) => letter.toUpperCase())}<br /><span class="faint small">such as {cause.example}</span></span>
           </li>
         ))}
       </ul>
