@@ -27,7 +27,8 @@ from lightwell.stores.studies.details import ShownStudy, shown
 from tests.support import image_set_builders
 from tests.support.image_set_builders import NOW, BuiltInstance
 
-NAMES = ["Doe^Jane", "Müller^Zoë Ann", "Yamada^Tarou=山田^太郎", "doe^jack", None]
+# "^" is what many write for no name.
+NAMES = ["Doe^Jane", "Müller^Zoë Ann", "Yamada^Tarou=山田^太郎", "doe^jack", "^", None]
 IDS = ["P1", "p12", "1.2.3", "50%_x", None]
 DESCRIPTIONS = ["CT HEAD", "Knee, left", "head/neck", None]
 DATES = ["20240101", "20240102", "20231231", "soon", None]

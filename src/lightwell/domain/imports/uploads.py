@@ -128,6 +128,8 @@ def name_fault(name: str) -> str | None:
         encoded = name.encode()
     except UnicodeEncodeError:
         return "it is not valid Unicode"
+    if "\0" in name:
+        return "it contains a NUL"
     if len(encoded) > NAME_BYTES:
         return f"it has more than {NAME_BYTES} bytes"
     parts = name.split("/")

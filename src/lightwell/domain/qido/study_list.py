@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from lightwell.domain.qido.criteria import fold
 from lightwell.domain.qido.grams import fold_name
@@ -146,8 +147,14 @@ class Place:
     def is_after(self, other: Place, *, descending: bool) -> bool:
         if (self.value is None) != (other.value is None):
             return self.value is None
-        mine, its = (self.value or 0, self.second, self.key), (other.value or 0, other.second, other.key)
+        mine, its = self._in_order, other._in_order
         return mine < its if descending else mine > its
+
+    @property
+    def _in_order(self) -> tuple[Any, ...]:
+        # An empty text is a value: of a name that is "^".
+        rest = self.second, self.key
+        return rest if self.value is None else (self.value, *rest)
 
 
 def in_order(places: Iterable[Place], *, descending: bool) -> list[Place]:

@@ -16,7 +16,8 @@ STORE, UPLOAD, OTHER = "a" * 32, "b" * 32, "c" * 32
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/a", "a/", "a//b", ".", "..", "a/../b", "../etc/passwd", "a/./b", "x" * 4097, "a\ud800"]
+    "name",
+    ["", "/a", "a/", "a//b", ".", "..", "a/../b", "../etc/passwd", "a/./b", "x" * 4097, "a\ud800", "a\0b"],
 )
 def test_refuses_names_that_lead_elsewhere(name: str) -> None:
     assert name_fault(name) is not None
@@ -29,7 +30,7 @@ def test_refuses_names_that_lead_elsewhere(name: str) -> None:
         ("Müller^Jörg/CT 1/1.dcm", "Müller^Jörg/CT 1/1.dcm"),
         ("a\\b", "a%5Cb"),
         ("a%5Cb", "a%255Cb"),
-        ("line\nbreak\x00", "line%0Abreak%00"),
+        ("line\nbreak\x01", "line%0Abreak%01"),
         ("\u202egnp.exe", "%E2%80%AEgnp.exe"),
         (".lightwell-0123456789abcdef.part", "%00.lightwell-0123456789abcdef.part"),
     ],
