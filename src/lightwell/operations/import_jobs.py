@@ -275,7 +275,8 @@ def _check_upload(ctx: Context, conn: Connection, store: DataStore, input_uri: s
     ):
         return
     parts = prefix.split("/")
-    if len(parts) > 3 and parts[1] == store.id:
+    # The whole of it, which is how the job of an upload is found.
+    if len(parts) == 4 and not parts[3] and parts[1] == store.id:
         upload = uploads.find(conn, store.key, ctx.caller.owner, parts[2])
         is_its = upload is not None and bucket == uploads.bucket_of(upload, ctx.settings)
         if upload is not None and is_its and uploads.hold(conn, upload.id):

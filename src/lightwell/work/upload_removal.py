@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 
+from sqlalchemy import Connection
+
 from lightwell.clock import Clock
 from lightwell.domain.imports import uploads as domain
 from lightwell.domain.imports.jobs import Job, split_uri
@@ -60,19 +62,34 @@ class UploadRemoval:
         if upload.is_removed:
             return self._remove_all(upload, uri)
         with self._stores.db.read() as conn:
-            job = uploads.newest_job(conn, upload.datastore, uri, upload.created_at)
+            job = uploads.newest_job(conn, upload, uri)
         if job is None:
-            return self._remove_all(upload, uri) if upload.touched_at < before else 0
+            return self._end(upload, uri, None) if upload.touched_at < before else 0
         if job.phase != JobPhase.DONE:
             return 0
         if job.ended_at is not None and max(job.ended_at, upload.touched_at) < before:
-            return self._remove_all(upload, uri)
+            return self._end(upload, uri, job)
         return 0 if upload.cleared_job == job.key else self._remove_finished(upload, uri, job)
 
+    def _end(self, upload: Upload, uri: str, job: Job | None) -> int:
+        """Remove the upload, unless something has come or another job has begun since it was looked at."""
+
+        def work(conn: Connection) -> bool:
+            found = uploads.lock(conn, upload.id)
+            if found is None:
+                return False
+            newest = uploads.newest_job(conn, found, uri)
+            if found.touched_at != upload.touched_at or (newest and newest.key) != (job and job.key):
+                return False
+            # From now on no file is taken, so that what is listed is all there is.
+            uploads.mark_removed(conn, upload.id)
+            return True
+
+        return self._remove_all(upload, uri) if self._stores.db.write(work) else 0
+
     def _remove_all(self, upload: Upload, uri: str) -> int:
+        """Remove the upload, which is marked as removed."""
         removed = 0
-        # From now on no file is taken, so that what is listed below is all there is.
-        self._stores.db.write(lambda conn: uploads.mark_removed(conn, upload.id))
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 keys = [file.key for file in uploads.files(conn, upload.id, "", _BATCH, are_there=False)]
@@ -94,7 +111,10 @@ class UploadRemoval:
         folder = split_uri(uri)[1]
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
+                newest = uploads.newest_job(conn, upload, uri)
                 page = uploads.finished(conn, job.key, after, _BATCH)
+            if newest is None or newest.key != job.key:
+                return removed  # what it reads is not taken away from it
             if not page:
                 break
             after = page[-1][0]
@@ -106,7 +126,7 @@ class UploadRemoval:
         with self._stores.db.read() as conn:
             is_empty = not uploads.files(conn, upload.id, "", 1, are_there=False)
         if is_empty:
-            return removed + self._remove_all(upload, uri)
+            return removed + self._end(upload, uri, job)
         self._stores.db.write(lambda conn: uploads.mark_cleared(conn, upload.id, job.key))
         return removed
 

@@ -17,6 +17,7 @@ import pydicom
 import pytest
 
 from lightwell.clock import Clock
+from lightwell.domain.imports.jobs import Job
 from lightwell.domain.imports.uploads import KEEP_MS, FileDigest, Upload
 from lightwell.errors import (
     AccessDeniedError,
@@ -29,6 +30,7 @@ from lightwell.errors import (
 from lightwell.operations.console import uploaded_files, uploads
 from lightwell.operations.import_jobs import start_dicom_import_job
 from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.jobs import uploads as table
 from lightwell.wire.shapes import StartDICOMImportJobRequest
 from lightwell.work.upload_removal import UploadRemoval
 from tests.support.collector import Later
@@ -153,6 +155,41 @@ def test_a_file_that_comes_when_the_import_has_begun_is_refused(server: Importin
     assert keys(server) == ["a"]
 
 
+def test_a_job_is_the_uploads_though_the_servers_clock_is_behind(server: Importing) -> None:
+    ahead = replace(server.context, clock=Later(60_000))
+    upload = uploads.begin(ahead, server.datastore, name="folder", files=2, size=10)
+    send(server, upload, "a", b"1")
+    input_uri, output_uri = uploads.uris(server.context, server.datastore, upload)
+    job = server.start(input_uri=input_uri, output=output_uri)
+    assert job.submitted_at < upload.created_at
+    with pytest.raises(ConflictError, match="has begun"):
+        send(server, upload, "b", b"2")
+    with pytest.raises(ConflictError, match=job.id):
+        uploads.discard(server.context, server.datastore, upload.id)
+    assert removal(server, Later(2 * KEEP_MS)).remove() == 0 and keys(server) == ["a"]
+
+
+def test_an_upload_whose_import_begins_while_it_is_looked_at_stays(
+    server: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = uploads.begin(server.context, server.datastore, name="folder", files=1, size=10)
+    send(server, upload, "a", b"1")
+    input_uri, output_uri = uploads.uris(server.context, server.datastore, upload)
+    find = table.newest_job
+    started: list[Job] = []
+
+    def begin_after(*given: Any) -> Job | None:
+        found = find(*given)
+        if not started:
+            with ThreadPoolExecutor(1) as pool:
+                started.append(pool.submit(server.start, input_uri=input_uri, output=output_uri).result())
+        return found
+
+    monkeypatch.setattr(table, "newest_job", begin_after)
+    assert removal(server, Later(KEEP_MS + 60_000)).remove() == 0 and keys(server) == ["a"]
+    assert started and uploads.get(server.context, server.datastore, upload.id).job == started[0]
+
+
 def test_an_upload_is_the_persons_whatever_the_session_is_called(server: Importing) -> None:
     caller = server.context.caller
     one, other = (
@@ -266,9 +303,18 @@ def test_nothing_is_left_in_a_bucket_that_is_no_longer_named(server: Importing) 
         output_s3_uri=output_uri,
     )
     foreign = replace(context, caller=replace(context.caller, whose="somebody else"))
-    for uri in (input_uri, f"s3://{bucket}/", f"s3://{bucket}/up"):
+    for uri in (
+        input_uri,
+        f"s3://{bucket}",
+        f"s3://{bucket}/",
+        f"s3://{bucket}/up",
+        f"s3://{bucket}/uploads",
+    ):
         with pytest.raises(AccessDeniedError):
             start_dicom_import_job(foreign, msgspec.structs.replace(request, input_s3_uri=uri))
+    for part in ("a", "b/"):
+        with pytest.raises(AccessDeniedError):
+            start_dicom_import_job(context, msgspec.structs.replace(request, input_s3_uri=input_uri + part))
     job_id = start_dicom_import_job(context, request).job_id
     server.work()
     assert uploads.get(context, server.datastore, upload.id).job.id == job_id  # type: ignore[union-attr]

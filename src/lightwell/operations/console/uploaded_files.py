@@ -201,8 +201,7 @@ def _unclaim(ctx: Context, target: Target, new: UploadedFile) -> None:
 
 
 def _is_begun(conn: Connection, target: Target) -> bool:
-    upload = target.upload
-    return table.newest_job(conn, upload.datastore, target.uri, upload.created_at) is not None
+    return table.newest_job(conn, target.upload, target.uri) is not None
 
 
 def _has_begun() -> ConflictError:

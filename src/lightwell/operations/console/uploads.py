@@ -137,6 +137,7 @@ def discard(ctx: Context, datastore_id: str, upload_id: str) -> None:
 
     def work(conn: Connection) -> None:
         store, upload = find(ctx, conn, datastore_id, upload_id)
+        uploads.lock(conn, upload.id)
         job = job_of(ctx, conn, store, upload)
         if job is not None and job.phase != JobPhase.DONE:
             raise ConflictError(
@@ -168,7 +169,7 @@ def _state(conn: Connection, upload: Upload, job: Job | None) -> UploadState:
 def job_of(ctx: Context, conn: Connection, store: DataStore, upload: Upload) -> Job | None:
     """The last job that was to read the upload."""
     uri = domain.input_uri(uploads.bucket_of(upload, ctx.settings), store.id, upload.id)
-    return uploads.newest_job(conn, store.key, uri, upload.created_at)
+    return uploads.newest_job(conn, upload, uri)
 
 
 def find(ctx: Context, conn: Connection, datastore_id: str, upload_id: str) -> tuple[DataStore, Upload]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from lightwell.domain.imports.jobs import NOT_DICOM, Job
-from lightwell.domain.imports.uploads import Upload, UploadedFile
+from lightwell.domain.imports.uploads import KEEP_MS, Upload, UploadedFile
 from lightwell.domain.states import OutcomeKind
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.db.bulk import batches, insert_many
@@ -200,13 +200,14 @@ def remove(conn: Connection, id: str) -> None:
     conn.execute(delete(upload).where(upload.c.id == id))
 
 
-def newest_job(conn: Connection, store: int, input_uri: str, since: int) -> Job | None:
-    """The last job that was to read an input, of those submitted after a time."""
+def newest_job(conn: Connection, upload: Upload, input_uri: str) -> Job | None:
+    """The last job that was to read an upload; ``input_uri`` is what names it."""
     row = conn.execute(
         select(import_job.c.key)
         .where(
-            import_job.c.datastore == store,
-            import_job.c.submitted_at >= since,
+            import_job.c.datastore == upload.datastore,
+            # Only lest all jobs are looked through: the clock of another server may be behind.
+            import_job.c.submitted_at >= upload.created_at - KEEP_MS,
             import_job.c.input_uri == input_uri,
         )
         .order_by(import_job.c.submitted_at.desc(), import_job.c.key.desc())
