@@ -2,8 +2,9 @@
 
 import { bytesOf, type DecodedFrame } from './frame'
 
-/** Who keeps frames here; `distance` of a frame from the one shown, Infinity once the stack is closed. */
+/** Who keeps frames here, of `set`; `distance` of a frame from the one shown, Infinity once the stack is closed. */
 export interface FrameOwner {
+  readonly set: object
   distance(index: number): number
 }
 
@@ -38,9 +39,16 @@ export class FrameCache {
     if (this.#held > this.limit) this.#shrink()
   }
 
-  drop(owner: FrameOwner): void {
-    for (const { frame } of this.#entries.get(owner)?.values() ?? []) this.#held -= bytesOf(frame)
-    this.#entries.delete(owner)
+  /** Takes over what closed stacks of the same set have left: a reader comes back to a series. */
+  adopt(owner: FrameOwner): void {
+    const left = [...this.#entries].filter(([before]) => before !== owner && before.set === owner.set && before.distance(0) === Infinity)
+    for (const [before, frames] of left) {
+      this.#entries.delete(before)
+      for (const { index, frame } of frames.values()) {
+        this.#held -= bytesOf(frame)
+        this.put(owner, index, frame)
+      }
+    }
   }
 
   #shrink(): void {
@@ -58,7 +66,7 @@ export class FrameCache {
   }
 }
 
-/** A sixteenth of what the device says to have, between 192 MB and 1 GB. */
+/** An eighth of what the device says to have, between 192 MB and 1 GB. */
 export function cacheLimit(): number {
   const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory ?? 4
   return Math.min(1024, Math.max(192, (gigabytes * 1024) / 8)) * 1024 * 1024

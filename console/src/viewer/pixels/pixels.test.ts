@@ -195,8 +195,8 @@ describe('the order of fetching', () => {
 describe('the cache of frames', () => {
   it('forgets closed stacks first, then the farthest frames, never the one shown', () => {
     const cache = new FrameCache(40)
-    const owner = { distance: (index: number) => Math.abs(index - 5) }
-    const closed = { distance: () => Infinity }
+    const owner = { set: {}, distance: (index: number) => Math.abs(index - 5) }
+    const closed = { set: {}, distance: () => Infinity }
     const ten = () => frame(new Uint8Array(10))
     cache.put(closed, 0, ten())
     for (const index of [5, 1, 4]) cache.put(owner, index, ten())
@@ -206,6 +206,17 @@ describe('the cache of frames', () => {
     expect(cache.get(owner, 1)).toBeUndefined()
     expect(cache.get(owner, 5)).toBeDefined()
     expect(cache.held).toBeLessThanOrEqual(36)
+  })
+
+  it('hands on what a closed stack of the same set has left, and nothing of an open one', () => {
+    const cache = new FrameCache(100)
+    const [set, ten] = [{}, frame(new Uint8Array(10))]
+    const [closed, open, next] = [{ set, distance: () => Infinity }, { set, distance: () => 1 }, { set, distance: () => 0 }]
+    cache.put(closed, 3, ten)
+    cache.put(open, 4, ten)
+    cache.adopt(next)
+    expect([cache.get(next, 3), cache.get(closed, 3), cache.get(next, 4), cache.get(open, 4)]).toEqual([ten, undefined, undefined, ten])
+    expect(cache.held).toBe(20)
   })
 })
 

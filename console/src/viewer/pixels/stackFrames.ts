@@ -55,6 +55,7 @@ export class StackFrames implements FrameOwner {
   ) {
     this.#items = set.frames
     this.#items.forEach(({ instance, frame }, index) => this.#byId.set(instance.frames[frame]!.ID, index))
+    cache.adopt(this)
   }
 
   get length(): number {
@@ -269,7 +270,7 @@ export class StackFrames implements FrameOwner {
 
   async #fetchPreviews(): Promise<void> {
     if (this.length < PREVIEW_AT_LEAST) return
-    const order = outwards(this.length, this.#current).filter((index) => this.#canPreview(index))
+    const order = outwards(this.length, this.#current).filter((index) => this.#canPreview(index) && !this.cache.get(this, index))
     if (order.length === 0) return
     const ids = order.map((index) => this.#items[index]!.instance.frames[this.#items[index]!.frame]!.ID)
     const decoding: Promise<void>[] = []

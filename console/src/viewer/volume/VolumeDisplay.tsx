@@ -32,6 +32,13 @@ const PLANES = [
 /** As for a stack of images. */
 const STEPS: Readonly<Record<string, number>> = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10 }
 
+// Planes that are turned would need other names and letters, and thick ones another note.
+const CROSSHAIRS = {
+  getReferenceLineColor: () => '#5cc8ff',
+  getReferenceLineDraggableRotatable: () => false,
+  getReferenceLineSlabThicknessControlsOn: () => false
+}
+
 let next = 1
 let isReady = false
 const grids = new Map<string, Grid>()
@@ -160,11 +167,7 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
       for (const name of names) made.addViewport(name, id)
       // Planes that are turned would need other names and letters, and thick ones another note. `minimal` takes away
       // the handles for both and leaves the lines draggable; `getReferenceLineDraggableRotatable` would fix them.
-      made.addTool(CrosshairsTool.toolName, {
-        getReferenceLineColor: () => '#5cc8ff',
-        minimal: { enabled: true, lineLengthInPx: 10_000 },
-        mobile: { enabled: false }
-      })
+      made.addTool(CrosshairsTool.toolName, CROSSHAIRS)
       const { MouseBindings } = ToolEnums
       made.setToolActive(StackScrollTool.toolName, { bindings: [{ mouseButton: MouseBindings.Wheel }] })
       made.setToolActive(PanTool.toolName, { bindings: [{ mouseButton: MouseBindings.Auxiliary }, { numTouchPoints: 2 }] })
@@ -199,6 +202,9 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
       isClosed = true
       views.current = []
       observer?.disconnect()
+      // Crosshairs listen, and keep all that they have seen, until they are disabled; their group does not do that.
+      group.current?.setToolDisabled(CrosshairsTool.toolName)
+      group.current = undefined
       ToolGroupManager.destroyToolGroup(id)
       engine?.destroy()
       // A local volume keeps each of its slices as an image of its own, which does not go with it.
