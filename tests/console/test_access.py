@@ -182,6 +182,16 @@ def test_roles_are_put_listed_and_deleted(root: ConsoleClient, limited: Callable
     assert root("PUT", "roles/Reader", body)["arn"] == ROLE + "Reader"
     shown = next(role for role in root("GET", "roles")["roles"] if role["name"] == "Reader")
     assert json.loads(shown["trustPolicy"]) == json.loads(trust) and len(shown["policies"]) == 1
+    for revision, message in ((0, "a role Reader already"), (shown["revision"] - 1, "changed meanwhile")):
+        refused = root.refused("PUT", "roles/Reader", {**body, "policies": [], "revision": revision})
+        assert refused[0] == 400  # what is wrong with it comes first
+        status, _, text = root.refused("PUT", "roles/Reader", {**body, "revision": revision})
+        assert status == 409 and message in text
+    assert "deleted" in root.refused("PUT", "roles/None", {**body, "revision": 1})[2]
+    root("PUT", "roles/Reader", {**body, "revision": shown["revision"]})
+    assert root.refused("PUT", "roles/Reader", {**body, "revision": shown["revision"]})[0] == 409
+    root("PUT", "roles/Fresh", {**body, "revision": 0})
+    root("DELETE", "roles/Fresh", status=204)
     lister = limited(allow("iam:ListRoles"))
     hidden = next(role for role in lister("GET", "roles")["roles"] if role["name"] == "Reader")
     assert hidden["trustPolicy"] is None and hidden["policies"] is None
@@ -212,6 +222,8 @@ def test_authorizers_are_put_listed_and_deleted(root: ConsoleClient, server: Ser
     assert shown()[arn]["kind"] == "missing" and shown()[arn]["datastores"][0]["name"] == "with"
     root("POST", "authorizers", {"arn": arn, "target": "https://auth.example/invoke"}, status=204)
     assert (shown()[arn]["kind"], shown()[arn]["target"]) == ("http", "https://auth.example/invoke")
+    again = root.refused("POST", "authorizers", {"arn": arn, "target": "https://other/", "isNew": True})
+    assert again[0] == 409 and shown()[arn]["target"] == "https://auth.example/invoke"
     builtin = builtin_authorizer_arn(REGION, ACCOUNT)
     assert shown()[builtin]["kind"] == "builtin"
     for wrong, status, message in (

@@ -39,6 +39,8 @@ export interface Role {
   arn: string
   createdAt: string
   updatedAt: string
+  /** Another number after each change. */
+  revision: number
   trustPolicy: string | null
   policies: string[] | null
 }
@@ -98,12 +100,13 @@ export const allSessions = (signal?: AbortSignal) =>
 export const endSession = (id: string) => call<void>(`sessions/${encodeURIComponent(id)}`, { method: 'DELETE' })
 
 export const allRoles = (signal?: AbortSignal) => all<Role, { roles: Role[]; nextToken: string | null }>('roles', (page) => page.roles, signal)
-export const putRole = (name: string, body: { trustPolicy: string; policies: string[] }) =>
+/** `revision` is that of the role as it was seen, 0 for a new one; refused with 409 if it is another by now. */
+export const putRole = (name: string, body: { trustPolicy: string; policies: string[]; revision: number }) =>
   call<{ arn: string; warnings: string[] }>(`roles/${encodeURIComponent(name)}`, { method: 'PUT', body })
 export const deleteRole = (name: string) => call<void>(`roles/${encodeURIComponent(name)}`, { method: 'DELETE' })
 
 export const listAuthorizers = async (signal?: AbortSignal) => (await call<{ authorizers: Authorizer[] }>('authorizers', { signal })).authorizers
-export const putAuthorizer = (arn: string, target: string) => call<void>('authorizers', { body: { arn, target } })
+export const putAuthorizer = (arn: string, target: string, isNew = false) => call<void>('authorizers', { body: { arn, target, isNew } })
 export const deleteAuthorizer = (arn: string) => call<void>('authorizers/delete', { body: { arn } })
 
 export const validatePolicy = (policy: string, kind: 'identity' | 'trust', signal?: AbortSignal) =>

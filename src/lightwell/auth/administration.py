@@ -22,6 +22,8 @@ from lightwell.stores.account import roles as roles_table
 from lightwell.stores.account import tags
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from lightwell.auth.policies.condition_keys import Value
     from lightwell.auth.secret_box import SecretBox
     from lightwell.stores.account.principals import AccessKey
@@ -95,8 +97,14 @@ class Administration:
         with self._db.read() as conn:
             return roles_table.get(conn, name)
 
-    def put_role(self, name: str, trust_policy: str, policies: Sequence[str], now: int) -> list[str]:
-        """Create a role or replace its policies; returns warnings. Raises `ConfigurationError`."""
+    def put_role(
+        self, name: str, trust_policy: str, policies: Sequence[str], now: int, *, seen: int | None = None
+    ) -> list[str]:
+        """Create a role or replace its policies; returns warnings.
+
+        ``seen``: only if this is when it was last changed, 0 if there was no such role. Raises
+        `ConfigurationError`, and `ConflictError` if it is not as it was seen.
+        """
         check_name(name)
         try:
             trust = check_trust_policy(trust_policy)
@@ -106,7 +114,12 @@ class Administration:
         if not checked:
             raise ConfigurationError("A role needs a policy that says what it may do.")
         texts = [text for text, _ in checked]
-        self._db.write(lambda conn: roles_table.put(conn, name, trust.text, texts, now))
+
+        def work(conn: Connection) -> None:
+            _check_seen(name, roles_table.get(conn, name, lock=True), seen)
+            roles_table.put(conn, name, trust.text, texts, now)
+
+        self._db.write(work)
         return [*trust.warnings, *(warning for _, warnings in checked for warning in warnings)]
 
     def delete_role(self, name: str) -> None:
@@ -146,6 +159,17 @@ class Administration:
             with self._db.read() as conn:
                 context |= tag_context(RESOURCE_TAG, tags.get(conn, found))
         return context
+
+
+def _check_seen(name: str, now: Role | None, seen: int | None) -> None:
+    """That a role is still as somebody has seen it before they replace it."""
+    if seen is None or seen == (0 if now is None else now.updated_at):
+        return
+    if seen == 0:
+        raise ConflictError(f"There is a role {name} already. Change that one, or choose another name.")
+    if now is None:
+        raise ConflictError(f"The role {name} has been deleted meanwhile.")
+    raise ConflictError(f"The role {name} has been changed meanwhile. Look at it again, then decide anew.")
 
 
 def _checked(policies: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:

@@ -112,7 +112,7 @@ function Target({ of: each, close, done }: { of: Authorizer | null; close: () =>
     setBusy(true)
     setError(undefined)
     try {
-      await putAuthorizer(arn, target.trim())
+      await putAuthorizer(arn, target.trim(), each === null)
       done()
       close()
     } catch (failure) {

@@ -1,11 +1,11 @@
 import { useState } from 'preact/hooks'
 import { type Role, putRole } from '../../api/access'
 import { config } from '../../api/config'
-import { explain } from '../../api/errors'
+import { ApiError, explain } from '../../api/errors'
 import { Button } from '../../ui/Button'
 import { Choices } from '../../ui/Choices'
 import { Dialog } from '../../ui/Dialog'
-import { TextField } from '../../ui/Fields'
+import { Checkbox, TextField } from '../../ui/Fields'
 import { Notice } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
 import { PolicyChoice, PolicyEditors, usePolicyDraft } from '../policies/PolicyChoice'
@@ -19,14 +19,16 @@ export function RoleDialog({ role, close, done }: { role: Role | null; close: ()
   const [name, setName] = useState(role?.name ?? '')
   const [trust, setTrust] = useState<Trust['id']>(role === null ? (oidc === null ? 'account' : 'oidc') : 'own')
   const [trustedName, setTrustedName] = useState('')
+  const [isNamed, setNamed] = useState(true)
   const [ownTrust, setOwnTrust] = useState(pretty(role?.trustPolicy ?? ''))
   const [isTrustValid, setTrustValid] = useState(false)
   const draft = usePolicyDraft(role?.policies ?? (role === null ? undefined : []))
+  const [taken, setTaken] = useState<string | null>(null)
   const [isTried, setTried] = useState(false)
   const [isBusy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>()
-  const trustPolicy = trust === 'own' ? ownTrust : trustOf(trust, accountId, trustedName, oidc)
-  const nameFault = name === '' ? 'Give it a name.' : NAME.test(name) ? null : 'Letters, digits and _+=,.@- only, 64 at most.'
+  const trustPolicy = trust === 'own' ? ownTrust : trustOf(trust, accountId, trustedName, oidc, isNamed)
+  const nameFault = name === '' ? 'Give it a name.' : name === taken ? 'There is a role of this name already. Change that one, or choose another name.' : NAME.test(name) ? null : 'Letters, digits and _+=,.@- only, 64 at most.'
   const userFault = trust === 'user' && !NAME.test(trustedName) ? 'Name a user, as in the list of keys.' : null
   const isSound = (trust !== 'own' || isTrustValid) && draft.isSound
   const save = async (event: Event) => {
@@ -36,13 +38,17 @@ export function RoleDialog({ role, close, done }: { role: Role | null; close: ()
     setBusy(true)
     setError(undefined)
     try {
-      const answer = await putRole(name, { trustPolicy, policies: draft.kept })
+      const answer = await putRole(name, { trustPolicy, policies: draft.kept, revision: role?.revision ?? 0 })
       toast(role === null ? `The role ${name} is there.` : `The role ${name} is changed; its sessions have the new rights within seconds.`, 'good')
       answer.warnings.forEach((warning) => toast(warning, 'bad'))
       done()
       close()
     } catch (failure) {
-      setError(failure)
+      const isConflict = failure instanceof ApiError && failure.status === 409
+      if (isConflict && role === null) setTaken(name)
+      else setError(failure)
+      // The list shows what somebody else has made of it.
+      if (isConflict) done()
       setBusy(false)
     }
   }
@@ -74,6 +80,12 @@ export function RoleDialog({ role, close, done }: { role: Role | null; close: ()
         )}
         {trust === 'user' && <TextField label="User" placeholder="anna.smith" value={trustedName} onValue={setTrustedName} error={isTried ? userFault : null} />}
         {trust === 'oidc' && <TextField label="Group" placeholder="radiology" value={trustedName} onValue={setTrustedName} hint="As the provider’s claim groups names it. Leave it empty for everybody of the provider." />}
+        {trust === 'oidc' && (
+          <div class="stack-tight">
+            <Checkbox label="Only under their own name" checked={isNamed} onValue={setNamed} />
+            <p class="soft small">Versions, logs and events call them by the claim <code>preferred_username</code>, which the provider has to give and which may have letters, digits and _+=,.@- only. Without this, people choose the name themselves.</p>
+          </div>
+        )}
         {trust === 'own' && <PolicyEditor label="Trust policy: who may take it" kind="trust" value={ownTrust} onValue={setOwnTrust} onValid={setTrustValid} rows={9} />}
         {role === null ? <PolicyChoice of={draft} legend="What may it do?" /> : <PolicyEditors of={draft} />}
         {error !== undefined && <Notice look="bad">{explain(error)}</Notice>}

@@ -49,11 +49,11 @@ def list_authorizers(ctx: Context) -> list[AuthorizerFunction]:
     return found
 
 
-def put_authorizer(ctx: Context, arn: str, target: str) -> None:
+def put_authorizer(ctx: Context, arn: str, target: str, *, is_new: bool = False) -> None:
     """Set what answers for a function; ``target`` is a valid one. With the one that it has: reload its code.
 
-    A target in Python is code of this machine, so whoever may run commands on it has to name it first. Raises
-    `ValidationError` and `ConflictError`.
+    ``is_new``: only if nothing answers yet. A target in Python is code of this machine, so whoever may run
+    commands on it has to name it first. Raises `ValidationError` and `ConflictError`.
     """
     settings = ctx.settings
     if (fault := function_fault(arn, settings.region, settings.account_id)) is not None:
@@ -64,6 +64,8 @@ def put_authorizer(ctx: Context, arn: str, target: str) -> None:
 
     def work(conn: Connection) -> None:
         known = authorizers.get(conn, arn)
+        if is_new and known is not None:
+            raise ConflictError(f"{known.target} answers for {arn} already. Change it in the list.")
         if target.startswith(_PYTHON) and (known is None or known.target != target):
             raise ValidationError(
                 "A target in Python runs code of the server's machine, so it is named on that machine: "

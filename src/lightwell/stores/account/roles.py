@@ -26,8 +26,10 @@ class Role:
     updated_at: int
 
 
-def get(conn: Connection, name: str) -> Role | None:
-    row = conn.execute(select(*_COLUMNS).where(role.c.name == name)).first()
+def get(conn: Connection, name: str, *, lock: bool = False) -> Role | None:
+    """``lock``: nobody else changes it before this transaction ends."""
+    statement = select(*_COLUMNS).where(role.c.name == name)
+    row = conn.execute(statement.with_for_update() if lock else statement).first()
     return None if row is None else _role(row)
 
 
@@ -46,6 +48,9 @@ def following(conn: Connection, after: str | None, limit: int) -> Sequence[Role]
 
 def put(conn: Connection, name: str, trust_policy: str, policies: Sequence[str], now: int) -> bool:
     """Create a role, or replace its policies; True if it is new."""
+    before = get(conn, name)
+    # Each change has a time of its own, by which it is known.
+    now = now if before is None else max(now, before.updated_at + 1)
     values = {"trust_policy": trust_policy, "policies": json.dumps(list(policies)), "updated_at": now}
     done = conn.execute(update(role).where(role.c.name == name).values(**values))
     if done.rowcount == 0:

@@ -41,8 +41,11 @@ class Authorizers(Answer):
 
 
 class NewTarget(Body):
+    """``is_new``: refused with 409 if the function has a target."""
+
     arn: str
     target: str
+    is_new: bool = False
 
 
 class OldTarget(Body):
@@ -75,7 +78,7 @@ def put_authorizer(call: Call) -> None:
         parse_target(asked.target)
     except ConfigurationError as error:
         raise ValidationError(f"{error}.") from None
-    authorizers.put_authorizer(call.ctx, asked.arn, asked.target)
+    authorizers.put_authorizer(call.ctx, asked.arn, asked.target, is_new=asked.is_new)
 
 
 def delete_authorizer(call: Call) -> None:

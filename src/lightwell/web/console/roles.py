@@ -21,12 +21,16 @@ from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_pag
 
 
 class RoleShown(Answer):
-    """A role; policies are JSON texts, null where the caller may not read them (``iam:GetRole``)."""
+    """A role; policies are JSON texts, null where the caller may not read them (``iam:GetRole``).
+
+    ``revision`` is another number after each change.
+    """
 
     name: str
     arn: str
     created_at: str
     updated_at: str
+    revision: int
     trust_policy: str | None
     policies: list[str] | None
 
@@ -37,10 +41,12 @@ class RolesShown(Answer):
 
 
 class RolePolicies(Body):
-    """JSON texts."""
+    """JSON texts. ``revision``: refused with 409 unless the role has this one, 0 for a role that is not there
+    yet; without it, whatever is there is replaced."""
 
     trust_policy: str
     policies: list[str]
+    revision: int | None = None
 
 
 class PutRole(Answer):
@@ -66,6 +72,7 @@ def _shown(call: Call, role: Any) -> RoleShown:
         arn=required[0].resource,
         created_at=iso(role.created_at),
         updated_at=iso(role.updated_at),
+        revision=role.updated_at,
         trust_policy=role.trust_policy if may_read else None,
         policies=list(role.policies) if may_read else None,
     )
@@ -76,7 +83,9 @@ def put_role(call: Call) -> PutRole:
     asked: RolePolicies = call.body
     name = call.params["roleName"]
     try:
-        warnings = call.state.administration.put_role(name, asked.trust_policy, asked.policies, call.now)
+        warnings = call.state.administration.put_role(
+            name, asked.trust_policy, asked.policies, call.now, seen=asked.revision
+        )
     except ConfigurationError as error:
         raise ValidationError(f"{str(error).rstrip('.')}.") from None
     arn = call.state.access_control.actions.iam_arn(f"role/{name}")
