@@ -77,7 +77,7 @@ def test_lists_studies_of_primary_image_sets_and_of_others(root: ConsoleClient, 
 def test_tells_patients_of_one_study_apart(server: Server, root: ConsoleClient) -> None:
     made = new(server)
     made.store(ct(1, study="73", Modality="SR", PatientID="S1", PatientName="Smith^Jo"))
-    made.store(ct(1, study="73", series="2", PatientID="D1", PatientName="Doe^Jo"))
+    made.store(*(ct(n, study="73", series="2", PatientID="D1", PatientName="Doe^Jo") for n in (1, 2)))
     path = f"datastores/{made.datastore}/studies"
 
     (study,) = root("POST", path, {})["studies"]
@@ -90,7 +90,7 @@ def test_tells_patients_of_one_study_apart(server: Server, root: ConsoleClient) 
     assert study["thumbnailImageSetId"] is None  # the only picture is another patient's
 
     (study,) = root("POST", path, {"text": "doe"})["studies"]
-    assert (study["patientId"], study["patientName"]) == ("D1", "Doe^Jo")
+    assert (study["patientId"], study["patientName"], study["instanceCount"]) == ("D1", "Doe^Jo", 2)
     assert study["thumbnailImageSetId"] == study["imageSets"][0]["imageSetId"] == other["imageSetId"]
     assert study["imageSets"][1]["otherPatient"] == {"patientId": "S1", "patientName": "Smith^Jo"}
 

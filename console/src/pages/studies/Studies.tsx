@@ -125,7 +125,7 @@ export default function Studies({ store }: { store: string }) {
       const run = async () => void (files = await saveArchives(store, items, syntax))
       // Nobody hands on the images of a patient whom the list has not named.
       const isAsked = set === undefined && groups.some((group) => group.isOther)
-      const question = { title: 'Export images of other patients, too?', action: 'Export', children: <><p>Image sets of these studies name other patients. Export an image set by itself to leave them out.</p><NamedStudies of={groups} /></> }
+      const question = { title: 'Export images of other patients, too?', action: 'Export', children: <div class="stack"><p>Image sets of these studies name other patients. Export an image set by itself to leave them out.</p><NamedStudies of={groups} /></div> }
       if (isAsked) {
         if (!(await confirm(question, run))) return
       } else await run()

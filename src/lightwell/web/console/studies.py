@@ -66,7 +66,7 @@ class StudyEntry(Answer):
     where only that matches.
 
     Image sets of that patient come first; ``otherPatient`` of an image set is whom it names instead.
-    ``series_count`` and ``instance_count`` are of the primary image sets, or of all where none is primary.
+    ``series_count`` and ``instance_count`` are of its primary image sets, or of all where none is primary.
     ``has_more_image_sets``: there are more image sets than are counted and listed here.
     """
 
@@ -137,7 +137,8 @@ def list_studies(call: Call) -> StudyPage:
 
 def _entry(study: ShownStudy) -> StudyEntry:
     primary = [each for each in study.sets if each.is_primary]
-    counted = primary or study.sets
+    own = [each for each in study.sets if not study.has_other_patient(each)]
+    counted = [each for each in own if each.is_primary] or own
     thumbnail = studies.thumbnail_set(study)
     return StudyEntry(
         study_instance_uid=study.study_instance_uid,
