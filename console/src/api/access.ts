@@ -79,15 +79,19 @@ export interface Question {
   context?: { key: string; value: string }[]
 }
 
+/** `isCut`: there are more than these. */
+export type Listed<T> = T[] & { isCut?: boolean }
+
 /** Everything of a paged list, up to `most` items. */
-async function all<T, P extends { nextToken: string | null }>(path: string, items: (page: P) => T[], signal?: AbortSignal, most = 5000): Promise<T[]> {
-  const found: T[] = []
+async function all<T, P extends { nextToken: string | null }>(path: string, items: (page: P) => T[], signal?: AbortSignal, most = 5000): Promise<Listed<T>> {
+  const found: Listed<T> = []
   let token: string | null = null
   do {
     const page: P = await call<P>(token === null ? path : `${path}?nextToken=${encodeURIComponent(token)}`, { signal })
     found.push(...items(page))
     token = page.nextToken
   } while (token !== null && found.length < most)
+  found.isCut = token !== null
   return found
 }
 

@@ -1,5 +1,5 @@
 import type { ComponentChildren, JSX } from 'preact'
-import { useId } from 'preact/hooks'
+import { useEffect, useId, useRef } from 'preact/hooks'
 import { Search } from 'lucide-preact'
 import './Fields.css'
 
@@ -74,9 +74,22 @@ export function Checkbox({ label, checked, onValue, hideLabel, ...rest }: { labe
   )
 }
 
-export function SearchField({ label, ...rest }: { label: string; onValue?: (value: string) => void } & Omit<JSX.InputHTMLAttributes<HTMLInputElement>, 'label'>) {
+/** `isMain`: the key / goes to it. */
+export function SearchField({ label, isMain = false, ...rest }: { label: string; isMain?: boolean; onValue?: (value: string) => void } & Omit<JSX.InputHTMLAttributes<HTMLInputElement>, 'label'>) {
+  const box = useRef<HTMLDivElement>(null)
+  useEffect(() => {
+    if (!isMain) return
+    const onKey = (event: KeyboardEvent) => {
+      const target = event.target as HTMLElement
+      if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || document.querySelector('dialog[open]')) return
+      event.preventDefault()
+      box.current?.querySelector('input')?.focus()
+    }
+    document.addEventListener('keydown', onKey)
+    return () => document.removeEventListener('keydown', onKey)
+  }, [isMain])
   return (
-    <div class="search-field">
+    <div class="search-field" ref={box}>
       <Search aria-hidden="true" />
       <TextField label={label} hideLabel type="search" placeholder={label} {...rest} />
     </div>

@@ -163,7 +163,7 @@ export function MetadataTab({ store, data, mayEdit, edits, setEdits, onChanged, 
   return (
     <>
       <div class="meta-bar">
-        <SearchField label="Search by keyword, tag or value" value={text} onValue={setText} data-testid="metadata-search" />
+        <SearchField isMain label="Search by keyword, tag or value" value={text} onValue={setText} data-testid="metadata-search" />
         <span class="meta-note" role="status">
           {isSearching ? <span class="row"><Spinner /> Searching</span> : found === null ? `${count(outline.instances.length, 'instance')}, version ${data.versionId}` : foundText(found)}
         </span>

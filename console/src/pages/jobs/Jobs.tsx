@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { useLocation } from 'preact-iso'
 import { FolderInput, ListChecks } from 'lucide-preact'
 import { type Job, listJobs } from '../../api/imports'
@@ -29,9 +29,12 @@ function JobList({ store }: { store: string }) {
   const isAllowed = mayImport(store)
   useEffect(() => setMore(null), [store])
   const isRunning = first.data?.jobs.some((job) => job.phase !== 'done') ?? false
+  const isLoading = useRef(first.isLoading)
+  isLoading.current = first.isLoading
   useEffect(() => {
     if (!isRunning) return
-    const timer = setInterval(() => !document.hidden && first.reload(), POLL_MS)
+    // What is still on its way would be given up, so that on a slow line nothing ever came.
+    const timer = setInterval(() => !document.hidden && !isLoading.current && first.reload(), POLL_MS)
     return () => clearInterval(timer)
   }, [isRunning, store])
   const next = more === null ? first.data?.nextToken : more.nextToken

@@ -11,9 +11,10 @@ import { Dialog, confirm } from '../../ui/Dialog'
 import { SearchField } from '../../ui/Fields'
 import { Menu } from '../../ui/Menu'
 import { PageHeader } from '../../ui/PageHeader'
-import { Badge, EmptyState, Loaded } from '../../ui/States'
+import { Badge, EmptyState, Loaded, Notice } from '../../ui/States'
 import { Tabs } from '../../ui/Tabs'
 import { toast } from '../../ui/Toasts'
+import { count } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { useLocation } from 'preact-iso'
 import { question } from '../policies/question'
@@ -54,7 +55,7 @@ export default function Keys() {
               const found = all.filter((key) => `${key.name} ${key.accessKeyId}`.toLowerCase().includes(wanted.toLowerCase()))
               return (
                 <>
-                  {all.length > 8 && <div class="filters"><SearchField label="Find a key" value={wanted} onValue={setWanted} /></div>}
+                  {all.length > 8 && <div class="filters"><SearchField isMain label="Find a key" value={wanted} onValue={setWanted} /></div>}
                   {found.length === 0 ? (
                     <EmptyState icon={<KeyRound />} title={wanted ? 'No key matches' : 'There are no keys'} action={wanted ? undefined : add} />
                   ) : (
@@ -74,6 +75,7 @@ export default function Keys() {
                       </tbody>
                     </table>
                   )}
+                  {all.isCut && <Notice look="warn">These are the {count(all.length)} newest keys; there are more. <code>lightwell key list</code> shows all of them.</Notice>}
                 </>
               )
             }}

@@ -11,8 +11,9 @@ import { Copyable } from '../../ui/Copyable'
 import { confirm } from '../../ui/Dialog'
 import { Menu } from '../../ui/Menu'
 import { PageHeader } from '../../ui/PageHeader'
-import { EmptyState, Loaded } from '../../ui/States'
+import { EmptyState, Loaded, Notice } from '../../ui/States'
 import { toast } from '../../ui/Toasts'
+import { count } from '../../ui/format'
 import { useResource } from '../../ui/useResource'
 import { storesOf, summary } from '../policies/templates'
 import { question } from '../policies/question'
@@ -52,6 +53,7 @@ export default function Roles() {
           )
         }
       </Loaded>
+      {roles.data?.isCut && <Notice look="warn">These are the first {count(roles.data.length)} roles by name; there are more. <code>lightwell role list</code> shows all of them.</Notice>}
       {edited !== null && <RoleDialog role={edited === 'new' ? null : edited} close={() => setEdited(null)} done={roles.reload} />}
     </>
   )

@@ -39,7 +39,6 @@ export default function Studies({ store }: { store: string }) {
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set())
   const [active, setActive] = useState(0)
   const [bulk, setBulk] = useState<{ action: BulkAction; items: BulkItem[] } | null>(null)
-  const filters = useRef<HTMLDivElement>(null)
   const rows = useRef<HTMLTableSectionElement>(null)
   const rights = useRights(store)
   const mayPick = rights.export || rights.copy || rights.delete
@@ -53,16 +52,6 @@ export default function Studies({ store }: { store: string }) {
   useEffect(() => {
     if (list.studies.length > 0) preloadViewer()
   }, [list.studies.length > 0])
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      const target = event.target as HTMLElement
-      if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || document.querySelector('dialog[open]')) return
-      event.preventDefault()
-      filters.current?.querySelector<HTMLInputElement>('input[type=search]')?.focus()
-    }
-    document.addEventListener('keydown', onKey)
-    return () => document.removeEventListener('keydown', onKey)
-  }, [])
 
   const pick = (study: Study, isPicked: boolean) =>
     setPicked((old) => {
@@ -161,7 +150,7 @@ export default function Studies({ store }: { store: string }) {
           </>
         }
       />
-      {!isBare && <StudyFilters key={`${store} ${query.label ?? ''}`} query={query} change={change} box={filters} />}
+      {!isBare && <StudyFilters key={`${store} ${query.label ?? ''}`} query={query} change={change} />}
       <p class="visually-hidden" role="status">{list.isLoading ? 'Searching' : list.total !== null ? count(list.total, 'study', 'studies') : `${list.studies.length} studies shown`}</p>
       {list.error !== undefined && list.studies.length > 0 && <Notice look="bad">{explain(list.error)} <Button look="quiet" onClick={list.reload}>Try again</Button></Notice>}
       {list.error !== undefined && list.studies.length === 0 ? (

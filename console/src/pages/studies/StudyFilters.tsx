@@ -1,4 +1,3 @@
-import type { RefObject } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { SlidersHorizontal, X } from 'lucide-preact'
 import type { Primary, StudySort } from '../../api/studies'
@@ -16,7 +15,7 @@ const SORTS: { value: StudySort; label: string }[] = [
   { value: 'description', label: 'Description' }
 ]
 
-export function StudyFilters({ query, change, box }: { query: ShownQuery; change: (change: Partial<ShownQuery>) => void; box: RefObject<HTMLDivElement> }) {
+export function StudyFilters({ query, change }: { query: ShownQuery; change: (change: Partial<ShownQuery>) => void }) {
   const [text, setText] = useState(query.text)
   const [isOpen, setOpen] = useState(false)
   // Asked when the fingers rest.
@@ -38,9 +37,9 @@ export function StudyFilters({ query, change, box }: { query: ShownQuery; change
     change(EVERYTHING)
   }
   return (
-    <div class="study-filters" ref={box} role="search">
+    <div class="study-filters" role="search">
       <div class="study-search">
-        <SearchField label="Search patient, accession number, description, UID" value={text} onValue={setText} maxLength={256} onKeyDown={(event) => { if (event.key === 'Enter') change({ text }) }} />
+        <SearchField isMain label="Search patient, accession number, description, UID" value={text} onValue={setText} maxLength={256} onKeyDown={(event) => { if (event.key === 'Enter') change({ text }) }} />
         <Button class="filters-button" icon={<SlidersHorizontal />} aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>Filters</Button>
       </div>
       {query.studyInstanceUids !== undefined && (

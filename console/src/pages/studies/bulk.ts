@@ -18,6 +18,8 @@ export interface BulkItem {
   label: string
   /** Whom the image set names, which may not be the patient of the study's row. */
   patient: Patient
+  /** The copy that was begun, of which the end is not known: it is waited for again rather than made twice. */
+  startedAs?: string
 }
 
 export type ItemState = { is: 'waiting' | 'running' | 'done' } | { is: 'failed'; message: string }
@@ -131,9 +133,13 @@ async function perform(store: string, action: BulkAction, item: BulkItem): Promi
     }
     return
   }
-  const started = await copyImageSet(store, item.imageSetId, { sourceImageSet: { latestVersionId: item.versionId } }, { promoteToPrimary: action === 'promote' })
+  item.startedAs ??= (await copyImageSet(store, item.imageSetId, { sourceImageSet: { latestVersionId: item.versionId } }, { promoteToPrimary: action === 'promote' })).destinationImageSetProperties.imageSetId
+  const ended = await untilUnlocked(store, item.startedAs).catch((error: unknown) => {
+    if (error instanceof ApiError && error.status === 404) item.startedAs = undefined
+    throw error
+  })
+  item.startedAs = undefined
   // That the two do not fit together is known only afterwards.
-  const ended = await untilUnlocked(store, started.destinationImageSetProperties.imageSetId)
   if (ended.imageSetWorkflowStatus?.includes('FAILED')) throw new Error(whyNotCopied(ended.message))
 }
 

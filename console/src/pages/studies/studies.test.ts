@@ -55,6 +55,23 @@ test('a copy that still runs when nobody waits any longer is not reported as don
   vi.useRealTimers()
   expect(last).toMatchObject({ is: 'failed', message: expect.stringContaining('still working') })
 })
+test('trying again waits for the copy that was begun, and makes no second one', async () => {
+  const asked: string[] = []
+  let isAway = true
+  json.mockImplementation(async (path: string) => {
+    asked.push(path.includes('copyImageSet') ? 'copy' : 'look')
+    if (path.includes('copyImageSet')) return { destinationImageSetProperties: { imageSetId: 'b' } }
+    if (isAway) throw new ApiError(503, 'ServiceUnavailableException', 'away')
+    return { imageSetState: 'ACTIVE', imageSetWorkflowStatus: 'COPIED' }
+  })
+  const items = [item('a', 1)]
+  const states: string[] = []
+  const run = () => runBulk('store', 'promote', items, (_, state) => states.push(state.is), () => false)
+  await run()
+  isAway = false
+  await run()
+  expect([states, asked]).toEqual([['running', 'failed', 'running', 'done'], ['copy', 'look', 'look']])
+})
 test('each patient of a study is named', async () => {
   const smith = { patientId: 'S1', patientName: 'Smith^Jo' }
   const set = (imageSetId: string, otherPatient: unknown = null) => ({ imageSetId, versionId: '1', isPrimary: otherPatient === null, instanceCount: 2, seriesNumber: null, modality: 'CT', seriesDescription: null, otherPatient })
