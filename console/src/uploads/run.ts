@@ -215,6 +215,7 @@ export class ImportRun {
         const isChanged = error instanceof ApiError && error.status === 400 && ++changed < TRIES_OF_CHANGED
         if (isAbort(error) || !(mayPass(error) || isChanged)) throw error
         this.waiting.value = `${explain(error)} Trying again in ${Math.round(wait / 1000)} s.`
+        this.show(true)
         await pause(wait * (0.75 + Math.random() / 2), stop)
       }
     }

@@ -20,6 +20,7 @@ import { personName } from '../../ui/format'
 import type { DisplayProps } from '../registry'
 import { IconButton } from '../../ui/Button'
 import { EmptyState, ErrorState, Progress } from '../../ui/States'
+import { exposePlane } from './planeInspection'
 import { type Grid, type Volume, loadVolume, planeOfSlice } from './volume'
 import './volume.css'
 
@@ -182,6 +183,7 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
           invert: volume.isInverse
         })
         const element = hosts.current[i]!
+        exposePlane(element, viewport)
         element.addEventListener(Enums.Events.VOI_MODIFIED, ((event: CustomEvent<{ range: { lower: number; upper: number } }>) => {
           const { lower, upper } = event.detail.range
           setWindow((old) => windowOf(lower, upper, old))
