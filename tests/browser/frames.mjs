@@ -1,10 +1,9 @@
 // Opens the built page in Chromium and lets it load what INPUT (a JSON file) says; prints what it saw.
 
-import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createReadStream, existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { tmpdir } from 'node:os'
 import { extname, join, normalize } from 'node:path'
-import { chromium } from 'playwright-core'
+import { launched } from './chromium.mjs'
 
 const types = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' }
 const dist = join(import.meta.dirname, 'dist')
@@ -18,19 +17,7 @@ const server = createServer((request, response) => {
 })
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
 
-const profile = mkdtempSync(join(tmpdir(), 'lightwell-chromium-'))
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync'
-  ]
-})
+const browser = await launched()
 try {
   const page = await browser.newPage()
   const said = []
@@ -49,5 +36,4 @@ try {
 } finally {
   await browser.close()
   server.close()
-  rmSync(profile, { recursive: true, force: true })
 }

@@ -14,7 +14,8 @@ export class Visit {
   faults = []
   #expected = []
 
-  static async begin(browser, { name, origin, viewport = WIDE, colorScheme = 'dark', ...options }) {
+  /** `beside` are other origins that this person is led to, whose pages are not ours to judge. */
+  static async begin(browser, { name, origin, beside = [], viewport = WIDE, colorScheme = 'dark', ...options }) {
     const context = await browser.newContext({
       viewport,
       colorScheme,
@@ -26,7 +27,7 @@ export class Visit {
     })
     context.setDefaultTimeout(PATIENT)
     const visit = new Visit()
-    Object.assign(visit, { name, origin, context })
+    Object.assign(visit, { name, origin, beside, context })
     await context.exposeBinding('reportViolation', (_, text) => visit.fault(`policy of the page: ${text}`))
     await context.addInitScript(() => {
       document.addEventListener('securitypolicyviolation', (event) => {
@@ -35,7 +36,8 @@ export class Visit {
     })
     context.on('request', (request) => {
       const url = new URL(request.url())
-      const own = ['blob:', 'data:'].includes(url.protocol) || url.origin === origin
+      // The browser's own reader of PDF is made of pages of its own.
+      const own = ['blob:', 'data:', 'chrome:', 'chrome-extension:'].includes(url.protocol) || [origin, ...beside].includes(url.origin)
       if (!own) visit.fault(`a request left: ${request.method()} ${url}`)
     })
     context.on('page', (page) => visit.#watch(page))
@@ -47,6 +49,7 @@ export class Visit {
     page.on('console', (message) => {
       // Whoever may do little is refused what a page asks for before it knows; chapters look at what it shows then.
       if (this.name === 'reader' && /status of 403/.test(message.text())) return
+      if (this.beside.some((other) => message.location().url.startsWith(`${other}/`))) return
       if (message.type() === 'error') this.fault(`console: ${message.text()} (${message.location().url})`)
     })
     page.on('pageerror', (error) => this.fault(`uncaught: ${error.stack ?? error}`))
@@ -200,6 +203,23 @@ export class Visit {
     await session.detach()
     const { writeFileSync } = await import('node:fs')
     writeFileSync(path, Buffer.from(data, 'base64'))
+  }
+
+  /** What the browser saves while `work` is done: where it is. */
+  async saved(work) {
+    const [download] = await Promise.all([this.page.waitForEvent('download'), work()])
+    return { name: download.suggestedFilename(), path: await download.path() }
+  }
+
+  /** What `take` sees once it sees the same twice, with two frames between; null is nothing to be seen yet. */
+  async still(take) {
+    for (let before = await take(), round = 0; round < 100; round++) {
+      await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+      const now = await take()
+      if (now !== null && JSON.stringify(now) === JSON.stringify(before)) return now
+      before = now
+    }
+    throw new Error('what is shown does not come to rest')
   }
 
   // --- calls by hand ----------------------------------------------------------------------------------------------

@@ -7,29 +7,14 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { chromium } from 'playwright-core'
+import { launched } from '../chromium.mjs'
 import { Visit } from './visit.mjs'
 
 const { ORIGIN, OUT, PICTURES, ELSEWHERE = 'reading-room.test' } = process.env
 const CHAPTER_MILLISECONDS = 120_000
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--no-proxy-server',
-    '--use-angle=swiftshader',
-    '--enable-unsafe-swiftshader',
-    // No name but one of the tests' own is found, as on a machine without a network.
-    `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`
-  ]
-})
+// No name but one of the tests' own is found, as on a machine without a network.
+const browser = await launched('--no-proxy-server', `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`)
 
 class Walk {
   origin = ORIGIN
@@ -71,7 +56,7 @@ class Walk {
     mkdirSync(this.out, { recursive: true })
     const made = []
     for (const [name, visit] of this.visits) {
-      const path = join(this.out, `${chapter}-${name}.png`)
+      const path = join(this.out, `${chapter.replace('/', '-')}-${name}.png`)
       await visit.page.screenshot({ path, timeout: 10_000 }).then(() => made.push(`${path} (${visit.page.url()})`), () => undefined)
     }
     return made.join(', ')

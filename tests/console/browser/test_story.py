@@ -7,14 +7,12 @@ those after a chapter that failed go on as well as they can.
 from __future__ import annotations
 
 import base64
-import gzip
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,11 @@ from botocore.credentials import Credentials
 from lightwell.imaging.demo.studies import write_samples
 from tests.console.browser.files import KINDS, OTHER_KINDS, SCRIPT, head, hostile, samples
 from tests.console.browser.pixels import check_samples, check_shown
+from tests.console.browser.set_chapters import tell_of_image_sets, tell_of_imports
+from tests.console.browser.stored import Story, imported
+from tests.console.browser.study_chapters import tell_of_provider, tell_of_study
 from tests.console.browser.walk import Walk, walking
-from tests.dicomweb.support.javascript_clients import imported as import_prefix
+from tests.dicomweb.support.openid import Provider
 from tests.support.javascript import BROWSER, needed, packages_folder, with_packages
 from tests.support.server import Server, environment, running
 
@@ -39,10 +40,11 @@ SITE = Path(__file__).parents[3] / "src" / "lightwell" / "web" / "console" / "si
 
 
 @pytest.fixture(scope="module")
-def story_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def story_server(openid: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if not (SITE / "index.html").exists():
         pytest.fail(f"{SITE} is missing: run `make console`")
-    with running(tmp_path_factory.mktemp("story") / "data", workers=2) as server:
+    env = {"LIGHTWELL_OIDC_ISSUER": openid.issuer, "LIGHTWELL_OIDC_CLIENT_ID": "console"}
+    with running(tmp_path_factory.mktemp("story") / "data", workers=2, env=env) as server:
         yield server
 
 
@@ -64,26 +66,6 @@ def sign_in_link(server: Server) -> str:
     command = [sys.executable, "-m", "lightwell", "console", "--data", str(server.data)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=True)
     return done.stdout.strip()
-
-
-def imported(server: Server, store: str, folder: Path) -> dict[str, dict[str, str]]:
-    """Image sets of a data store: id → frame id → SOPInstanceUID. Imports ``folder`` if nothing is there."""
-    client = server.client()
-    search = partial(client.search_image_sets, datastoreId=store, searchCriteria={})
-    if not search()["imageSetsMetadataSummaries"]:
-        shutil.copytree(folder, server.data / "buckets" / "in-bucket" / folder.name)
-        import_prefix(server, store, f"{folder.name}/")
-    found = {}
-    for summary in search()["imageSetsMetadataSummaries"]:
-        blob = client.get_image_set_metadata(datastoreId=store, imageSetId=summary["imageSetId"])
-        document = json.loads(gzip.decompress(blob["imageSetMetadataBlob"].read()))
-        found[summary["imageSetId"]] = {
-            frame["ID"]: instance
-            for series in document["Study"]["Series"].values()
-            for instance, attributes in series["Instances"].items()
-            for frame in attributes["ImageFrames"]
-        }
-    return found
 
 
 def signed(server: Server, credentials: Credentials, method: str, path: str, body: object = None) -> Call:
@@ -121,7 +103,9 @@ def what_readers_may_not(store: str, image_set: str, other: str) -> list[tuple[A
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subtests: pytest.Subtests) -> None:
+def test_tells_the_story(
+    walk: Walk, story_server: Server, openid: Provider, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
     server = story_server
     key = {"accessKeyId": server.root.access_key, "secretAccessKey": server.root.secret_key}
     with subtests.test("sign in"):
@@ -137,7 +121,7 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
     with subtests.test("import"):
         count = len(series.files)
         done = f"{count} of {count} DICOM files imported"
-        walk.chapter("import_folder", key=key, store=store, folder=str(series.folder), done=done)
+        walk.chapter("imports/folder", key=key, store=store, folder=str(series.folder), done=done)
     ((image_set, frames),) = imported(server, store, series.folder).items()
     assert sorted(set(frames.values())) == sorted(series.by_uid)
     with subtests.test("find"):
@@ -160,7 +144,7 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
     }
     with subtests.test("viewer"):
         path = f"/console/stores/{store}/view/{image_set}"
-        for seen in walk.chapter("viewer", key=key, path=path)["seen"]:
+        for seen in walk.chapter("viewer/stack", key=key, path=path)["seen"]:
             shown = series.by_uid[frames[seen["imageId"]]]
             check_samples(seen, shown.pixel_array)
             check_shown(seen, shown, shown.pixel_array)
@@ -169,7 +153,7 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
         store_of_kinds = client.create_datastore(datastoreName="Kinds")["datastoreId"]
         sets = imported(server, store_of_kinds, tmp_path / "kinds")
         paths = {name: f"/console/stores/{store_of_kinds}/view/{name}" for name in sets}
-        views = walk.chapter("kinds", key=key, paths=paths)["seen"]
+        views = walk.chapter("viewer/kinds", key=key, paths=paths)["seen"]
         assert {sets[name][seen["imageId"]] for name, seen in views.items()} == made.keys()
         for name, seen in views.items():
             shown = made[sets[name][seen["imageId"]]]
@@ -182,7 +166,7 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
         others = imported(server, store_of_others, tmp_path / "others")
         assert len(others) == len(OTHER_KINDS)
         paths = {name: f"/console/stores/{store_of_others}/view/{name}" for name in others}
-        walk.chapter("other_kinds", key=key, paths=paths)
+        walk.chapter("viewer/other_kinds", key=key, paths=paths)
     with subtests.test("hostile values"):
         store_of_hostile = client.create_datastore(datastoreName="Hostile")["datastoreId"]
         folder = hostile(tmp_path / "hostile")
@@ -209,6 +193,11 @@ def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subte
         )
     with subtests.test("explainer"):
         walk.chapter("explain", key=key, user="anna.smith", store="Head")
+    story = Story(walk, server, key, tmp_path, subtests)
+    tell_of_imports(story)
+    tell_of_image_sets(story)
+    tell_of_study(story)
+    tell_of_provider(story, openid, store)
     with subtests.test("looks"):
         walk.chapter("looks", key=key, pages=pages)
     with subtests.test("plain HTTP"):

@@ -1,6 +1,6 @@
 // Drop a folder, load the page again while it is being imported, drop it again, watch it to its end.
 
-import { holds, none } from '../expect.mjs'
+import { holds, none } from '../../expect.mjs'
 
 export default async function importFolder(walk, { key, store, folder, done }) {
   const visit = await walk.signedIn('root', key)

@@ -1,6 +1,6 @@
 // Open image sets of several kinds. Answers what is seen of the frame of each that the viewer begins with.
 
-import { Viewport } from '../viewport.mjs'
+import { Viewport } from '../../viewport.mjs'
 
 export default async function kinds(walk, { key, paths }) {
   const visit = await walk.signedIn('root', key)

@@ -1,6 +1,6 @@
 // What is no plain stack of images is shown as such, or said to have no display: never an error, never an empty page.
 
-import { none } from '../expect.mjs'
+import { none } from '../../expect.mjs'
 
 export default async function otherKinds(walk, { key, paths }) {
   const visit = await walk.signedIn('root', key)

@@ -1,8 +1,8 @@
 // Scroll through a series by keys, wheel and bar; window it by preset, number and drag; measure it; move the planes through
 // it. Answers what was seen each time.
 
-import { none, same } from '../expect.mjs'
-import { Viewport } from '../viewport.mjs'
+import { none, same } from '../../expect.mjs'
+import { Viewport } from '../../viewport.mjs'
 
 export default async function viewer(walk, { key, path }) {
   const visit = await walk.signedIn('root', key)
