@@ -121,7 +121,7 @@ function Secret({ of: key, close }: { of: MadeKey; close: () => void }) {
             <IconButton label="Copy all lines" onClick={() => void copy()}>{isCopied ? <Check /> : <Copy />}</IconButton>
           </div>
           <p class="soft">boto3, the AWS CLI and every other SDK use this server after:</p>
-          <pre class="policy" data-testid="exports" role="region" aria-label="Lines for a shell" tabIndex={0}>{lines}</pre>
+          <pre class="policy lines" data-testid="exports" role="region" aria-label="Lines for a shell" tabIndex={0}>{lines}</pre>
         </div>
       </div>
     </Dialog>
