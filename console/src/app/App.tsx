@@ -10,6 +10,7 @@ import { session } from '../session/session'
 import { SignIn } from '../session/SignIn'
 import { Layout } from './Layout'
 import { activeStores, stores, storesError } from './stores'
+import { titleOf } from './titles'
 
 export const startError = signal<unknown>(undefined)
 
@@ -60,6 +61,10 @@ export function App({ link }: { link: string | null }) {
 
 function Pages() {
   const { path } = useLocation()
+  useEffect(() => {
+    document.title = titleOf(path)
+    return () => void (document.title = 'lightwell')
+  }, [path])
   if (/^\/console\/stores\/[^/]+\/view\//.test(path)) {
     return (
       <ErrorBoundary>
