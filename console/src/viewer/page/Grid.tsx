@@ -1,5 +1,6 @@
 // The grid of viewports. Each holds the display that is registered for what is in it.
 
+import type { DisplaySet } from '../model/displaySets'
 import type { ViewerState } from './viewerState'
 import { displayFor } from '../registry'
 import { EmptyState } from '../../ui/States'
@@ -34,7 +35,10 @@ export function Grid({ viewer }: { viewer: ViewerState }) {
             }}
           >
             {set && Component ? (
-              <Component key={set.id} set={set} viewer={viewer} cell={cell} isActive={isActive} />
+              <>
+                <Component key={set.id} set={set} viewer={viewer} cell={cell} isActive={isActive} />
+                {set.series.origin.version !== undefined && !saysVersion(set, viewer) && <p class="cell-version" data-testid="version">Version {set.series.origin.version}</p>}
+              </>
             ) : set ? (
               <EmptyState icon={<FileQuestion />} title="There is no display for this yet">
                 {`${set.series.attributes.text('Modality') || 'This object'} can be downloaded, and its attributes can be read here.`}
@@ -47,4 +51,9 @@ export function Grid({ viewer }: { viewer: ViewerState }) {
       })}
     </div>
   )
+}
+
+/** Whether the texts on the image say it, as those of stacks do while they are shown. */
+function saysVersion(set: DisplaySet, viewer: ViewerState): boolean {
+  return (set.kind === 'stack' || set.kind === 'multiframe') && viewer.hasText.value
 }
