@@ -53,7 +53,7 @@ export interface GreyTransform {
   readonly image: ImageDescription
   readonly modality: ModalityTransform
   readonly voi: Voi
-  /** Whether low values are bright: MONOCHROME1, PresentationLUTShape INVERSE, or the reader's wish. */
+  /** Whether low values are bright: of MONOCHROME1, or by the reader's wish. */
   readonly inverse: boolean
 }
 
@@ -71,9 +71,14 @@ export function greyOf(transform: GreyTransform, stored: number): number {
   return transform.inverse ? 255 - grey : grey
 }
 
-export function isInverse(attributes: Attributes, image: ImageDescription, wish: boolean): boolean {
-  const isInverted = image.photometric === 'MONOCHROME1' || attributes.text('PresentationLUTShape') === 'INVERSE'
-  return isInverted !== wish
+/**
+ * By PhotometricInterpretation, which every image has (PS3.3 C.7.6.3.1.2), as on the server. Where an image has a
+ * PresentationLUTShape, too, that has to say the same (PS3.3 C.7.6.1, C.8.11.3): it says what the output is, P-Values, and
+ * is no further step. If it says otherwise, it is the one of the two that devices are known to write wrongly. Only
+ * presentation states overrule an image (PS3.4 N.2.1.4, PS3.3 C.11.6).
+ */
+export function isInverse(image: ImageDescription, wish: boolean): boolean {
+  return (image.photometric === 'MONOCHROME1') !== wish
 }
 
 const ALPHA = 0xff000000

@@ -63,10 +63,13 @@ describe('greys', () => {
     expect(greyOf(transform, 1)).toBe(Math.floor((2000 / 4095) * 255 + 0.5))
     expect(greyOf(transform, 99)).toBe(Math.floor((4000 / 4095) * 255 + 0.5))
   })
-  it('of MONOCHROME1 and of an inverse presentation are turned round', () => {
-    expect(isInverse(attributes, { ...image, photometric: 'MONOCHROME1' }, false)).toBe(true)
-    expect(isInverse(attributes, { ...image, photometric: 'MONOCHROME1' }, true)).toBe(false)
-    expect(isInverse(attributesOf({ PresentationLUTShape: 'INVERSE' }), image, false)).toBe(true)
+  it('are turned round by PhotometricInterpretation alone, as the server does', () => {
+    for (const shape of ['IDENTITY', 'INVERSE']) {
+      const contradicting = attributesOf({ ...IMAGE, PresentationLUTShape: shape })
+      expect(isInverse(describeImage(contradicting), false)).toBe(false)
+      expect(isInverse({ ...describeImage(contradicting), photometric: 'MONOCHROME1' }, false)).toBe(true)
+      expect(isInverse({ ...describeImage(contradicting), photometric: 'MONOCHROME1' }, true)).toBe(false)
+    }
   })
   it('span 8 bits, or the values of the frame without its padding', () => {
     const eight = attributesOf({ ...IMAGE, BitsAllocated: 8, BitsStored: 8 })

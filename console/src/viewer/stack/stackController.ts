@@ -427,7 +427,7 @@ export class StackController {
     if (before?.frame === frame && before.voi === voi && before.inverse === inverse && before.index === index) return
     this.#drawn = undefined
     const pixels = voi
-      ? drawGrey(frame, { image, modality: modalityTransform(attributes), voi, inverse: isInverse(attributes, image, inverse) })
+      ? drawGrey(frame, { image, modality: modalityTransform(attributes), voi, inverse: isInverse(image, inverse) })
       : drawColour(frame, image, attributes, decodedPhotometric(image, syntax), inverse)
     if (frame.reduce === 0) drawOverlays(pixels, frame.width, frame.height, attributes, this.set.frames[index]!.frame)
     const picture = this.#picture

@@ -182,7 +182,7 @@ export async function loadVolume(
     grid,
     values,
     window: voi?.kind === 'window' ? voi.window : spanning(...range(values)),
-    isInverse: isInverse(attributes, describeImage(attributes), false)
+    isInverse: isInverse(describeImage(attributes), false)
   }
 }
 

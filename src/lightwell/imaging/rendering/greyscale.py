@@ -65,6 +65,8 @@ class _Pipeline:
     """The transformations of one frame, for arrays of stored values."""
 
     def __init__(self, image: ImageDescription, attributes: Dataset, window: Window | None) -> None:
+        # Not by PresentationLUTShape: in an image it has to say the same, and is known to be wrong where it
+        # does not. The viewer does as this: greyscale.ts. PS3.3 C.7.6.1, C.7.6.3.1.2.
         self._inverse = image.photometric == "MONOCHROME1"
         self._modality = _modality(attributes)
         self._padding = _padding(attributes)

@@ -64,7 +64,10 @@ def test_leaves_8_bit_greys_as_they_are() -> None:
 
 
 def test_inverts_monochrome1() -> None:
-    assert np.array_equal(grey(RAMP, photometric="MONOCHROME1"), 255 - RAMP)
+    for shape in ("IDENTITY", "INVERSE"):  # whatever it says, which the viewer does not heed either
+        data = attributes(PresentationLUTShape=shape)
+        assert np.array_equal(grey(RAMP, data, photometric="MONOCHROME1"), 255 - RAMP)
+        assert np.array_equal(grey(RAMP, data), RAMP)
 
 
 def test_spans_the_values_of_a_frame_without_a_window() -> None:
