@@ -256,7 +256,9 @@ def _kept_candidates(
     conn: Connection, key: ImageSetKey, old: _ComparedVersion, new: _ComparedVersion
 ) -> _Candidates:
     """`_candidates`, found once for parts that are read within a minute of each other."""
-    name = (str(conn.engine.url), key, old.version, new.version)
+    # By their marks, too: a version that was lost with the database's primary may come again as another one.
+    marks = [lookups.mark_of(conn, key, each.version) for each in (old, new)]
+    name = (str(conn.engine.url), key, old.version, new.version, *marks)
     with _kept_lock:
         kept = _kept.get(name)
     if kept is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from unittest.mock import Mock
 
 import pytest
+from sqlalchemy import update
 
 from lightwell.operations import version_diff
 from lightwell.operations.console.image_set_diff import Difference, diff
+from lightwell.stores.db import tables
 from tests.support.ct_files import write_series
 from tests.support.imports import Importing
 
@@ -38,3 +40,6 @@ def test_goes_on_where_the_last_part_ended(server: Importing, monkeypatch: pytes
     assert search.call_count == 1
     # The other way round is another difference.
     assert part(None, 100, ("2", "1")).page.removed == 5 and search.call_count == 2
+    # And so is that from another version of the same number, which came after the first one was lost.
+    server.stores.db.write(lambda conn: conn.execute(update(tables.version).values(mark=7)))
+    assert part(None, 100).page.added == 5 and search.call_count == 3

@@ -1,6 +1,7 @@
 """Whose sessions, jobs and uploads are; the bucket of an upload and how much of it is there.
 
-The indexes are made in the migration, since keys and sessions are few.
+The indexes are made in the migration, since keys and sessions are few. The table of keys comes last, since
+every request waits for it; that of uploads first, as whoever begins an import job takes them in that order.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ _ARRIVED = (
 
 
 def upgrade() -> None:
-    op.add_column("access_key", sa.Column("taken_by", TEXT))
-    op.add_column("import_job", sa.Column("owner", TEXT))
     op.add_column("upload", sa.Column("bucket", TEXT))
     for name, kind in (("files", sa.Integer), ("size", sa.BigInteger)):
         for which in ("claimed", "arrived"):
@@ -31,6 +30,8 @@ def upgrade() -> None:
             )
     op.add_column("upload", sa.Column("last_at", sa.BigInteger))
     op.execute(_ARRIVED)
+    op.add_column("import_job", sa.Column("owner", TEXT))
+    op.add_column("access_key", sa.Column("taken_by", TEXT))
     op.create_index("session_by_end", "access_key", ["expires_at"])
     op.create_index("session_by_parent", "access_key", ["parent", "expires_at"])
     op.create_index("session_by_person", "access_key", ["provider", "subject", "expires_at"])
