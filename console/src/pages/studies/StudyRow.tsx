@@ -95,8 +95,8 @@ function Row({ store, study, index, isActive, isPicked, isOpen, rights, onFocus,
                   <div class="grow">
                     {rights.view ? <a class="name" href={viewPath(store, set.imageSetId)}>{seriesName(set)}</a> : <span class="name">{seriesName(set)}</span>}
                     <span class="under">{[set.modality, set.bodyPartExamined, count(set.instanceCount, 'instance'), set.versionId !== '1' && `version ${set.versionId}`].filter(Boolean).join(' · ')}</span>
+                    {set.otherPatient !== null && <Badge look="bad" title="This image set names another patient than the study above">{[personName(set.otherPatient.patientName) || 'No name', set.otherPatient.patientId ?? 'no ID'].join(' · ')}</Badge>}
                   </div>
-                  {set.otherPatient !== null && <Badge look="bad" title="This image set names another patient than the study above">{[personName(set.otherPatient.patientName) || 'No name', set.otherPatient.patientId ?? 'no ID'].join(' · ')}</Badge>}
                   {!set.isPrimary && <Badge look="warn">not primary</Badge>}
                   <a class="button quiet icon-only" href={`/console/stores/${store}/sets/${set.imageSetId}`} aria-label={`Image set of ${seriesName(set)}`} title="Metadata and versions"><Info /></a>
                   <Actions label={`Actions for ${seriesName(set)}`} rights={rights} isOther={!set.isPrimary} onAction={(action) => onAction(action, set)} />
