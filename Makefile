@@ -63,7 +63,6 @@ test-bytes: venv-test system  ## bytes, pixels and C libraries; CI also runs it 
 	  tests/imports tests/dicomweb tests/cli/test_import_export.py tests/cli/test_export.py $(addprefix --ignore=,$(NO_BYTES)) \
 	  $(addprefix --deselect=,$(NO_BYTES_EITHER)) $(ARGS)
 
-check: export MYPY_NUM_WORKERS = 2
 check: venv-test  ## ruff, and mypy --strict over sources, tests and benchmarks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -26,7 +26,7 @@ from lightwell.domain.image_sets.frame_table import Frame, pack_entries, unpack_
 from lightwell.imaging.pixels import htj2k, jpeg2000
 from lightwell.stores.db import tables
 from lightwell.stores.db.tables import frame_table, pixels
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 from tests.dicomweb.support.javascript_clients import imported
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, SampleDatastore
 from tests.dicomweb.support.stored_files import StoredFiles

@@ -10,8 +10,8 @@ import pydicom
 from sqlalchemy import select
 
 from lightwell.documents.part10_files import write_instance
-from lightwell.stores.db import tables
-from lightwell.stores.image_sets import part10_instances, records
+from lightwell.stores.db import compression, tables
+from lightwell.stores.image_sets import part10_instances
 from lightwell.wire import shapes
 from tests.support import invariants
 from tests.support.ct_files import ROOT, ct, write, write_series
@@ -72,7 +72,7 @@ def test_applies_study_and_series_objects_to_the_files(server: Importing) -> Non
     assert sets[SERIES].body_part_examined == "HEAD"
     assert sets[f"{ROOT}.1.2"].study_description == "of the study"
     assert all(override is not None for override in kept)
-    overrides = [json.loads(records.decompress(z)) for z in kept]
+    overrides = [json.loads(compression.decompress(z)) for z in kept]
     assert all("00020010" not in o for o in overrides)
     invariants.check(server.stores)
 
@@ -116,7 +116,7 @@ def test_selects_objects_of_an_array_by_their_uids(sqlite: Importing) -> None:
     with sqlite.stores.db.read() as conn:
         rows = conn.execute(select(tables.record.c.override_z, tables.record.c.sop_instance_uid)).all()
     for override_z, uid in rows:
-        override = json.loads(records.decompress(override_z))
+        override = json.loads(compression.decompress(override_z))
         assert override == {"00204000": _element("LT", f"comment {uid[-1]}")}
     invariants.check(sqlite.stores)
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from lightwell.domain.image_sets.frame_table import frame_id
 from lightwell.operations.get_image_frame import FrameReader
 from lightwell.stores.db import tables
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 from tests.support import invariants
 from tests.support.ct_files import ROOT, ct, write, write_series
 from tests.support.imports import Importing

@@ -20,10 +20,10 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.bulk import insert_many, insert_missing
+from lightwell.stores.db.compression import compress
 from lightwell.stores.image_sets.changes import study_keys
 from lightwell.stores.image_sets.instances import find_or_insert
-from lightwell.stores.image_sets.records import compress
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 HTJ2K = "1.2.840.10008.1.2.4.202"
 NOW = 1_763_978_400_000

@@ -38,7 +38,7 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.pgqueuer_schema import TABLE
-from lightwell.stores.objects import packs
+from lightwell.stores.objects import pack_objects
 from lightwell.stores.queues.choice import kind_of
 from lightwell.wire.routes import ROUTES
 from lightwell.work.collector import Collector
@@ -145,7 +145,9 @@ class _Objects:
         self._actor.wait()
         pack = tables.pack.c
         with self._stores.db.read() as conn:
-            announced = conn.execute(select(pack.created_at).where(pack.key == packs.key_of(key))).scalar()
+            announced = conn.execute(
+                select(pack.created_at).where(pack.key == pack_objects.key_of(key))
+            ).scalar()
         grace = GRACE_SECONDS * 1000
         assert announced is None or announced + grace < self._clock.now(), "the grace period is not over"
         self._real.delete(key)

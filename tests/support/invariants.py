@@ -20,10 +20,10 @@ from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import read_original
 from lightwell.imaging.pixels.stored_frames import decode_verified
 from lightwell.stores import Stores
-from lightwell.stores.db import tables
-from lightwell.stores.image_sets import native_instances, part10_instances, records
+from lightwell.stores.db import compression, tables
+from lightwell.stores.image_sets import native_instances, part10_instances
 from lightwell.stores.image_sets.edits import unpack
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 from tests.support import consistency, search_index
 
 
@@ -187,7 +187,7 @@ def _members(conn: Connection) -> None:
     sets = {s.key: s for s in _rows(conn, tables.image_set)}
     uids = {i.key: i.sop_instance_uid for i in _rows(conn, tables.instance)}
     found = {r.key: r for r in _rows(conn, tables.record)}
-    bodies = {v.key: json.loads(records.decompress(v.body_z)) for v in _rows(conn, tables.level_value)}
+    bodies = {v.key: json.loads(compression.decompress(v.body_z)) for v in _rows(conn, tables.level_value)}
     carried: dict[int, set[tuple[int, str]]] = defaultdict(set)
     open_ones = set()
     for member in _rows(conn, tables.member):
@@ -217,7 +217,7 @@ def _records(conn: Connection, stores: Stores) -> None:
     keys = set(conn.execute(select(tables.level_value.c.key)).scalars())
     for record in _rows(conn, tables.record):
         body = dictionaries[record.dictionary] if record.dictionary is not None else None
-        fragment = json.loads(b"{" + records.decompress(record.fragment_z, body) + b"}")
+        fragment = json.loads(b"{" + compression.decompress(record.fragment_z, body) + b"}")
         assert str(fragment["DICOM"]["SOPInstanceUID"]).strip("\0 ") == record.sop_instance_uid
         assert {record.patient_value, record.study_value, record.series_value} <= keys
         name = pack_name(record.pack)

@@ -31,9 +31,9 @@ from lightwell.imaging.instances.nested_pixels import NestedDecoder
 from lightwell.imaging.instances.parse import ParsedInstance, parse_instance
 from lightwell.imaging.pixels.checksum import bytes_checksum, checks_of, frame_checks
 from lightwell.imaging.pixels.stored_frames import frame_damage
-from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.db.compression import decompress
 from lightwell.stores.objects.interface import PackObjects
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 _PIECE = 1 << 20
 _LEVELS = ("patient", "study", "series")

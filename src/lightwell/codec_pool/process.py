@@ -34,7 +34,7 @@ from lightwell.codec_pool.render_requests import Decode, DecodeNested, Render
 from lightwell.codec_pool.requests import DirectRequest
 from lightwell.codec_pool.sandbox.grants import Grants, of_storage
 from lightwell.settings import FIELDS, Settings, worker_environment
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 log = logging.getLogger(__name__)
 

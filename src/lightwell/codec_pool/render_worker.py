@@ -36,7 +36,7 @@ from lightwell.imaging.pixels.stored_frames import decode_verified, decoded_phot
 from lightwell.imaging.rendering.colour import header_photometric, in_described_colours
 from lightwell.imaging.rendering.render import animate, render
 from lightwell.imaging.reports.report_text import render_report
-from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.db.compression import decompress
 from lightwell.stores.objects import checked_reads
 
 ReadObject = Callable[[str, int, int], bytes]

@@ -18,10 +18,10 @@ from lightwell.documents.retrieve_syntax import unsplit_syntax
 from lightwell.domain.image_sets import dicom_json_lines
 from lightwell.domain.image_sets.edits import Edits
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE
+from lightwell.stores.db.compression import decompress
 from lightwell.stores.image_sets import dicom_json_instances, lookups, native_instances
 from lightwell.stores.image_sets.by_series import SeriesSet
 from lightwell.stores.image_sets.dicom_json_instances import DicomJsonInstance
-from lightwell.stores.image_sets.records import decompress
 
 if TYPE_CHECKING:
     from lightwell.stores import Stores

@@ -6,7 +6,7 @@ from functools import partial
 
 from lightwell.imaging.dataset.original_container import Original
 from lightwell.stores.objects.interface import PackObjects
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 
 def open_original(objects: PackObjects, pack: int, offset: int, length: int) -> Original:

@@ -46,12 +46,12 @@ from lightwell.imaging.pixels.stored_frames import (
     decoded_photometric,
 )
 from lightwell.stores import Stores
+from lightwell.stores.db.compression import decompress
 from lightwell.stores.image_sets import part10_instances
 from lightwell.stores.image_sets.part10_instances import FrameTable, StoredImage, StoredInstance
-from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects import checked_reads
 from lightwell.stores.objects.checked_reads import CheckedSpan
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 __all__ = [
     "ORIGINAL",

@@ -22,9 +22,9 @@ from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.imaging.dataset.original_container import Original, has_same_original
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
 from lightwell.imaging.pixels.frame_stream import blob_ranges, has_same_bytes, open_frame_stream
-from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.db.compression import decompress
 from lightwell.stores.objects.interface import PackObjects
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 if TYPE_CHECKING:
     from lightwell.domain.imports.warnings import Warning

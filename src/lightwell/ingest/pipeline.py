@@ -33,9 +33,9 @@ from lightwell.imaging.instances.parse import ParsedInstance, PixelElement, pars
 from lightwell.imaging.pixels.checksum import checks_of, frame_checks
 from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
 from lightwell.ingest.duplicates import ExistingFinder, same_original, same_pixels
-from lightwell.stores.image_sets.records import FragmentCompressor, compress
+from lightwell.stores.db.compression import FragmentCompressor, compress
 from lightwell.stores.objects.interface import PackObjects
-from lightwell.stores.objects.packs import PackWriter
+from lightwell.stores.objects.pack_objects import PackWriter
 
 # A first fragment longer than this does not become a dictionary: it would take memory and gain little.
 _DICTIONARY_LIMIT, _DICOM_LIMIT = 128 << 10, 256 << 10

@@ -19,6 +19,7 @@ from lightwell.domain.imports.records import ChunkResult, NewRecord
 from lightwell.domain.keys import PixelsKey, RecordKey
 from lightwell.ingest import merge
 from lightwell.ingest.merge import Group, Merge, VersionRef
+from lightwell.stores.db import compression
 from lightwell.stores.db.errors import BROKEN_RULES
 from lightwell.stores.image_sets import existing_instances, importing, records
 from lightwell.stores.image_sets.importing import StagedBatch, StagedInstance
@@ -120,7 +121,7 @@ def _group(
 ) -> _StoredGroup:
     first = of_group[0]
     hashes = (first.patient, first.study, first.series)
-    patient, study, series = (json.loads(records.decompress(bodies[digest])) for digest in hashes)
+    patient, study, series = (json.loads(compression.decompress(bodies[digest])) for digest in hashes)
     grouping = Grouping.from_json(first.grouping)
     return _StoredGroup(
         batch=Batch(_NO_JOB, datastore, first.study_instance_uid, first.series_instance_uid, first.grouping),

@@ -19,7 +19,7 @@ from lightwell.ingest.merge import TwinsMet
 from lightwell.stores.db.database import Database
 from lightwell.stores.image_sets.existing_instances import PackRange, Twins, Verdicts
 from lightwell.stores.objects.interface import PackObjects
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 T = TypeVar("T")
 

@@ -48,7 +48,7 @@ from lightwell.stores.frames import in_order
 from lightwell.stores.image_sets import lookups, native_instances, records
 from lightwell.stores.objects import checked_reads, packs
 from lightwell.stores.objects.checked_reads import CheckedRange, CheckedSpan
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 if TYPE_CHECKING:
     from lightwell.stores import Stores

@@ -20,7 +20,7 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
 from lightwell.stores.db.online_indexes import UNCHECKED_FRAMES
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.work.index_building import IndexBuilding
 from lightwell.work.verify import VerifyWorker
 

@@ -38,7 +38,7 @@ from lightwell.stores.background.installation import check_before_removal, is_of
 from lightwell.stores.collector import removal
 from lightwell.stores.db.online_indexes import STUDY_ORDERS
 from lightwell.stores.objects import packs
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.work.checksum_filling import ChecksumFiller
 from lightwell.work.database_clock import DatabaseClock
 from lightwell.work.index_building import IndexBuilding

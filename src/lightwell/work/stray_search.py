@@ -12,8 +12,8 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.background.installation import check_before_removal
-from lightwell.stores.objects import packs
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects import pack_objects, packs
+from lightwell.stores.objects.pack_objects import pack_name
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class StraySearch:
     def _look_at(self, prefix: str) -> None:
         stale = self._stores.objects.stale(prefix, self._clock.now() - self._settings.collect_grace * 1000)
         while not self._stopping.is_set() and (names := list(islice(stale, _BATCH))):
-            keys = [key for name in names if (key := packs.key_of(name)) is not None]
+            keys = [key for name in names if (key := pack_objects.key_of(name)) is not None]
             with self._stores.db.read() as conn:
                 known = packs.existing_keys(conn, keys)
             unknown = [key for key in keys if key not in known]

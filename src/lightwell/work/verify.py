@@ -35,7 +35,7 @@ from lightwell.errors import StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 log = logging.getLogger(__name__)
 

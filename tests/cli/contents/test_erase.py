@@ -11,7 +11,7 @@ from lightwell.operations.update_image_set_metadata import update_image_set_meta
 from lightwell.stores.account import datastores
 from lightwell.stores.db import tables
 from lightwell.stores.db.drivers import sqlite_path
-from lightwell.stores.objects import packs
+from lightwell.stores.objects import pack_objects, packs
 from lightwell.wire import shapes
 from tests.cli.contents.verbs import Verbs
 from tests.support import invariants
@@ -129,7 +129,7 @@ def test_it_leaves_packs_that_are_being_written_to_their_writers(verbs: Verbs) -
     verbs("erase", "--patient", ID, "--now", "--yes")
     verbs("erase", "--now")
     assert verbs.json("erase", "--now")["otherUnusedPacks"] == 0
-    stores.objects.put(packs.pack_name(7), b"half a pack")
+    stores.objects.put(pack_objects.pack_name(7), b"half a pack")
     assert "NOT removed: 1 other pack that no image set needs" in verbs("erase", "--now")
     with stores.db.read() as conn:
         assert packs.existing_keys(conn, [7]) == {7}

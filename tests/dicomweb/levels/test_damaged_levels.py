@@ -20,7 +20,7 @@ from lightwell.operations.frame_lists.cuts import cut
 from lightwell.operations.frame_lists.frame_list import ListedFrame
 from lightwell.operations.get_image_frame import FrameReader
 from lightwell.stores.db.tables import datastore, frame_table, pixels, record
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 from tests.dicomweb.levels.conftest import filled
 from tests.dicomweb.levels.packed import frames, records
 from tests.dicomweb.levels.test_levels import PACKED, image_set, native

@@ -16,7 +16,7 @@ from lightwell.domain.states import JobPhase
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db import tables
 from lightwell.stores.objects import packs
-from lightwell.stores.objects.packs import PackWriter, pack_name
+from lightwell.stores.objects.pack_objects import PackWriter, pack_name
 from lightwell.work.stray_search import StraySearch
 from tests.support import invariants
 from tests.support.collector import Later, collector, counts, delete, living

@@ -17,7 +17,7 @@ from lightwell.domain.image_sets.frame_table import unpack_entries
 from lightwell.domain.integrity import FaultKind, IntegrityFault, MadeChecks
 from lightwell.stores.collector import integrity
 from lightwell.stores.db import tables
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.wire import shapes
 from lightwell.work.checksum_filling import ChecksumFiller
 from lightwell.work.verify import Report, Verifier, VerifyWorker

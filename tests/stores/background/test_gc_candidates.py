@@ -19,7 +19,7 @@ from lightwell.domain.keys import InstanceKey
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.background.gc_candidates import INSTANCE, LEVEL, PACK, RECORD, GcCandidate
 from lightwell.stores.collector import removal
-from lightwell.stores.db import tables
+from lightwell.stores.db import compression, tables
 from lightwell.stores.db.database import Database
 from lightwell.stores.image_sets import instances, records
 from lightwell.stores.objects import packs
@@ -27,7 +27,7 @@ from lightwell.work.collector import Collector
 from tests.support.collector import Later
 
 DATASTORE, OLD, NEW, MARK = 1, 71, 72, 5
-BODY = records.compress(b'{"PatientID":"P1"}')
+BODY = compression.compress(b'{"PatientID":"P1"}')
 DIGEST = hashlib.sha256(BODY).digest()
 
 

@@ -13,7 +13,7 @@ from lightwell.stores.background import installation, servers
 from lightwell.stores.background.installation import MARKER, agree_on_storage, check_storage
 from lightwell.stores.background.servers import Server
 from lightwell.stores.db.database import Database
-from lightwell.stores.objects import packs
+from lightwell.stores.objects import pack_objects, packs
 from lightwell.stores.objects.local import LocalObjects
 
 A = Server("nodeaaaa", "a (/a)", "run1")
@@ -55,7 +55,7 @@ def test_refuses_a_folder_that_only_one_machine_has(db: Database, tmp_path: Path
 def test_takes_a_storage_that_has_the_packs_but_lost_its_id(db: Database, tmp_path: Path) -> None:
     storage, empty = LocalObjects(tmp_path / "a"), LocalObjects(tmp_path / "b")
     agree_on_storage(db, storage, "1" * 32, A)
-    storage.put(packs.pack_name(7), b"bytes")
+    storage.put(pack_objects.pack_name(7), b"bytes")
 
     def work(conn: Connection) -> None:
         packs.insert_open(conn, [7], 1, 1)
@@ -77,7 +77,7 @@ def test_takes_a_storage_that_has_the_packs_but_lost_its_id(db: Database, tmp_pa
 def test_refuses_another_storage_of_a_database_that_has_no_id_yet(db: Database, tmp_path: Path) -> None:
     storage, empty = LocalObjects(tmp_path / "a"), LocalObjects(tmp_path / "b")
     check_storage(db, empty)  # nothing is stored yet
-    storage.put(packs.pack_name(7), b"bytes")
+    storage.put(pack_objects.pack_name(7), b"bytes")
     db.write(lambda conn: packs.insert_open(conn, [7], 1, 1))
     db.write(lambda conn: packs.make_live(conn, {7: (5, 1)}))
     check_storage(db, storage)
@@ -135,7 +135,7 @@ def named(db: Database, *keys: int) -> None:
 def test_a_new_database_takes_no_storage_with_packs_of_another(database_url: str, tmp_path: Path) -> None:
     db, storage = Database(database_url), LocalObjects(tmp_path / "a")
     storage.put(MARKER, b"9" * 32)
-    storage.put(packs.pack_name(7), b"bytes")
+    storage.put(pack_objects.pack_name(7), b"bytes")
     with pytest.raises(ConfigurationError, match=r"objects of another installation.*new"):
         agree_on_storage(db, storage, "1" * 32)
     storage.delete(MARKER)
@@ -175,7 +175,7 @@ def test_a_data_folder_starts_wherever_it_is_and_whatever_was_restored(
     db, storage = Database(migrated_sqlite_url), LocalObjects(tmp_path / "a")
     agree_on_storage(db, storage, "1" * 32)
     named(db, 7)
-    storage.put(packs.pack_name(7), b"bytes")
+    storage.put(pack_objects.pack_name(7), b"bytes")
     storage.root.rename(tmp_path / "moved")
     agree_on_storage(db, LocalObjects(tmp_path / "moved"), "2" * 32)
     (tmp_path / "moved" / MARKER).unlink()  # objects of a backup from before there were ids

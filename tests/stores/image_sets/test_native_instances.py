@@ -17,9 +17,9 @@ from lightwell.domain.image_sets.image_set import ImageSet
 from lightwell.errors import StorageError
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
+from lightwell.stores.db.compression import compress
 from lightwell.stores.image_sets import lookups, native_instances
 from lightwell.stores.image_sets.edits import pack
-from lightwell.stores.image_sets.records import compress
 from tests.support import image_set_builders
 from tests.support.image_set_builders import BuiltInstance, BuiltSet
 

@@ -19,7 +19,7 @@ from lightwell.stores.objects import local
 from lightwell.stores.objects.interface import MissingObjectError, valid_key
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.open import open_objects
-from lightwell.stores.objects.packs import PackWriter, pack_name
+from lightwell.stores.objects.pack_objects import PackWriter, pack_name
 from tests.support.unprivileged import public_folder
 
 FAR_FUTURE = 1 << 50
@@ -260,7 +260,7 @@ import secrets, sys
 from pathlib import Path
 from isal import isal_zlib
 from lightwell.stores.objects.local import LocalObjects
-from lightwell.stores.objects.packs import PackWriter
+from lightwell.stores.objects.pack_objects import PackWriter
 objects = LocalObjects(Path(sys.argv[1]))
 while True:
     key = secrets.randbits(63)

@@ -14,7 +14,7 @@ from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.interface import MissingObjectError, Objects
 from lightwell.stores.objects.open import open_objects
-from lightwell.stores.objects.packs import PackWriter, pack_name
+from lightwell.stores.objects.pack_objects import PackWriter, pack_name
 from tests.support.services import S3, boto3_client, new_bucket
 
 MiB = 1 << 20

@@ -18,7 +18,7 @@ from lightwell.domain.image_sets.levels import PATIENT, STUDY
 from lightwell.errors import ConfigurationError
 from lightwell.stores.account import datastores
 from lightwell.stores.collector import erasure
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 if TYPE_CHECKING:
     from lightwell.domain.datastore import DataStore

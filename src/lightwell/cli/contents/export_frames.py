@@ -12,7 +12,7 @@ from lightwell.codec_pool.requests import PoolReply, RequestError
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.errors import InputError, StorageError
 from lightwell.operations.dicomweb.retrieve import decode_nested
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

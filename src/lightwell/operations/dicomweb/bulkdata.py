@@ -20,8 +20,8 @@ from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import metadata
 from lightwell.operations.dicomweb.lookup import DicomwebTarget, SeriesSet, instance_of
 from lightwell.operations.dicomweb.metadata import FoundImageSets
+from lightwell.stores.db.compression import decompress
 from lightwell.stores.image_sets import dicom_json_instances, native_instances
-from lightwell.stores.image_sets.records import decompress
 
 if TYPE_CHECKING:
     from lightwell.imaging.instances.bulk_values import BulkValue

@@ -48,7 +48,7 @@ from lightwell.stores import Stores
 from lightwell.stores.image_sets import native_instances, representative
 from lightwell.stores.image_sets.by_series import SeriesSet
 from lightwell.stores.image_sets.part10_instances import StoredImage, StoredInstance
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 if TYPE_CHECKING:
     from lightwell.codec_pool.client import CodecPoolClient

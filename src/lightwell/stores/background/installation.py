@@ -25,10 +25,10 @@ from lightwell.stores.background.servers import Server
 from lightwell.stores.db.database import Database, insert_missing
 from lightwell.stores.db.schema import MOVING
 from lightwell.stores.db.tables import installation, pack
-from lightwell.stores.objects import packs
+from lightwell.stores.objects import pack_objects, packs
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _is_ours(db: Database, objects: Objects) -> bool:
     listed = islice(objects.list("packs"), _LOOKED_UP)
     is_empty = True
     while some := list(islice(listed, _BATCH)):
-        keys = [key for name, _ in some if (key := packs.key_of(name)) is not None]
+        keys = [key for name, _ in some if (key := pack_objects.key_of(name)) is not None]
         is_empty = is_empty and not keys
         with db.read() as conn:
             if packs.existing_keys(conn, keys):

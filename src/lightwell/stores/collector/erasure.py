@@ -12,6 +12,7 @@ from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.states import ImageSetState, PackState
 from lightwell.stores.background.gc_candidates import PACK
 from lightwell.stores.db.bulk import batches
+from lightwell.stores.db.compression import decompress
 from lightwell.stores.db.tables import (
     datastore,
     image_set,
@@ -24,7 +25,6 @@ from lightwell.stores.db.tables import (
     record,
 )
 from lightwell.stores.image_sets import edits
-from lightwell.stores.image_sets.records import decompress
 
 _PAGE = 500
 

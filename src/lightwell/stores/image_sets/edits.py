@@ -6,7 +6,7 @@ import zstandard
 
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits, decode_edits, encode_edits
 from lightwell.errors import StorageError
-from lightwell.stores.image_sets.records import compress, decompress
+from lightwell.stores.db.compression import compress, decompress
 
 
 def pack(edits: Edits) -> bytes | None:

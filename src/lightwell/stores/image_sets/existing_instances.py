@@ -23,6 +23,7 @@ from lightwell.domain.states import ImageSetState, PackState
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches
+from lightwell.stores.db.compression import decompress
 from lightwell.stores.db.tables import (
     dictionary,
     image_set,
@@ -37,7 +38,6 @@ from lightwell.stores.db.tables import (
 from lightwell.stores.db.validity import is_open
 from lightwell.stores.image_sets import instances, part10_instances
 from lightwell.stores.image_sets.importing import StagedInstance
-from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects import packs
 
 _MAX_SETS = 4  # how many image sets of a series are searched for an instance

@@ -18,6 +18,7 @@ from lightwell.domain.image_sets.edits import NO_EDITS, Edits, apply_edits
 from lightwell.domain.image_sets.levels import level_of
 from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import StorageError
+from lightwell.stores.db import compression
 from lightwell.stores.db.tables import record
 from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import members, records
@@ -119,4 +120,4 @@ def _edited(conn: Connection, heir: int, level: int, value: int, edits: Edits) -
     datastore = conn.execute(select(record.c.datastore).where(record.c.key == heir)).scalar_one()
     # As random as any key, and the same if the transaction is run again.
     key = int.from_bytes(hashlib.sha256(digest + datastore.to_bytes(8)).digest()[:8]) >> 1 or 1
-    return records.level_values(conn, datastore, {digest: records.compress(body)}, [key])[digest]
+    return records.level_values(conn, datastore, {digest: compression.compress(body)}, [key])[digest]

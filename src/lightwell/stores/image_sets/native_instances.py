@@ -16,11 +16,11 @@ from lightwell.domain.image_sets.frame_table import PAGE, Frame, unpack_entries
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member, MemberPixels
 from lightwell.domain.keys import ImageSetKey, PixelsKey
 from lightwell.errors import StorageError
+from lightwell.stores.db.compression import FragmentReader, decompress
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import frame_table, level, level_value, member, record
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed_edits
-from lightwell.stores.image_sets.records import FragmentReader, decompress
 
 _FEW, _MANY, _BYTES = 64, 2048, 2 << 20
 """Fragments are read ahead in batches of so many; how many follows from the bytes of the last one."""

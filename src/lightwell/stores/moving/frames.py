@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from lightwell.domain.image_sets.frame_checks import checksum_at
 from lightwell.domain.image_sets.frame_table import read_place
 from lightwell.stores.db.tables import frame_table, pixels
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 
 def some(conn: Connection, limit: int) -> Iterator[tuple[str, int, int, int | None]]:

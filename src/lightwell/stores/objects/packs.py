@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from isal import isal_zlib
 from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select, union, update
 
 from lightwell.domain.keys import ImageSetKey
@@ -22,8 +20,9 @@ from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.tables import member, pack, pixels, record
-from lightwell.stores.objects.interface import Objects, PackObjects
+from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
+from lightwell.stores.objects.pack_objects import pack_name
 
 _USABLE = (PackState.OPEN, PackState.LIVE)
 _MAKE_LIVE = (
@@ -78,54 +77,12 @@ def check_mounted(db: Database, objects: Objects) -> None:
             )
 
 
-def pack_name(key: int) -> str:
-    """The object of a pack: ``packs/`` and the last two of 16 hex digits, so that folders fill evenly."""
-    return f"packs/{key & 0xFF:02x}/{key:016x}.pack"
-
-
 def in_order(conn: Connection, image_set: ImageSetKey) -> list[tuple[str, int]]:
     """The objects, and their bytes, with the frames of the newest version of a set, by InstanceNumber.
 
     Of very large sets not all of them.
     """
     return [(pack_name(key), size) for key, size in conn.execute(_IN_ORDER, {"set": image_set})]
-
-
-class PackWriter:
-    """A pack that is being written; as a context manager it is aborted unless it was finished."""
-
-    def __init__(self, objects: PackObjects, spool_dir: Path, key: int) -> None:
-        self.key = key
-        self._object = objects.writer(pack_name(key), spool_dir)
-        self._size = 0
-        self._crc = 0
-
-    def append(self, data: bytes | memoryview) -> int:
-        """Append ``data``; returns its offset."""
-        offset = self._size
-        self._object.write(data)
-        self._crc = isal_zlib.crc32(data, self._crc)
-        self._size += len(data)
-        return offset
-
-    def tell(self) -> int:
-        """The offset of the next append."""
-        return self._size
-
-    def finish(self) -> tuple[int, int]:
-        """``(size, CRC-32)`` of the whole pack, which is durable when this returns."""
-        self._object.commit()
-        return self._size, self._crc
-
-    def abort(self) -> None:
-        """Discard the pack; does nothing after `finish`."""
-        self._object.abort()
-
-    def __enter__(self) -> PackWriter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.abort()
 
 
 def insert_open(conn: Connection, keys: Sequence[int], datastore: int, now: int) -> None:
@@ -243,13 +200,3 @@ def delete_doomed(conn: Connection, keys: Sequence[int]) -> None:
 def existing_keys(conn: Connection, keys: Sequence[int]) -> set[int]:
     """Which of these packs have a row."""
     return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys))).scalars())
-
-
-def key_of(name: str) -> int | None:
-    """The key of the pack whose object has this name, None if it is another object."""
-    digits = name.rpartition("/")[2].removesuffix(".pack")
-    try:
-        key = int(digits, 16)
-    except ValueError:
-        return None
-    return key if pack_name(key) == name else None

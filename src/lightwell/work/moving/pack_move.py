@@ -18,7 +18,7 @@ from lightwell.errors import DamagedError, StorageError, StorageUnavailableError
 from lightwell.stores.collector import integrity
 from lightwell.stores.db.database import Database
 from lightwell.stores.objects.interface import MissingObjectError, Objects
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 _PAGE = 500
 _AT_ONCE = 8

@@ -31,7 +31,7 @@ from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.interface import MissingObjectError
 from lightwell.stores.objects.local import LocalObjects
-from lightwell.stores.objects.packs import pack_name
+from lightwell.stores.objects.pack_objects import pack_name
 
 PATIENCE = 30.0
 

@@ -26,7 +26,7 @@ from lightwell.stores.db.schema import schema_state
 from lightwell.stores.db.tables import access_key, import_job, outbox, pack, tag, unit
 from lightwell.stores.moving import rows
 from lightwell.stores.moving.changes import Changes, Sealing
-from lightwell.stores.objects import packs
+from lightwell.stores.objects import pack_objects, packs
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.work.collector import Collector
 from lightwell.work.moving.move import Move, MoveReport, Place
@@ -179,7 +179,7 @@ def test_nobody_goes_on_with_the_old_database_and_the_storage_of_the_new(
     with pytest.raises(ConfigurationError, match="`lightwell data move` has moved"):
         agree_on_storage(old.db, old.objects, "2" * 32)
     # A server that was forgotten and runs on.
-    old.objects.put(packs.pack_name(7), b"bytes")
+    old.objects.put(pack_objects.pack_name(7), b"bytes")
     old.db.write(doomed)
     settings = Settings(data=old.spool.parent, collect_grace=0)
     collector = Collector(old, settings, Clock(), Ids())
@@ -188,12 +188,12 @@ def test_nobody_goes_on_with_the_old_database_and_the_storage_of_the_new(
             collect()
     strays = StraySearch(old, settings, Clock(), threading.Event())
     old.db.write(lambda conn: conn.execute(pack.delete()))
-    old.objects.put(packs.pack_name(8), b"bytes")
+    old.objects.put(pack_objects.pack_name(8), b"bytes")
     old.db.write(lambda conn: packs.insert_open(conn, [8], 1, 1))
     time.sleep(0.01)
     with pytest.raises(ConfigurationError, match="is not the storage"):
         strays.search_all()
-    assert old.objects.exists(packs.pack_name(7)) and old.objects.exists(packs.pack_name(8))
+    assert old.objects.exists(pack_objects.pack_name(7)) and old.objects.exists(pack_objects.pack_name(8))
     new.close()
 
 

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, bindparam, text
 from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.search_columns import SearchColumns, clock, columns_of_levels, day, integer
 from lightwell.domain.qido.grams import fold_name, grams
+from lightwell.stores.db.compression import FragmentReader, decompress
 from lightwell.stores.image_sets.edits import unpack
-from lightwell.stores.image_sets.records import FragmentReader, decompress
 
 _BATCH = 500
 _UNNUMBERED = 2**31

@@ -1,0 +1,59 @@
+"""How the database keeps JSON: fragments of records, level blocks and overrides, as frames of zstd.
+
+Codec workers compress and decompress, too, and know no database.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import zstandard
+
+_LEVEL = 3
+_local = threading.local()
+
+
+def compress(data: bytes, dictionary_bytes: bytes | None = None) -> bytes:
+    """A zstd frame of a fragment, a level block or an override."""
+    if dictionary_bytes is not None:
+        return FragmentCompressor(dictionary_bytes).compress(data)
+    compressor = getattr(_local, "compressor", None)
+    if compressor is None:
+        compressor = _local.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    return bytes(compressor.compress(data))
+
+
+def decompress(data: bytes, dictionary_bytes: bytes | None = None) -> bytes:
+    """The inverse of `compress`. For many fragments of one dictionary use `FragmentReader`."""
+    if dictionary_bytes is not None:
+        return FragmentReader(dictionary_bytes).decompress(data)
+    decompressor = getattr(_local, "decompressor", None)
+    if decompressor is None:
+        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
+    return bytes(decompressor.decompress(data))
+
+
+def _raw(dictionary_bytes: bytes) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(dictionary_bytes, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
+class FragmentCompressor:
+    """Compresses the fragments of one series, most of which repeat its first."""
+
+    def __init__(self, dictionary_bytes: bytes) -> None:
+        content = _raw(dictionary_bytes)
+        content.precompute_compress(level=_LEVEL)
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL, dict_data=content)
+
+    def compress(self, fragment: bytes) -> bytes:
+        return bytes(self._compressor.compress(fragment))
+
+
+class FragmentReader:
+    """Decompresses fragments that `FragmentCompressor` made with the same bytes."""
+
+    def __init__(self, dictionary_bytes: bytes) -> None:
+        self._decompressor = zstandard.ZstdDecompressor(dict_data=_raw(dictionary_bytes))
+
+    def decompress(self, data: bytes) -> bytes:
+        return bytes(self._decompressor.decompress(data))
