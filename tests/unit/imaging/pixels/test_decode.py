@@ -118,7 +118,8 @@ def test_refuses_a_frame_that_is_cut(codec: str) -> None:
         "jpeg2000": j2k(samples),
         "jpeg": imagecodecs.jpeg8_encode(samples, lossless=True, bitspersample=16),
     }[codec]
-    for part in (0.99, 0.7, 0.3, 0.1, 0.01):
+    # Not 0.3, at which both JPEG-LS decoders take five seconds to see that it is cut.
+    for part in (0.99, 0.7, 0.35, 0.1, 0.01):
         with pytest.raises(PixelFailure):
             decode_frame(bytes(coded[: int(len(coded) * part)]), codec, image_of(samples))
 
