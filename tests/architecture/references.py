@@ -43,6 +43,8 @@ def _page(path: Path) -> Iterator[tuple[int, str]]:
 
 def _prose(path: Path) -> Iterator[tuple[int, str]]:
     source = path.read_text("utf-8")
+    if "`" not in source:
+        return
     if _COMMENTED.search(source):
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.COMMENT:
