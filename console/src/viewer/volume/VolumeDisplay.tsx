@@ -154,7 +154,7 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
           Columns: grid.columns,
           Rows: grid.rows,
           voiLut: [{ windowCenter: volume.window.center, windowWidth: volume.window.width }],
-          VOILUTFunction: volume.window.function
+          VOILUTFunction: Enums.VOILUTFunctionType.LINEAR
         } as unknown as Types.Metadata
       })
       // Only slices that are marked so are sent to the graphics card, and nothing marks those of a local volume before its
@@ -179,7 +179,8 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
       for (const [i, viewport] of views.current.entries()) {
         viewport.setProperties({
           voiRange: { lower, upper },
-          VOILUTFunction: volume.window.function === 'SIGMOID' ? Enums.VOILUTFunctionType.SAMPLED_SIGMOID : Enums.VOILUTFunctionType.LINEAR,
+          // Cornerstone's sigmoid (5.14) is up to 30 of 255 greys off the formula: a ramp, of which the reader is told, is none.
+          VOILUTFunction: Enums.VOILUTFunctionType.LINEAR,
           invert: volume.isInverse
         })
         const element = hosts.current[i]!
@@ -260,7 +261,7 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
         <span>{[attributes.text('PatientID'), set.series.attributes.text('SeriesDescription')].filter(Boolean).join(' · ')}</span>
         {attributes.text('LossyImageCompression') === '01' && <span class="flag">Lossy compressed</span>}
       </p>
-      <p class="volume-note">Between slices, values are interpolated.</p>
+      <p class="volume-note">Between slices, values are interpolated.{volume.window.function === 'SIGMOID' && ' The window of the file is a sigmoid; here it is a straight ramp.'}</p>
     </div>
   )
 }
