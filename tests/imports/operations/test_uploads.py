@@ -323,6 +323,17 @@ def test_nothing_is_left_in_a_bucket_that_is_no_longer_named(server: Importing) 
     assert keys(server) == []
 
 
+def test_a_job_that_waited_does_not_import_what_others_have_sent_meanwhile(server: Importing) -> None:
+    bucket = server.settings.upload_bucket
+    (server.stores.buckets.root / bucket).mkdir(parents=True)
+    job = server.start(input_uri=f"s3://{bucket}/", output=f"s3://{bucket}/reports/")
+    upload = uploads.begin(server.context, server.datastore, name="folder", files=1, size=2000)
+    send(server, upload, "a", encoded(1))
+    server.work()
+    found = server.job(job.id)
+    assert found.status == "FAILED" and "by the console" in str(found.message)
+
+
 def test_room_is_for_all_that_arrives_at_once(server: Importing) -> None:
     upload = uploads.begin(server.context, server.datastore, name="folder", files=2, size=2)
     target = uploaded_files.target(server.context, server.datastore, upload.id, "a", 1)

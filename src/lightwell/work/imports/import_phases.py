@@ -17,6 +17,7 @@ from lightwell.domain.imports.bucket_rights import Rights
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.imports.listing_progress import ListingProgress
 from lightwell.domain.imports.units import Token
+from lightwell.domain.imports.uploads import UPLOADS
 from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.ingest import merge, report, twins
@@ -26,7 +27,7 @@ from lightwell.stores import Stores
 from lightwell.stores.background import outbox
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.image_sets.existing_instances import Verdicts
-from lightwell.stores.jobs import import_jobs, staging, transitions, units
+from lightwell.stores.jobs import import_jobs, staging, transitions, units, uploads
 from lightwell.stores.jobs.staging import WaitingSeries
 from lightwell.work.dispatch import Dispatch
 from lightwell.work.imports import listing, role_access
@@ -257,6 +258,8 @@ class ImportPhases:
             role_access.check_output(rights, job)
         with self._directories(job) as directories:
             refused, overrides = writer.check_overrides(directories)
+            if before is None:
+                self._check_uploads(job)
             bucket = None
             if job.source is not None:
                 found = listing.list_sources(self._stores.input_buckets(job), job.source, directories)
@@ -288,6 +291,18 @@ class ImportPhases:
         self._stores.db.write(end)
         log.info("import job %s: %d files listed", job.id, scanned)
         self.advance(job.key, JobPhase.READ)
+
+    def _check_uploads(self, job: Job) -> None:
+        """That no uploads have come into the input since the job was taken: see `operations.import_jobs`."""
+        bucket, prefix = domain.split_uri(job.input_uri)
+        if job.source is None and UPLOADS.startswith(prefix):
+            with self._stores.db.read() as conn:
+                has_uploads = uploads.is_in_use(conn, bucket, self._settings)
+            if has_uploads:
+                raise JobFailed(
+                    "Meanwhile somebody has uploaded files into the input by the console, which nobody else "
+                    f"may import. Name another folder of the bucket than {UPLOADS}."
+                )
 
     def _rights(self, job: Job, target: ImportTarget) -> Rights | None:
         return role_access.rights_of(job, target.datastore_id, self._data_access, self._clock.now())
