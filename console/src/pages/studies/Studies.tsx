@@ -19,7 +19,7 @@ import { BulkDialog, NamedStudies } from './BulkDialog'
 import { StudyFilters } from './StudyFilters'
 import { type Rights, StudyRow } from './StudyRow'
 import { type BulkAction, type BulkItem, concerned, itemOf, itemsOf, named, saveArchives } from './bulk'
-import { EVERYTHING, type ShownQuery, isNarrowed, queryOf, setQuery, sortedBy } from './query'
+import { EVERYTHING, type ShownQuery, isNarrowed, queryOf, setQuery, sortedBy, suggestionFor } from './query'
 import { MOST_SHOWN, useStudies } from './studyList'
 
 const HEADS: { sort?: StudySort; label: string; class: string }[] = [
@@ -35,6 +35,8 @@ export default function Studies({ store }: { store: string }) {
   const { route } = useLocation()
   const query = queryOf(store)
   const list = useStudies(store, query)
+  // Makes the fields of the search anew when they are changed from elsewhere: they keep what is being typed.
+  const [round, setRound] = useState(0)
   const [picked, setPicked] = useState<ReadonlyMap<string, Study>>(new Map())
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set())
   const [active, setActive] = useState(0)
@@ -150,7 +152,7 @@ export default function Studies({ store }: { store: string }) {
           </>
         }
       />
-      {!isBare && <StudyFilters key={`${store} ${query.label ?? ''}`} query={query} change={change} />}
+      {!isBare && <StudyFilters key={`${store} ${query.label ?? ''} ${round}`} query={query} change={change} />}
       <p class="visually-hidden" role="status">{list.isLoading ? 'Searching' : list.total !== null ? count(list.total, 'study', 'studies') : `${list.studies.length} studies shown`}</p>
       {list.error !== undefined && list.studies.length > 0 && <Notice look="bad">{explain(list.error)} <Button look="quiet" onClick={list.reload}>Try again</Button></Notice>}
       {list.error !== undefined && list.studies.length === 0 ? (
@@ -159,7 +161,13 @@ export default function Studies({ store }: { store: string }) {
         <Skeleton lines={8} />
       ) : list.studies.length === 0 && !list.isPaused ? (
         isNarrowed(query) ? (
-          <NothingFound query={query} onClear={change} />
+          <NothingFound
+            query={query}
+            change={(values) => {
+              change(values)
+              setRound(round + 1)
+            }}
+          />
         ) : (
           <EmptyState icon={<Images />} title={`${currentStore.value?.datastoreName ?? 'This data store'} has no studies yet`} action={mayImport && <ButtonLink look="primary" icon={<FolderInput />} href={`/console/stores/${store}/import`}>Import DICOM files</ButtonLink>}>
             {mayImport ? 'Drop a folder of DICOM files here, or send them with any DICOMweb or AWS client.' : 'Whoever may import into it can fill it.'}
@@ -231,7 +239,8 @@ function useRights(store: string): Rights {
   }
 }
 
-function NothingFound({ query, onClear }: { query: ShownQuery; onClear: (change: Partial<ShownQuery>) => void }) {
+function NothingFound({ query, change }: { query: ShownQuery; change: (values: Partial<ShownQuery>) => void }) {
+  const suggestion = suggestionFor(query.text)
   const isAmongSome = query.studyInstanceUids !== undefined
   const hasText = query.text.trim() !== ''
   const isChosen = query.modalities.length > 0 || query.firstDay !== null || query.lastDay !== null || query.primary !== 'all'
@@ -241,8 +250,9 @@ function NothingFound({ query, onClear }: { query: ShownQuery; onClear: (change:
       title={isAmongSome ? `No match among the ${query.label ?? 'studies that are shown'}` : 'No study matches'}
       action={
         <div class="row-wrap">
-          {isAmongSome && (hasText || isChosen) && <Button look="primary" onClick={() => onClear({ studyInstanceUids: undefined, label: undefined })}>Search all studies</Button>}
-          <Button onClick={() => onClear(EVERYTHING)}>Clear the search</Button>
+          {isAmongSome && (hasText || isChosen) && <Button look="primary" onClick={() => change({ studyInstanceUids: undefined, label: undefined })}>Search all studies</Button>}
+          {suggestion !== null && <Button onClick={() => change(suggestion.change)}>{suggestion.label}</Button>}
+          <Button onClick={() => change(EVERYTHING)}>Clear the search</Button>
         </div>
       }
     >

@@ -3,9 +3,8 @@ import { SlidersHorizontal, X } from 'lucide-preact'
 import type { Primary, StudySort } from '../../api/studies'
 import { Button } from '../../ui/Button'
 import { SearchField, SelectField, TextField } from '../../ui/Fields'
-import { EVERYTHING, PERIODS, type ShownQuery, daysAgo, isNarrowed } from './query'
+import { EVERYTHING, MODALITIES, PERIODS, type ShownQuery, daysAgo, isNarrowed } from './query'
 
-const MODALITIES = ['CT', 'MR', 'US', 'CR', 'DX', 'MG', 'XA', 'RF', 'NM', 'PT', 'OT', 'SM', 'OP', 'ES', 'ECG', 'SEG', 'SR', 'DOC', 'RTSTRUCT', 'RTDOSE']
 const SORTS: { value: StudySort; label: string }[] = [
   { value: 'updated', label: 'Last changed' },
   { value: 'date', label: 'Study date' },

@@ -31,6 +31,31 @@ export function isNarrowed(query: StudyQuery): boolean {
 /** What shows all studies again. */
 export const EVERYTHING: Partial<ShownQuery> = { text: '', modalities: [], studyInstanceUids: undefined, label: undefined, firstDay: null, lastDay: null, primary: 'all' }
 
+export const MODALITIES = ['CT', 'MR', 'US', 'CR', 'DX', 'MG', 'XA', 'RF', 'NM', 'PT', 'OT', 'SM', 'OP', 'ES', 'ECG', 'SEG', 'SR', 'DOC', 'RTSTRUCT', 'RTDOSE']
+
+export interface Suggestion {
+  label: string
+  change: Partial<ShownQuery>
+}
+
+/** What was perhaps meant by words that are days, years or modalities, which the text is not searched for. */
+export function suggestionFor(text: string): Suggestion | null {
+  const rest: string[] = []
+  let [modality, firstDay, lastDay, when] = ['', '', '', '']
+  for (const word of text.trim().split(/\s+/)) {
+    const day = /^((?:19|20)\d{2})-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])$/.exec(word)
+    if (modality === '' && MODALITIES.includes(word.toUpperCase())) modality = word.toUpperCase()
+    else if (when === '' && day !== null) firstDay = lastDay = when = `${day[1]}-${day[2]}-${day[3]}`
+    else if (when === '' && /^(19|20)\d{2}$/.test(word)) [firstDay, lastDay, when] = [`${word}-01-01`, `${word}-12-31`, word]
+    else rest.push(word)
+  }
+  if (modality === '' && when === '') return null
+  return {
+    label: [modality || 'Studies', when && `of ${when}`, rest.length > 0 && `with “${rest.join(' ')}”`].filter(Boolean).join(' '),
+    change: { text: rest.join(' '), ...(modality && { modalities: [modality] }), ...(when && { firstDay, lastDay }) }
+  }
+}
+
 /** The order after a click on a column's head: its natural direction first, then the other one. */
 export function sortedBy(query: StudyQuery, sort: StudySort): Pick<StudyQuery, 'sort' | 'direction'> {
   const natural = sort === 'updated' || sort === 'date' ? 'descending' : 'ascending'

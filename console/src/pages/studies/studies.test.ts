@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest'
 import type { Study } from '../../api/studies'
 import { ApiError } from '../../api/errors'
 import { type BulkItem, type ItemState, archives, concerned, itemsOf, named, runBulk, setLabel } from './bulk'
-import { NEWEST, daysAgo, isNarrowed, sortedBy } from './query'
+import { NEWEST, daysAgo, isNarrowed, sortedBy, suggestionFor } from './query'
 import { joined } from './studyList'
 
 const { json } = vi.hoisted(() => ({ json: vi.fn() }))
@@ -35,6 +35,12 @@ test('only what leaves studies out narrows', () => {
 })
 test('days are counted back over months and daylight saving', () => {
   expect([daysAgo(0, new Date(2024, 2, 1, 0, 30)), daysAgo(1, new Date(2024, 2, 1, 0, 30)), daysAgo(365, new Date(2024, 11, 31, 23, 59))]).toEqual(['2024-03-01', '2024-02-29', '2024-01-01'])
+})
+test('words that are a day, a year or a modality are offered as such, and others stay words', () => {
+  expect(suggestionFor('ct head 2015-02-06')).toEqual({ label: 'CT of 2015-02-06 with “head”', change: { text: 'head', modalities: ['CT'], firstDay: '2015-02-06', lastDay: '2015-02-06' } })
+  expect(suggestionFor('20150206')?.change).toEqual({ text: '', firstDay: '2015-02-06', lastDay: '2015-02-06' })
+  expect(suggestionFor('2015')).toEqual({ label: 'Studies of 2015', change: { text: '', firstDay: '2015-01-01', lastDay: '2015-12-31' } })
+  expect([suggestionFor('Müller'), suggestionFor('20151306'), suggestionFor('')]).toEqual([null, null, null])
 })
 test('a series is named by what is known of it', () => {
   expect([setLabel('2', 'CT', 'Head'), setLabel(null, 'MR', null), setLabel(null, null, null)]).toEqual(['Series 2 · CT · Head', 'MR', 'Series'])
