@@ -37,7 +37,7 @@ export default async function bulk(walk, { key, store, first, second, third }) {
   await bar.getByRole('button', { name: 'Promote' }).click()
   await dialog.getByRole('button', { name: 'Promote 1 image set' }).click()
   await dialog.getByRole('status').getByText('0 image sets promoted, 1 not').waitFor()
-  await dialog.getByText(/SOPInstanceUID .* already/).waitFor()
+  await dialog.getByText(/has these instances already/).waitFor()
   await dialog.getByRole('button', { name: 'Close' }).last().click()
   await row(first).getByRole('button', { name: /^Show the series/ }).click()
   const primary = page.getByTestId('image-set').filter({ hasNotText: 'not primary' })
