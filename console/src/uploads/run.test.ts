@@ -10,6 +10,8 @@ const server = vi.hoisted(() => ({
   sent: [] as string[],
   jobs: [] as string[],
   failures: [] as unknown[],
+  /** By name: files are sent side by side, in whatever order their digests are known. */
+  refused: new Map<string, unknown>(),
   /** What other requests than that of a file do instead. */
   start: undefined as (() => Promise<{ jobId: string }>) | undefined,
   job: undefined as (() => Promise<unknown>) | undefined,
@@ -44,7 +46,7 @@ vi.mock('../api/imports', () => ({
 vi.mock('./send', async (original) => ({
   ...(await original<object>()),
   send: async ({ path, name, digest }: { path: string; name: string; digest: string }) => {
-    const failure = server.failures.shift()
+    const failure = server.refused.get(name) ?? server.failures.shift()
     if (failure !== undefined) throw failure
     const before = server.files.get(path)!.get(name)
     if (before !== undefined && before.digest !== digest) throw new ApiError(409, 'ConflictException', 'another')
@@ -56,7 +58,7 @@ vi.mock('./send', async (original) => ({
 const { ImportRun } = await import('./run')
 
 beforeEach(() => {
-  Object.assign(server, { uploads: [], files: new Map(), sent: [], jobs: [], failures: [], start: undefined, job: undefined, discard: undefined, cancelled: [] })
+  Object.assign(server, { uploads: [], files: new Map(), sent: [], jobs: [], failures: [], refused: new Map(), start: undefined, job: undefined, discard: undefined, cancelled: [] })
 })
 
 function items(...texts: string[]) {
@@ -220,10 +222,10 @@ test('does not call a job stopped that it is not allowed to look at', async () =
 test('names a file that is refused, and sends the others', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   const refused = new ApiError(409, 'ConflictException', 'Another file of this name has arrived.')
-  server.failures = [refused, new URIError('malformed')]
+  server.refused = new Map<string, unknown>([['CD/0.dcm', refused], ['CD/1.dcm', new URIError('malformed')]])
   const run = new ImportRun('store')
   await run.begin(items('a', 'b', 'c'))
   vi.useRealTimers()
   expect([run.phase.value, server.sent, server.jobs]).toEqual(['incomplete', ['upload1 CD/2.dcm'], []])
-  expect(run.unreadable.value).toEqual([{ path: 'CD/0.dcm', reason: refused.message }, { path: 'CD/1.dcm', reason: 'its name is not valid Unicode: rename it' }])
+  expect(run.unreadable.value.toSorted((one, other) => one.path.localeCompare(other.path))).toEqual([{ path: 'CD/0.dcm', reason: refused.message }, { path: 'CD/1.dcm', reason: 'its name is not valid Unicode: rename it' }])
 })
