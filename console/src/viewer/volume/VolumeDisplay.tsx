@@ -188,6 +188,13 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
         element.addEventListener(Enums.Events.VOI_MODIFIED, ((event: CustomEvent<{ range: { lower: number; upper: number } }>) => {
           const { lower, upper } = event.detail.range
           setWindow((old) => windowOf(lower, upper, old))
+          // Each plane has a window of its own, and a drag changes (5.14) that of one: the text speaks of all three.
+          // Without events, or they would answer one another.
+          for (const other of views.current) {
+            if (other === viewport) continue
+            other.setProperties({ voiRange: { lower, upper } }, undefined, true)
+            other.render()
+          }
         }) as EventListener)
       }
       const begin = viewer.planesBegin
