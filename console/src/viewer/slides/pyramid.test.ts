@@ -2,7 +2,9 @@ import { expect, test } from 'vitest'
 import type { Item } from '../model/attributes'
 import { displaySetsOf } from '../model/displaySets'
 import { type ImageSetDocument, type Instance, seriesOf } from '../model/document'
+import { describeImage } from '../model/image'
 import { NotAPyramid, WHOLE_SLIDE, isSlideLevel, pyramidOf } from './pyramid'
+import { greysOf } from './tiles'
 
 function series(instances: Record<string, { DICOM: Item; frames: number }>) {
   const document: ImageSetDocument = {
@@ -61,4 +63,17 @@ test('what is not shown is said, and what cannot be is refused', () => {
   expect(pyramidOf([one(level(600, 500), 6), one(level(300, 100), 2)]).leftOut).toBe('Not shown: images of another shape.')
   expect(() => pyramidOf([one(level(600, 500), 5)])).toThrow(NotAPyramid)
   expect(isSlideLevel(one(level(600, 500, { SamplesPerPixel: 1, PhotometricInterpretation: 'MONOCHROME2', BitsStored: 16 }), 6))).toBe(false)
+})
+
+test('grey tiles are those of unsigned bytes; all others are shown as stacks, with a window', () => {
+  const grey = (extra: Item): Instance => one(level(600, 500, { SamplesPerPixel: 1, PhotometricInterpretation: 'MONOCHROME2', ...extra }), 6)
+  expect(isSlideLevel(grey({}))).toBe(true)
+  for (const extra of [{ PhotometricInterpretation: 'MONOCHROME1' }, { BitsAllocated: 16 }, { BitsStored: 4 }, { PixelRepresentation: 1 }]) {
+    expect(isSlideLevel(grey(extra))).toBe(false)
+  }
+  const image = describeImage(grey({}).attributes)
+  expect([...greysOf(Uint8Array.of(0x12), image)]).toEqual([0xff121212])
+  expect(() => greysOf(Uint16Array.of(0x1234), { ...image, bitsStored: 16 })).toThrow('Grey tiles of 16 bits in MONOCHROME2 cannot be shown.')
+  expect(() => greysOf(Int8Array.of(-1), { ...image, signed: true })).toThrow('with a sign')
+  expect(() => greysOf(Uint8Array.of(1), { ...image, photometric: 'MONOCHROME1' })).toThrow('MONOCHROME1')
 })

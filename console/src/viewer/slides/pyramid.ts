@@ -34,7 +34,10 @@ export function isSlideLevel({ sopClass, attributes, frames }: Instance): boolea
   // A thumbnail is the top of the pyramid.
   if (flavour !== 'VOLUME' && flavour !== 'THUMBNAIL') return false
   const samples = attributes.number('SamplesPerPixel') ?? 1
-  return samples === 3 || (attributes.text('PhotometricInterpretation') === 'MONOCHROME2' && attributes.number('BitsStored') === 8)
+  // Other greys have no window of their own here; as a stack, they have.
+  const [allocated, stored] = [attributes.number('BitsAllocated'), attributes.number('BitsStored')]
+  const isGrey = attributes.text('PhotometricInterpretation') === 'MONOCHROME2' && allocated === 8 && stored === 8
+  return samples === 3 || (isGrey && attributes.number('PixelRepresentation') !== 1)
 }
 
 /** Throws `NotAPyramid` where the levels do not fit together, or their tiles lie on no grid. */

@@ -1,9 +1,10 @@
 // One tile of a slide as a picture.
 
 import type { Instance } from '../model/document'
-import { decodedPhotometric, describeImage, isMonochrome } from '../model/image'
+import { type ImageDescription, decodedPhotometric, describeImage, isMonochrome } from '../model/image'
 import { drawColour } from '../pixels/colour'
 import type { Decoders } from '../pixels/decoders'
+import type { SampleArray } from '../pixels/frame'
 import { decodeStored, decodedByServer, isDecodedHere } from '../pixels/oneFrame'
 import type { ImageSource } from '../source'
 
@@ -29,13 +30,21 @@ export async function tilePicture(
     ? await decodeStored(instance, frame, { bytes: await stored(instance, record.ID, source, signal), reduce: 0, urgency: () => (signal.aborted ? Infinity : 0) }, decoders)
     : await decodedByServer(instance, frame, source, signal)
   const pixels = isMonochrome(image.photometric)
-    ? Uint32Array.from(decoded.data as Uint8Array, (value) => 0xff000000 | (value << 16) | (value << 8) | value)
+    ? greysOf(decoded.data, image)
     : drawColour(decoded, image, instance.attributes, decodedPhotometric(image, instance.storedSyntax), false)
   const canvas = document.createElement('canvas')
   canvas.width = decoded.width
   canvas.height = decoded.height
   canvas.getContext('2d')!.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer as ArrayBuffer), decoded.width, decoded.height), 0, 0)
   return canvas
+}
+
+/** Pixels of samples that are greys themselves. Raises an Error where they are values of another kind. */
+export function greysOf(data: SampleArray, image: ImageDescription): Uint32Array {
+  if (!(data instanceof Uint8Array) || image.bitsStored !== 8 || image.photometric === 'MONOCHROME1') {
+    throw new Error(`Grey tiles of ${image.bitsStored} bits${image.signed ? ' with a sign' : ''} in ${image.photometric || 'no colour model'} cannot be shown.`)
+  }
+  return Uint32Array.from(data, (value) => 0xff000000 | (value << 16) | (value << 8) | value)
 }
 
 async function stored(instance: Instance, id: string, source: ImageSource, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
