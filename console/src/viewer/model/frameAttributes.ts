@@ -40,9 +40,13 @@ function gridPosition(attributes: Attributes, frame: number): number[] {
   return isTransverse && Math.abs(first - position[2]!) < 0.01 ? [position[0]!, position[1]!, offset] : []
 }
 
-/** The items of the sequences of a functional group, one for each macro. */
+/**
+ * The items of the sequences of a functional group, one for each macro. Sequences without a keyword are of a vendor: what is in
+ * them has names of the standard and may be something else, such as a window for values that were normalised.
+ */
 function macros(group: Item | undefined): Item[] {
   if (!group) return []
   const attributes = attributesOf(group)
-  return Object.keys(group).flatMap((keyword) => attributes.items(keyword).slice(0, 1))
+  const keywords = Object.keys(group).filter((keyword) => !/^[0-9a-f]{8}$/i.test(keyword))
+  return keywords.flatMap((keyword) => attributes.items(keyword).slice(0, 1))
 }

@@ -58,6 +58,10 @@ describe('attributes', () => {
     expect(frameAttributes(one!, 0).number('WindowCenter')).toBe(1)
     expect(frameAttributes(one!, 1).number('WindowCenter')).toBe(7)
     expect(spacingOf(frameAttributes(one!, 1))).toMatchObject({ row: 2, column: 3, unit: 'mm' })
+    const ofVendor = { '2005140F': [{ WindowCenter: ['99'], WindowWidth: ['9'], RescaleSlope: '3' }] }
+    const [other] = series(instance('b', { RescaleSlope: '1', PerFrameFunctionalGroupsSequence: [{ ...ofVendor, FrameVOILUTSequence: [{ WindowCenter: ['7'] }] }, ofVendor] }, 2)).instances
+    expect([0, 1].map((frame) => frameAttributes(other!, frame).number('WindowCenter'))).toEqual([7, undefined])
+    expect(frameAttributes(other!, 1).number('RescaleSlope')).toBe(1)
   })
 })
 
