@@ -77,6 +77,26 @@ describe('the frames of a stack', () => {
     frames.close()
   })
 
+  it('that the reader comes back to while they are being given up are asked for again', async () => {
+    const log: FramesWanted[] = []
+    const source: Pick<ImageSource, 'frames'> = {
+      async *frames(origin, wanted, signal) {
+        // Small pictures never end, so that no whole frames are fetched ahead.
+        if (wanted.level !== undefined) await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        // An answer that has begun takes a while to be given up.
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        yield* answering(log).frames(origin, wanted, signal)
+      }
+    }
+    const { frames } = stack(3, source)
+    frames.open(0)
+    frames.focus(1)
+    frames.focus(0)
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    expect(frames.state(0).kind).toBe('full')
+    frames.close()
+  })
+
   it('that cannot be decoded are errors, and no other frame takes their place', async () => {
     const log: FramesWanted[] = []
     const decode = async ({ bytes }: Decoding) => {

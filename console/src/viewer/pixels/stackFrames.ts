@@ -146,9 +146,9 @@ export class StackFrames implements FrameOwner {
       if (this.#urgent === abort) {
         this.#urgent = undefined
         this.#urgentAt = -1
-        // The reader may have come back to it while it was being cancelled.
-        if (abort.signal.aborted && this.#current === index) this.focus(index)
       }
+      // The reader may have come back to it while it was being cancelled, when it still looked as if it were on its way.
+      if (abort.signal.aborted && !this.#abort.signal.aborted && this.#current === index) this.focus(index)
     })
   }
 
