@@ -95,7 +95,7 @@ export function drawGrey(frame: DecodedFrame, transform: GreyTransform, out?: Ui
   const [low, high] = storedRange(data)
   const table = new Uint32Array(high - low + 1)
   for (let word = low; word <= high; word++) {
-    table[word - low] = ALPHA | (greyOf(transform, withoutOtherBits(word, image)) * 0x010101)
+    table[word - low] = ALPHA | (greyOf(transform, storedValue(word, image, frame.reduce)) * 0x010101)
   }
   for (let i = 0; i < data.length; i++) pixels[i] = table[data[i]! - low]!
   return pixels
@@ -106,6 +106,17 @@ export function withoutOtherBits(word: number, image: ImageDescription): number 
   const unused = 32 - image.bitsStored
   if (image.bitsStored >= image.bitsAllocated) return word
   return image.signed ? (word << unused) >> unused : word & ((1 << image.bitsStored) - 1)
+}
+
+/** The stored value of a sample. Those of small pictures overshoot at edges: a bit beyond the ends means the end, not the other one. */
+function storedValue(word: number, image: ImageDescription, reduce: number): number {
+  if (reduce === 0 || image.bitsStored >= image.bitsAllocated) return withoutOtherBits(word, image)
+  const span = 2 ** image.bitsStored
+  const least = image.signed ? -span / 2 : 0
+  const most = least + span - 1
+  // Farther beyond them are other bits of the word, or a sign that was not extended to them.
+  const isNear = word >= least - span / 8 && word <= most + span / 8
+  return isNear ? Math.min(most, Math.max(least, word)) : withoutOtherBits(word, image)
 }
 
 function storedRange(data: SampleArray): [number, number] {
@@ -127,7 +138,7 @@ export function valueRange(frame: DecodedFrame, attributes: Attributes, image: I
   const kept: number[] = []
   for (let i = 0; i < frame.data.length; i += step) {
     const raw = frame.data[i]!
-    const stored = image.isFloat || image.bitsAllocated > 16 ? raw : withoutOtherBits(raw, image)
+    const stored = image.isFloat || image.bitsAllocated > 16 ? raw : storedValue(raw, image, frame.reduce)
     if (Number.isFinite(stored) && !(padding && stored >= padding[0] && stored <= padding[1])) kept.push(stored)
   }
   if (kept.length === 0) return [0, 1]

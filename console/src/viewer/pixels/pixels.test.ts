@@ -56,6 +56,16 @@ describe('greys', () => {
     const plain = { image: signed, modality: { kind: 'linear', slope: 1, intercept: 0 } as const, voi, inverse: false }
     expect(reds(drawGrey(frame(Int16Array.from([-1, 0x0fff])), plain))[1]).toBe(greyOf(plain, -1))
   })
+  it('of small pictures that overshoot stay at the end, and do not become those of the other one', () => {
+    const transform = { image, modality: { kind: 'linear', slope: 1, intercept: 0 } as const, voi: { kind: 'window', window: { center: 2048, width: 4096, function: 'LINEAR' } } as const, inverse: false }
+    const small = (data: DecodedFrame['data']) => ({ ...frame(data), reduce: 2 })
+    expect(reds(drawGrey(small(Uint16Array.from([0, 4095, 4096, 4300])), transform))).toEqual([0, 255, 255, 255])
+    const signed = { ...transform, image: { ...image, signed: true }, voi: { kind: 'window', window: { center: 0, width: 4096, function: 'LINEAR' } } as const }
+    expect(reds(drawGrey(small(Int16Array.from([-2100, -2048, 2047, 2100])), signed))).toEqual([0, 0, 255, 255])
+    // A sign that does not fill the word is still one.
+    expect(reds(drawGrey(small(Int16Array.from([0x0fff])), signed))).toEqual(reds(drawGrey(frame(Int16Array.from([-1])), signed)))
+    expect(valueRange(small(Uint16Array.from([5, 4100])), attributesOf(IMAGE), image)).toEqual([5, 4095])
+  })
   it('go through VOI and modality tables', () => {
     const table = attributesOf({ ModalityLUTSequence: [{ LUTDescriptor: [3, 0, 16], LUTData: [10, 20, 30] }] })
     const lut = { kind: 'table', table: { first: 10, entries: Uint16Array.from({ length: 21 }, (_, i) => i * 200), bits: 12 } } as const
