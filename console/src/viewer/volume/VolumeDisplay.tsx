@@ -33,11 +33,12 @@ const PLANES = [
 /** As for a stack of images. */
 const STEPS: Readonly<Record<string, number>> = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10 }
 
-// Planes that are turned would need other names and letters, and thick ones another note.
+// Planes that are turned would need other names and letters, and thick ones another note: minimal crosshairs are moved
+// only. Lines that may not be turned could not be moved either.
 const CROSSHAIRS = {
   getReferenceLineColor: () => '#5cc8ff',
-  getReferenceLineDraggableRotatable: () => false,
-  getReferenceLineSlabThicknessControlsOn: () => false
+  minimal: { enabled: true, lineLengthInPx: 10_000 },
+  mobile: { enabled: false }
 }
 
 let next = 1
