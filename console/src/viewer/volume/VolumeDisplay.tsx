@@ -16,11 +16,12 @@ import {
 import { Crosshair, SunMedium } from 'lucide-preact'
 import { letters, type Vector } from '../model/geometry'
 import { type Window, windowNumbers } from '../model/windows'
-import { personName } from '../../ui/format'
+import { dicomDate, dicomTime, personName } from '../../ui/format'
 import type { DisplayProps } from '../registry'
 import { IconButton } from '../../ui/Button'
 import { EmptyState, ErrorState, Progress } from '../../ui/States'
 import { exposePlane } from './planeInspection'
+import { flagsOf, isQuadruped } from './planeTexts'
 import { type Grid, type Volume, loadVolume, planeOfSlice } from './volume'
 import './volume.css'
 
@@ -201,7 +202,7 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
       const begin = viewer.planesBegin
       if (begin) (made.getToolInstance(CrosshairsTool.toolName) as CrosshairsTool).setToolCenter([...begin])
       engine.render()
-      setMarks(names.map((name) => marksOf(engine!.getViewport(name)!.getCamera())))
+      if (!isQuadruped(set)) setMarks(names.map((name) => marksOf(engine!.getViewport(name)!.getCamera())))
       observer = new ResizeObserver(() => {
         // Out of sight, the planes have no size.
         if (hosts.current.every((host) => host && host.clientWidth > 0 && host.clientHeight > 0)) engine?.resize(true, true)
@@ -236,6 +237,8 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
     setTool(chosen)
   }
   const { attributes } = set.instances[0]!
+  // Axes of four-legged patients are others (PS3.3 C.7.6.2.1.1), and so are the names of their planes.
+  const isNamed = !isQuadruped(set)
   if (failure !== undefined) return <ErrorState title="The planes cannot be drawn" error={failure} />
   return (
     <div class="volume" data-testid="volume">
@@ -245,7 +248,7 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
           key={name}
           role="application"
           aria-roledescription="plane through a volume"
-          aria-label={name}
+          aria-label={isNamed ? name : `Plane ${i + 1}`}
           tabIndex={0}
           onKeyDown={(event) => {
             const by = STEPS[event.key]
@@ -255,7 +258,7 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
           }}
         >
           <div class="volume-canvas" ref={(element) => { hosts.current[i] = element }} onContextMenu={(event) => event.preventDefault()} />
-          <span class="volume-name">{name}</span>
+          <span class="volume-name">{isNamed ? name : `Plane ${i + 1}`}</span>
           {marks[i] && Object.entries(marks[i]).map(([side, text]) => <span key={side} class={`volume-mark ${side}`}>{text}</span>)}
         </div>
       ))}
@@ -264,12 +267,15 @@ function Planes({ volume, set, viewer }: { volume: Volume } & Pick<DisplayProps,
         <IconButton label="Window/level of the planes" aria-pressed={tool === 'window'} onClick={() => choose('window')}><SunMedium /></IconButton>
         <span class="number">{windowNumbers(window)}</span>
       </div>
-      <p class="volume-text">
-        <strong>{personName(attributes.text('PatientName'))}</strong>
-        <span>{[attributes.text('PatientID'), set.series.attributes.text('SeriesDescription')].filter(Boolean).join(' · ')}</span>
-        {attributes.text('LossyImageCompression') === '01' && <span class="flag">Lossy compressed</span>}
-      </p>
-      <p class="volume-note">Between slices, values are interpolated.{volume.window.function === 'SIGMOID' && ' The window of the file is a sigmoid; here it is a straight ramp.'}</p>
+      {viewer.hasText.value && (
+        <p class="volume-text">
+          <strong>{personName(attributes.text('PatientName'))}</strong>
+          <span>{[attributes.text('PatientID'), set.series.attributes.text('SeriesDescription')].filter(Boolean).join(' · ')}</span>
+          <span>{[dicomDate(attributes.text('StudyDate')), dicomTime(attributes.text('StudyTime'))].filter(Boolean).join(' ')}</span>
+          {flagsOf(set, viewer.nonPrimary.value).map((flag) => <span key={flag} class="flag">{flag}</span>)}
+        </p>
+      )}
+      <p class="volume-note">Between slices, values are interpolated.{volume.window.function === 'SIGMOID' && ' The window of the file is a sigmoid; here it is a straight ramp.'}{!isNamed && ' Directions of four-legged patients are not named.'}</p>
     </div>
   )
 }

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { Item } from '../model/attributes'
 import { displaySetsOf } from '../model/displaySets'
 import { type ImageSetDocument, seriesOf } from '../model/document'
+import { flagsOf, isQuadruped } from './planeTexts'
 import { NotAVolume, gridOf, loadVolume, planeOfSlice } from './volume'
 import type { ImageSource } from '../source'
 import type { Decoders } from '../pixels/decoders'
@@ -52,4 +53,15 @@ test('values are those after the modality LUT, slice by slice from the lowest', 
   const volume = await loadVolume(set, { decodedFrame } as ImageSource, undefined as unknown as Decoders, () => undefined, new AbortController().signal)
   expect(volume.values).toBeInstanceOf(Int16Array)
   expect(Array.from(volume.values).filter((_, i) => i % 4 === 0)).toEqual([-700, -800, -900, -1000])
+})
+
+test('planes tell of a set that is not primary, and of loss in any of their slices', () => {
+  const lost: Item = { LossyImageCompression: '01', LossyImageCompressionRatio: ['10'] }
+  expect(flagsOf(setOf([at(0), at(3)]), new Set())).toEqual([])
+  expect(flagsOf(setOf([at(0, lost), at(3, lost)]), new Set(['i']))).toEqual(['Not primary', 'Lossy 10 : 1'])
+  expect(flagsOf(setOf([at(0), at(3, lost)]), new Set())).toEqual(['Lossy'])
+})
+
+test('planes through a four-legged patient have no letters of people', () => {
+  expect([isQuadruped(setOf([at(0)])), isQuadruped(setOf([at(0, { AnatomicalOrientationType: 'QUADRUPED' })]))]).toEqual([false, true])
 })

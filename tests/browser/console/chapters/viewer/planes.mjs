@@ -28,11 +28,31 @@ export default async function planes(walk, { key, path }) {
     [await canvas('Sagittal').elementHandle(), first.Sagittal.corner]
   )
   const second = await visit.still(drawn)
+  none(await windowed(page, canvas), 'windows of planes')
   none([...(await visit.axe('planes')), ...(await visit.tooWide('planes'))], 'looks')
   await visit.still(drawn)
   await page.keyboard.press('m')
   await new Viewport(visit).shows()
   return { first, second }
+}
+
+/** A drag in one plane windows all three. Answers what is wrong. */
+async function windowed(page, canvas) {
+  const windows = () => Promise.all(PLANES.map((name) => canvas(name).evaluate(({ viewport }) => JSON.stringify(viewport.getProperties()))))
+  const wrong = []
+  await page.getByRole('button', { name: 'Window/level of the planes' }).click()
+  for (const name of ['Axial', 'Coronal']) {
+    const before = await windows()
+    const { x, y, width, height } = await canvas(name).boundingBox()
+    await page.mouse.move(x + width / 2, y + height / 2)
+    await page.mouse.down()
+    await page.mouse.move(x + width / 2 + 30, y + height / 2 + 10, { steps: 3 })
+    await page.mouse.up()
+    const after = await windows()
+    if (after[0] === before[0] || new Set(after).size > 1) wrong.push(`a drag in ${name}: from ${before} to ${after}`)
+  }
+  await page.getByRole('button', { name: 'Crosshairs' }).click()
+  return wrong
 }
 
 /** Null before anything is drawn. `corner`, `right`, `down`: millimetres in the patient where pixels of the canvas begin. */
