@@ -135,7 +135,7 @@ function Presets({ stack }: { stack: StackController }) {
       onSelect: () => stack.choose(preset)
     })),
     ...(file.length + modality.length > 0 ? [null] : []),
-    ...(file.length === 0 ? [{ label: 'Full range', isChecked: choice.kind === 'file', onSelect: () => stack.resetWindow() }] : []),
+    ...(file.length === 0 ? [{ label: (choice.kind === 'file' && shown?.voiName) || 'Full range', isChecked: choice.kind === 'file', onSelect: () => stack.resetWindow() }] : []),
     { label: 'Automatic', isChecked: choice.kind === 'own' && choice.name === 'Automatic', onSelect: () => stack.automatic() }
   ]
   return (

@@ -150,7 +150,8 @@ export function valueRange(frame: DecodedFrame, attributes: Attributes, image: I
   return [Math.min(...ends), Math.max(...ends)]
 }
 
-function paddingOf(attributes: Attributes): [number, number] | undefined {
+/** From which stored value to which is padding (PS3.3 C.7.5.1.1.2). */
+export function paddingOf(attributes: Attributes): [number, number] | undefined {
   const value = attributes.number('PixelPaddingValue')
   if (value === undefined) return undefined
   const limit = attributes.number('PixelPaddingRangeLimit') ?? value

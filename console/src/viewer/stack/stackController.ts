@@ -20,6 +20,7 @@ import type { ViewerState } from '../page/viewerState'
 import { type CineRate, cineRate } from './cine'
 import type { Measurement } from './measure'
 import { dropDraft } from './measureDraft'
+import { rangeOfFrames } from './stackRange'
 
 /** What is on the canvas at this moment: labels are made of it, never of what was asked for. */
 export interface Shown {
@@ -65,7 +66,8 @@ export class StackController {
   #wanted = 0
   #cine = 0
   #count = 0
-  #stackRange: Voi | undefined
+  #stackRange: { voi: Voi; name: string } | undefined
+  readonly #rangeOfFrames = computed(() => rangeOfFrames(this.set.frames))
 
   constructor(
     readonly set: DisplaySet,
@@ -205,37 +207,20 @@ export class StackController {
     const all = fileVois(frameAttributes(instance, frame))
     const found = all[choice.number] ?? all[0]
     if (found) return found
-    return { voi: this.#fallback(), name: 'Full range' }
+    return this.#fallback(index)
   }
 
-  #fallback(): Voi {
-    if (!this.#stackRange) {
-      const window = this.#rangeOfStack()
-      if (window) this.#stackRange = { kind: 'window', window }
-    }
-    return this.#stackRange ?? { kind: 'window', window: spanning(0, 255) }
-  }
-
-  /** From the least to the greatest value of all frames, as their metadata say; without padding. */
-  #rangeOfStack(): Window | undefined {
-    const index = this.index.value
-    const { instance } = this.set.frames[index]!
-    const attributes = this.attributes.value
-    const image = this.frames.describe(index)
+  /** The values of all frames; where they are not known those of the first image that came whole, and the name says so. */
+  #fallback(index: number): { voi: Voi; name: string } {
     const state = this.frames.state(index)
-    if (image.bitsAllocated === 8 && !image.signed && 'frame' in state) return fallbackWindow(state.frame, attributes, image)
-    let [low, high] = [Infinity, -Infinity]
-    for (const reference of this.set.frames) {
-      const { MinPixelValue, MaxPixelValue } = reference.instance.frames[reference.frame]!
-      if (MinPixelValue == null || MaxPixelValue == null) [low, high] = [NaN, NaN]
-      else [low, high] = [Math.min(low, MinPixelValue), Math.max(high, MaxPixelValue)]
+    if (this.#rangeOfFrames.value) {
+      this.#stackRange ??= { voi: { kind: 'window', window: spanning(...this.#rangeOfFrames.value) }, name: 'Full range' }
+    } else if (!this.#stackRange && state.kind === 'full') {
+      const { instance, frame } = this.set.frames[index]!
+      const window = fallbackWindow(state.frame, frameAttributes(instance, frame), this.frames.describe(index))
+      this.#stackRange = { voi: { kind: 'window', window }, name: this.length === 1 ? 'Full range' : `Range of image ${index + 1}` }
     }
-    if (Number.isFinite(low) && high > low && !attributes.has('PixelPaddingValue') && instance.hasSampleChecksums) {
-      const modality = modalityTransform(attributes)
-      const [a, b] = [applyModality(modality, low), applyModality(modality, high)]
-      return spanning(Math.min(a, b), Math.max(a, b))
-    }
-    return state.kind === 'full' ? fallbackWindow(state.frame, attributes, image) : undefined
+    return this.#stackRange ?? { voi: { kind: 'window', window: spanning(0, 255) }, name: '' }
   }
 
   #rangeOfTable(voi: Voi): Window {
