@@ -1,9 +1,10 @@
 // The position in a stack, as a slider; behind it, which frames are there.
 
 import { useEffect, useRef } from 'preact/hooks'
+import type { ViewerState } from '../page/viewerState'
 import type { StackController } from './stackController'
 
-export function ScrollBar({ stack }: { stack: StackController }) {
+export function ScrollBar({ stack, viewer }: { stack: StackController; viewer: ViewerState }) {
   const bar = useRef<HTMLCanvasElement>(null)
   const loaded = stack.loaded.value
   const height = stack.size.value.height
@@ -34,7 +35,7 @@ export function ScrollBar({ stack }: { stack: StackController }) {
         max={stack.length - 1}
         value={index}
         tabIndex={-1}
-        onInput={(event) => stack.go(Number(event.currentTarget.value))}
+        onInput={(event) => viewer.scroll(stack, Number(event.currentTarget.value) - stack.index.value)}
       />
     </div>
   )

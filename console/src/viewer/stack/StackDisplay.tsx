@@ -66,7 +66,7 @@ export function StackDisplay({ set, viewer, cell, isActive }: DisplayProps) {
       <Measurements stack={stack} viewer={viewer} />
       {viewer.hasText.value && <Overlay stack={stack} />}
       <Status stack={stack} />
-      {stack.length > 1 && <ScrollBar stack={stack} />}
+      {stack.length > 1 && <ScrollBar stack={stack} viewer={viewer} />}
     </div>
   )
 }
