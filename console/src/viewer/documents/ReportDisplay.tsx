@@ -20,6 +20,7 @@ function Report({ instance, viewer, own }: { instance: Instance; viewer: ViewerS
       <div class="row-wrap">
         <Badge look={report.isComplete ? 'plain' : 'warn'}>{report.isComplete ? 'complete' : 'not complete'}</Badge>
         <Badge look={report.isVerified ? 'good' : 'warn'}>{report.isVerified ? 'verified' : 'not verified'}</Badge>
+        {report.isPreliminary && <Badge look="warn">preliminary</Badge>}
       </div>
       {report.isCut && <Notice look="warn">The report is longer than what is shown here. Download it to read all of it.</Notice>}
       <Lines lines={report.lines} level={3} viewer={viewer} own={own} />

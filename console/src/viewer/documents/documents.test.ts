@@ -43,6 +43,20 @@ test('a report keeps names, values, units, references and depth', () => {
   expect(report.lines.slice(1).map((each) => each.value)).toEqual(['2024-01-31 10:15', 'Doe, Jane', 'see item 1.2'])
 })
 
+test('units are codes of UCUM, and words where they are of another scheme', () => {
+  const shown = (unit?: Record<string, unknown>) => {
+    const measured = [{ NumericValue: '4', ...(unit && { MeasurementUnitsCodeSequence: [unit] }) }]
+    return readReport({ PreliminaryFlag: 'PRELIMINARY', ContentSequence: [{ ValueType: 'NUM', MeasuredValueSequence: measured }] }).lines[0]!.value
+  }
+  expect(shown({ CodeValue: 'mm2', CodingSchemeDesignator: 'UCUM', CodeMeaning: 'square millimeter' })).toBe('4 mm2')
+  expect(shown({ CodeValue: '1', CodingSchemeDesignator: 'UCUM', CodeMeaning: 'no units' })).toBe('4')
+  expect(shown({ CodeValue: '{beats}', CodingSchemeDesignator: 'UCUM' })).toBe('4 beats')
+  expect(shown({ CodeValue: '99XYZ', CodingSchemeDesignator: '99LOCAL', CodeMeaning: 'litres' })).toBe('4 litres')
+  expect(shown({ CodeValue: '1', CodingSchemeDesignator: '99LOCAL', CodeMeaning: 'dozen' })).toBe('4 dozen')
+  expect(shown()).toBe('4')
+  expect([readReport({ PreliminaryFlag: 'PRELIMINARY' }).isPreliminary, readReport({ PreliminaryFlag: 'FINAL' }).isPreliminary, readReport({}).isPreliminary]).toEqual([true, false, false])
+})
+
 test('a report that is too long or too deep is cut, and says so', () => {
   const item = { ValueType: 'TEXT', TextValue: 'x' }
   expect(readReport({ ContentSequence: Array.from({ length: MOST_LINES + 1 }, () => item) }).isCut).toBe(true)

@@ -18,6 +18,7 @@ export interface Report {
   readonly title: string
   readonly isVerified: boolean
   readonly isComplete: boolean
+  readonly isPreliminary: boolean
   readonly lines: readonly ReportLine[]
   /** Whether there was more than is shown. */
   readonly isCut: boolean
@@ -44,6 +45,7 @@ export function readReport(item: Item): Report {
     title: concept(item) || 'Structured report',
     isVerified: attributes.text('VerificationFlag') === 'VERIFIED',
     isComplete: attributes.text('CompletionFlag') === 'COMPLETE',
+    isPreliminary: attributes.text('PreliminaryFlag') === 'PRELIMINARY',
     lines: linesOf(item, 0, budget),
     isCut: budget.isCut
   }
@@ -121,9 +123,18 @@ function measured(item: Item): string {
   if (measurement === undefined) return coded(attributes.items('NumericValueQualifierCodeSequence')[0]) || 'no value'
   const found = attributesOf(measurement)
   const unit = found.items('MeasurementUnitsCodeSequence')[0]
-  const code = unit === undefined ? '' : attributesOf(unit).text('CodeValue')
+  return [found.text('NumericValue'), unitOf(unit)].filter(Boolean).join(' ')
+}
+
+/** Codes of UCUM are how units are written; those of other schemes say nothing to a reader. */
+function unitOf(item: Item | undefined): string {
+  if (item === undefined) return ''
+  const attributes = attributesOf(item)
+  const scheme = attributes.text('CodingSchemeDesignator')
+  const code = attributes.text('CodeValue')
+  if (code === '' || (scheme !== '' && scheme !== 'UCUM')) return coded(item)
   // `1` is UCUM's "no unit"; annotations in braces are read as they are.
-  return [found.text('NumericValue'), code === '1' ? '' : code.replace(/^\{(.*)\}$/, '$1')].filter(Boolean).join(' ')
+  return code === '1' ? '' : code.replace(/^\{(.*)\}$/, '$1')
 }
 
 function dateTime(value: string): string {
