@@ -5,6 +5,7 @@ import { useLocation } from 'preact-iso'
 import { ErrorState } from '../ui/States'
 import { consoleSource } from './consoleSource'
 import './displays'
+import { FileDrop } from './page/FileDrop'
 import { Grid } from './page/Grid'
 import { Help } from './page/Help'
 import { SeriesList } from './page/SeriesList'
@@ -54,6 +55,7 @@ function Page({ viewer }: { viewer: ViewerState }) {
         )}
       </main>
       {areTagsOpen && <TagBrowser viewer={viewer} close={() => setTagsOpen(false)} />}
+      <FileDrop />
       {isHelpOpen && <Help close={() => setHelpOpen(false)} />}
     </div>
   )
