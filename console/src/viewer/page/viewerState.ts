@@ -58,8 +58,8 @@ export class ViewerState {
   readonly hasText = signal(true)
   /** The controllers of the viewports that hold images. */
   readonly stacks = signal<readonly (StackController | undefined)[]>([])
-  /** Where the mouse is, in pixels of the image. */
-  readonly pointer = signal<{ readonly stack: StackController; readonly image: Point } | undefined>(undefined)
+  /** Where the mouse is, in the viewport: the image may be scrolled or turned below it. */
+  readonly pointer = signal<{ readonly stack: StackController; readonly at: Point } | undefined>(undefined)
   /** By display set: the image that a viewport showed when it was given something else. */
   readonly lastSeen = new Map<string, number>()
   /** Where the planes through a volume cross at first: in the middle of the image that was looked at. */

@@ -2,12 +2,13 @@
 
 import { dicomDate, dicomTime, personName } from '../../ui/format'
 import type { Attributes } from '../model/attributes'
-import { turnOf } from '../model/camera'
+import { invert, turnOf } from '../model/camera'
 import { marksOf } from '../model/geometry'
 import { windowNumbers } from '../model/windows'
+import type { ViewerState } from '../page/viewerState'
 import type { Shown, StackController } from './stackController'
 
-export function Overlay({ stack }: { stack: StackController }) {
+export function Overlay({ stack, viewer }: { stack: StackController; viewer: ViewerState }) {
   const shown = stack.shown.value
   if (!shown) return null
   const { attributes } = shown
@@ -29,6 +30,7 @@ export function Overlay({ stack }: { stack: StackController }) {
         {shown.quality === 'preview' && <span class="flag" data-testid="preview">Low resolution, loading</span>}
       </div>
       <div class="corner bottom left">
+        <ValueBelow stack={stack} viewer={viewer} />
         <span class="number" data-testid="position">{shown.index + 1} / {stack.length}</span>
         <span class="number">{place(attributes)}</span>
       </div>
@@ -39,6 +41,14 @@ export function Overlay({ stack }: { stack: StackController }) {
       {(['left', 'right', 'top', 'bottom'] as const).map((edge) => marks[edge] && <span key={edge} class={`mark ${edge}`} aria-hidden="true">{marks[edge]}</span>)}
     </div>
   )
+}
+
+/** Of the pixel below the mouse. Apart, since it is another one with each move. */
+function ValueBelow({ stack, viewer }: { stack: StackController; viewer: ViewerState }) {
+  const pointer = viewer.pointer.value
+  if (pointer?.stack !== stack) return null
+  const text = stack.valueAt(invert(stack.matrix.value, pointer.at))
+  return text === '' ? null : <span class="number" data-testid="value">{text}</span>
 }
 
 function sexAndAge(attributes: Attributes): string {

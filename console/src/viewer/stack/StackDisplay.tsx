@@ -64,7 +64,7 @@ export function StackDisplay({ set, viewer, cell, isActive }: DisplayProps) {
       {viewer.hasSegmentations.value && <SegmentOverlay stack={stack} viewer={viewer} />}
       <ReferenceLines stack={stack} viewer={viewer} />
       <Measurements stack={stack} viewer={viewer} />
-      {viewer.hasText.value && <Overlay stack={stack} />}
+      {viewer.hasText.value && <Overlay stack={stack} viewer={viewer} />}
       <Status stack={stack} />
       {stack.length > 1 && <ScrollBar stack={stack} viewer={viewer} />}
     </div>

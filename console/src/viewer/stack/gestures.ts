@@ -33,6 +33,7 @@ export function useGestures(box: RefObject<HTMLElement>, stack: StackController,
     const down = (event: PointerEvent): void => {
       if ((event.target as Element).closest('[data-own-gestures], button')) return
       element.focus({ preventScroll: true })
+      viewer.pointer.value = undefined
       pointers.set(event.pointerId, at(event))
       try {
         element.setPointerCapture(event.pointerId)
@@ -70,7 +71,7 @@ export function useGestures(box: RefObject<HTMLElement>, stack: StackController,
       const now = at(event)
       const before = pointers.get(event.pointerId)
       if (!before) {
-        viewer.pointer.value = { stack, image: imageAt(now) }
+        viewer.pointer.value = event.pointerType === 'touch' ? undefined : { stack, at: now }
         if (draft.value?.stack === stack && draft.value.points.length > 1) moveDraft(now)
         return
       }

@@ -14,12 +14,13 @@ import { type Preset, type Voi, type Window, dragged, fileVois, modalityPresets,
 import { drawColour } from '../pixels/colour'
 import type { DecodedFrame } from '../pixels/frame'
 import { drawOverlays } from '../pixels/overlayPlanes'
-import { applyModality, automaticWindow, drawGrey, fallbackWindow, isInverse, modalityTransform, withoutOtherBits } from '../pixels/greyscale'
+import { automaticWindow, drawGrey, fallbackWindow, isInverse, modalityTransform } from '../pixels/greyscale'
 import { StackFrames } from '../pixels/stackFrames'
 import type { ViewerState } from '../page/viewerState'
 import { type CineRate, cineRate } from './cine'
 import type { Measurement } from './measure'
 import { dropDraft } from './measureDraft'
+import { pixelValue } from './pixelValue'
 import { rangeOfFrames } from './stackRange'
 
 /** What is on the canvas at this moment: labels are made of it, never of what was asked for. */
@@ -328,19 +329,12 @@ export class StackController {
     measurements.value = new Map(measurements.value).set(`${this.set.id}/${this.frameId()}`, by(this.measurementsOf(this.index.value)))
   }
 
-  /** The stored value and that of the modality at a pixel of the image; undefined outside, or of a small picture. */
-  valueAt(point: Point): { stored: readonly number[]; value: number | undefined } | undefined {
+  /** What `pixelValue` says of the image on the canvas; empty while that is not whole. */
+  valueAt(point: Point): string {
     const state = this.frames.state(this.index.value)
-    if (state.kind !== 'full' || this.#isRefused) return undefined
-    const [x, y] = [Math.floor(point.x), Math.floor(point.y)]
-    const { width, height, samples, data } = state.frame
-    if (x < 0 || y < 0 || x >= width || y >= height) return undefined
-    const at = (y * width + x) * samples
-    const stored = Array.from({ length: samples }, (_, i) => data[at + i]!)
-    if (samples > 1 || this.isColour.value) return { stored, value: undefined }
-    const image = this.frames.describe(this.index.value)
-    const plain = image.bitsAllocated > 16 ? stored[0]! : withoutOtherBits(stored[0]!, image)
-    return { stored, value: applyModality(modalityTransform(this.attributes.value), plain) }
+    const shown = this.shown.value
+    if (state.kind !== 'full' || shown?.quality !== 'full' || shown.index !== this.index.value) return ''
+    return pixelValue(state.frame, point, shown.attributes, shown.image)
   }
 
   // Painting
