@@ -1,1 +1,0 @@
-import{a as r}from"./index-CHsjv5WV.js";function i({title:d,lead:e,actions:a}){return r("div",{class:"page-header",children:[r("div",{class:"grow",children:[r("h1",{children:d}),e&&r("p",{class:"lead",children:e})]}),a&&r("div",{class:"row-wrap",children:a})]})}export{i as P};
