@@ -77,7 +77,7 @@ function Row({ of: role, edit, reload }: { of: Role; edit: () => void; reload: (
   const named = storesOf(role.policies ?? []).map((id) => stores.value?.find((each) => each.datastoreId === id)?.datastoreName ?? `${id.slice(0, 8)}…`)
   return (
     <tr>
-      <td data-label="Role"><strong>{role.name}</strong></td>
+      <td data-label="Role" class="role-name"><strong>{role.name}</strong></td>
       <td data-label="Who may take it">{role.trustPolicy === null ? <span class="faint">what its policy says</span> : trusted(role.trustPolicy)}</td>
       <td data-label="May do">
         <span>
