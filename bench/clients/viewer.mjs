@@ -1,37 +1,17 @@
 // How fast the viewer shows a series: from the click in the console, in Chromium without a GPU, on this machine.
 //   node viewer.mjs URL ACCESS_KEY SECRET DATASTORE IMAGESET [ROUNDS]     prints one JSON object
-// playwright-core is found from the folder that PLAYWRIGHT names (one with node_modules), CHROMIUM names the browser.
 
-import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { eachRound, signIn } from './console_page.mjs'
 
 const [, , url, key, secret, store, imageSet, rounds = '3'] = process.argv
-const require = createRequire(join(process.env.PLAYWRIGHT ?? import.meta.dirname, 'x.js'))
-const { chromium } = require('playwright-core')
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+await eachRound(rounds, async (page) => {
+  await page.goto(`${url}/console/`)
+  await signIn(page, key, secret)
+  // The viewer's script and its decoders are loaded while the page is idle.
+  await page.waitForTimeout(3000)
+  return page.evaluate(measure, `/console/stores/${store}/view/${imageSet}`)
 })
-try {
-  const found = []
-  for (let round = 0; round < Number(rounds); round++) {
-    const context = await browser.newContext({ viewport: { width: 1440, height: 900 } })
-    const page = await context.newPage()
-    await page.goto(`${url}/console/`)
-    await page.getByLabel('Access key ID').fill(key)
-    await page.getByLabel('Secret access key').fill(secret)
-    await page.getByRole('button', { name: 'Sign in' }).click()
-    await page.getByRole('navigation', { name: 'Main' }).waitFor()
-    // The viewer's script and its decoders are loaded while the page is idle.
-    await page.waitForTimeout(3000)
-    found.push(await page.evaluate(measure, `/console/stores/${store}/view/${imageSet}`))
-    await context.close()
-  }
-  console.log(JSON.stringify(found))
-} finally {
-  await browser.close()
-}
 
 /** Runs in the page. Milliseconds from the click; then a scroll through all images, one a frame of the screen. */
 async function measure(path) {
