@@ -29,13 +29,12 @@ def affected_image_sets(stores: Stores, operation: str, request: Any) -> list[st
     The operation passes the sets that it finds to `check_authorized` once it has locked them.
     """
     if operation == "UpdateImageSetMetadata" and request.include_study_image_sets:
-        named, of_series = request.image_set_id, False
-    elif operation == "CopyImageSet" and request.promote_to_primary:
-        named, of_series = request.source_image_set_id, True
-    else:
-        return []
-    with stores.db.read() as conn:
-        return lookups.primary_siblings(conn, request.datastore_id, named, of_series=of_series)
+        return of_study(stores, request.datastore_id, request.image_set_id)
+    if operation == "CopyImageSet" and request.promote_to_primary:
+        with stores.db.read() as conn:
+            source = request.source_image_set_id
+            return lookups.primary_siblings(conn, request.datastore_id, source, of_series=True)
+    return []
 
 
 def of_study(stores: Stores, datastore_id: str, image_set_id: str) -> list[str]:

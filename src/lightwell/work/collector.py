@@ -109,6 +109,11 @@ class Collector:
             for each in self._orders:
                 each.close()
 
+    def _build_orders(self) -> None:
+        for each in self._orders:
+            if not each.is_over():
+                return  # one after the other
+
     def run_beside_others(self) -> None:
         """Keep house, round after round, until the process stops: where others collect."""
         self._repeat(self.keep_house, "tidying up")
@@ -157,7 +162,7 @@ class Collector:
                 self.removed.update({"strays": self._strays.search_on()})
                 self.removed.update(self._pruning.prune())
                 self._tell()
-                all(each.is_over() for each in self._orders)  # one after the other
+                self._build_orders()
                 self._filler.step(max(_FILL_SECONDS, self._settings.collect_interval * _SCANNING))
             if is_due:
                 self.sweep()

@@ -13,7 +13,6 @@ import threading
 from sqlalchemy import Connection
 
 from lightwell.clock import Clock
-from lightwell.domain.imports import uploads as domain
 from lightwell.domain.imports.jobs import Job, split_uri
 from lightwell.domain.imports.uploads import KEEP_MS, Upload
 from lightwell.domain.states import JobPhase
@@ -57,7 +56,7 @@ class UploadRemoval:
         return removed
 
     def _look_at(self, upload: Upload, datastore_id: str) -> int:
-        uri = domain.input_uri(uploads.bucket_of(upload, self._settings), datastore_id, upload.id)
+        uri = uploads.uri_of(upload, datastore_id, self._settings)
         before = self._clock.now() - KEEP_MS
         if upload.is_removed:
             return self._remove_all(upload, uri)

@@ -42,10 +42,14 @@ _arriving = _spooled = 0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a file goes: ``folder`` and ``key`` together are the object's. ``noted``: what has that name."""
+    """Where a file goes: ``folder`` and ``key`` together are the object's. ``noted``: what has that name.
+
+    ``uri`` is the ``inputS3Uri`` of the upload's import job.
+    """
 
     upload: Upload
     bucket: str
+    uri: str
     folder: str
     key: str
     name: str
@@ -54,11 +58,6 @@ class Target:
     @property
     def object(self) -> str:
         return self.folder + self.key
-
-    @property
-    def uri(self) -> str:
-        """The ``inputS3Uri`` of the upload's import job."""
-        return f"s3://{self.bucket}/{self.folder}"
 
 
 def arrived_page(
@@ -101,7 +100,8 @@ def target(ctx: Context, datastore_id: str, upload_id: str, name: str, size: int
         )
     bucket = table.bucket_of(upload, ctx.settings)
     uploads.check_room(ctx, bucket, size)
-    return Target(upload, bucket, domain.folder(datastore_id, upload.id), key, name, noted)
+    uri = table.uri_of(upload, datastore_id, ctx.settings)
+    return Target(upload, bucket, uri, domain.folder(datastore_id, upload.id), key, name, noted)
 
 
 def is_there(target: Target, digest: str, size: int) -> bool:

@@ -150,8 +150,8 @@ def discard(ctx: Context, datastore_id: str, upload_id: str) -> None:
 
 def uris(ctx: Context, datastore_id: str, upload: Upload) -> tuple[str, str]:
     """``inputS3Uri`` and ``outputS3Uri`` of the import job."""
-    bucket = uploads.bucket_of(upload, ctx.settings)
-    return domain.input_uri(bucket, datastore_id, upload.id), domain.output_uri(bucket, datastore_id)
+    output = domain.output_uri(uploads.bucket_of(upload, ctx.settings), datastore_id)
+    return uploads.uri_of(upload, datastore_id, ctx.settings), output
 
 
 def _state(conn: Connection, upload: Upload, job: Job | None) -> UploadState:
@@ -168,8 +168,7 @@ def _state(conn: Connection, upload: Upload, job: Job | None) -> UploadState:
 
 def job_of(ctx: Context, conn: Connection, store: DataStore, upload: Upload) -> Job | None:
     """The last job that was to read the upload."""
-    uri = domain.input_uri(uploads.bucket_of(upload, ctx.settings), store.id, upload.id)
-    return uploads.newest_job(conn, upload, uri)
+    return uploads.newest_job(conn, upload, uploads.uri_of(upload, store.id, ctx.settings))
 
 
 def find(ctx: Context, conn: Connection, datastore_id: str, upload_id: str) -> tuple[DataStore, Upload]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
+from lightwell.domain.imports import uploads as domain
 from lightwell.domain.imports.jobs import NOT_DICOM, Job
 from lightwell.domain.imports.uploads import KEEP_MS, Upload, UploadedFile
 from lightwell.domain.states import OutcomeKind
@@ -48,6 +49,11 @@ def find(conn: Connection, store: int, caller: str, id: str) -> Upload | None:
 def bucket_of(upload: Upload, settings: Settings) -> str:
     """The bucket that the files of an upload are in."""
     return upload.bucket or settings.upload_bucket
+
+
+def uri_of(upload: Upload, datastore_id: str, settings: Settings) -> str:
+    """The ``inputS3Uri`` of the import job for an upload, by which the job is found."""
+    return domain.input_uri(bucket_of(upload, settings), datastore_id, upload.id)
 
 
 def buckets(conn: Connection, store: int) -> list[str]:
@@ -121,11 +127,7 @@ def claim(conn: Connection, id: str, new: UploadedFile) -> None:
     """Note what is to have this name from now on, before it is there. The upload is locked."""
     values = {name: getattr(new, name) for name in UploadedFile.__slots__}
     insert_many(conn, uploaded_file, [{"upload": id, **values}])
-    conn.execute(
-        update(upload)
-        .where(upload.c.id == id)
-        .values(claimed_files=upload.c.claimed_files + 1, claimed_size=upload.c.claimed_size + new.size)
-    )
+    _count(conn, id, claimed_files=1, claimed_size=new.size)
 
 
 def unclaim(conn: Connection, id: str, claimed: UploadedFile) -> None:
@@ -139,13 +141,7 @@ def unclaim(conn: Connection, id: str, claimed: UploadedFile) -> None:
         )
     )
     if done.rowcount:
-        conn.execute(
-            update(upload)
-            .where(upload.c.id == id)
-            .values(
-                claimed_files=upload.c.claimed_files - 1, claimed_size=upload.c.claimed_size - claimed.size
-            )
-        )
+        _count(conn, id, claimed_files=-1, claimed_size=-claimed.size)
 
 
 def mark_arrived(conn: Connection, id: str, claimed: UploadedFile, now: int) -> None:
@@ -155,15 +151,7 @@ def mark_arrived(conn: Connection, id: str, claimed: UploadedFile, now: int) -> 
         .where(uploaded_file.c.upload == id, uploaded_file.c.key == claimed.key)
         .values(arrived_at=now)
     )
-    conn.execute(
-        update(upload)
-        .where(upload.c.id == id)
-        .values(
-            arrived_files=upload.c.arrived_files + 1,
-            arrived_size=upload.c.arrived_size + claimed.size,
-            last_at=now,
-        )
-    )
+    _count(conn, id, arrived_files=1, arrived_size=claimed.size, last_at=now)
 
 
 def remove_files(conn: Connection, id: str, keys: Sequence[str]) -> None:
@@ -177,13 +165,15 @@ def remove_files(conn: Connection, id: str, keys: Sequence[str]) -> None:
             )
         ).one()
         conn.execute(delete(uploaded_file).where(*of_these))
-        conn.execute(
-            update(upload)
-            .where(upload.c.id == id)
-            .values(
-                arrived_files=upload.c.arrived_files - files, arrived_size=upload.c.arrived_size - int(size)
-            )
-        )
+        _count(conn, id, arrived_files=-files, arrived_size=-int(size))
+
+
+def _count(conn: Connection, id: str, *, last_at: int | None = None, **more: int) -> None:
+    """Add to counters of an upload that is locked, or take from them."""
+    values: dict[str, Any] = {name: upload.c[name] + number for name, number in more.items()}
+    if last_at is not None:
+        values["last_at"] = last_at
+    conn.execute(update(upload).where(upload.c.id == id).values(**values))
 
 
 def mark_removed(conn: Connection, id: str) -> None:
