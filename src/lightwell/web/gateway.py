@@ -26,7 +26,6 @@ from lightwell.errors import (
     UnavailableError,
 )
 from lightwell.observe.logs import event
-from lightwell.operations.context import Caller
 from lightwell.web import sts
 from lightwell.web.aws_json import api, get_image_frames
 from lightwell.web.aws_json.event_loop_operations import EVENT_LOOP_OPERATIONS
@@ -194,12 +193,9 @@ class Gateway:
                 await authorize(state, request, principal, required, now)
             if (response := await on_event_loop(state, request, params, body)) is not None:
                 return response
-        account = state.settings.account_id
-        caller = Caller(account, principal.arn, principal.access_key_id, principal.owner)
+        context = state.context(state.caller(principal))
         allow = None if principal.policies is None else native_check(state, request, principal, route, now)
-        return await state.in_thread(
-            partial(api.perform, state.context(caller), route, params, request.query, body, allow)
-        )
+        return await state.in_thread(partial(api.perform, context, route, params, request.query, body, allow))
 
     async def _image_frames(
         self, request: Request, labels: dict[str, str], principal: Principal, body: bytes
@@ -212,8 +208,7 @@ class Gateway:
         if principal.policies is not None:
             required = required_for_image_set(state, operation, labels)
             await authorize(state, request, principal, required, state.clock.now())
-        caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
-        return await get_image_frames.serve_frames(state, caller, labels, body)
+        return await get_image_frames.serve_frames(state, state.caller(principal), labels, body)
 
     async def _dicomweb(self, request: Request, resource: DicomwebResource, receive: Receive) -> Response:
         """A request below ``/datastore/{id}`` that PS3.18 or HealthImaging's DICOMweb pages define."""

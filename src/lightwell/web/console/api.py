@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lightwell.errors import AccessDeniedError, ValidationError
-from lightwell.operations.context import Caller
 from lightwell.web.console.route import Call, Route
 from lightwell.web.console.table import match
 from lightwell.web.console.usage_counts import UsageCounts
@@ -78,8 +77,7 @@ class Api:
         request.caller = principal.arn
         if state.throttle is not None:
             state.throttle.take(route.operation)
-        account = state.settings.account_id
-        context = state.context(Caller(account, principal.arn, principal.access_key_id, principal.owner))
+        context = state.context(state.caller(principal))
         if principal.policies is not None:
             context = replace(context, authorized_image_sets=frozenset())
         call = Call(

@@ -48,7 +48,7 @@ class DicomwebRequest:
 
     @property
     def caller(self) -> Caller:
-        return Caller(self.state.settings.account_id, self.principal.arn, self.principal.access_key_id)
+        return self.state.caller(self.principal)
 
 
 Handler = Callable[[DicomwebRequest], Awaitable[Response]]

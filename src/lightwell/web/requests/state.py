@@ -98,6 +98,10 @@ class AppState:
             principal = await self.in_thread(self.authenticator.load_principal, signature, now)
         return signature, principal
 
+    def caller(self, principal: Principal) -> Caller:
+        """Whoever signed a request, as operations know them."""
+        return Caller(self.settings.account_id, principal.arn, principal.access_key_id, principal.owner)
+
     def context(self, caller: Caller) -> Context:
         """What an operation may use, for one request."""
         return Context(self.stores, self.settings, self.clock, self.ids, caller, self.pool)
