@@ -1,12 +1,10 @@
-import { useEffect, useState } from 'preact/hooks'
 import { useLocation } from 'preact-iso'
 import { Ban, FolderInput } from 'lucide-preact'
 import { currentStore } from '../app/stores'
 import { mayImport } from './rights'
 import { itemsOfDrop } from './collect'
+import { useFileDrag } from './fileDrag'
 import { begin } from './runs'
-
-const QUIET_MS = 1_500
 
 /**
  * Takes files that are dropped anywhere on a page of a data store, and shows where they will go. Elsewhere, and for whom may not
@@ -14,60 +12,14 @@ const QUIET_MS = 1_500
  */
 export function DropOverlay({ store }: { store: string | null }) {
   const { path, route } = useLocation()
-  const [isOver, setOver] = useState(false)
   const isAllowed = mayImport(store ?? '*') === true && store !== null
-  useEffect(() => {
-    let depth = 0
-    let idle: ReturnType<typeof setTimeout> | undefined
-    // Browsers tell of a drag that lasts several times a second. Its end is not told by all of them where nothing may be dropped.
-    const lasts = () => {
-      clearTimeout(idle)
-      idle = setTimeout(() => {
-        depth = 0
-        setOver(false)
-      }, QUIET_MS)
-    }
-    const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false
-    const enter = (event: DragEvent) => {
-      if (!hasFiles(event)) return
-      event.preventDefault()
-      depth++
-      lasts()
-      setOver(true)
-    }
-    const over = (event: DragEvent) => {
-      if (!hasFiles(event)) return
-      event.preventDefault()
-      lasts()
-      event.dataTransfer!.dropEffect = isAllowed ? 'copy' : 'none'
-    }
-    const leave = (event: DragEvent) => {
-      if (!hasFiles(event)) return
-      depth = Math.max(0, depth - 1)
-      if (depth === 0) setOver(false)
-    }
-    const drop = (event: DragEvent) => {
-      if (!hasFiles(event)) return
-      event.preventDefault()
-      depth = 0
-      setOver(false)
-      if (!isAllowed) return
-      const run = begin(store, itemsOfDrop(event.dataTransfer!))
-      const page = `/console/stores/${store}/import`
-      if (run !== null && path !== page) route(page)
-    }
-    window.addEventListener('dragenter', enter)
-    window.addEventListener('dragover', over)
-    window.addEventListener('dragleave', leave)
-    window.addEventListener('drop', drop)
-    return () => {
-      clearTimeout(idle)
-      window.removeEventListener('dragenter', enter)
-      window.removeEventListener('dragover', over)
-      window.removeEventListener('dragleave', leave)
-      window.removeEventListener('drop', drop)
-    }
-  }, [store, path, isAllowed])
+  const drop = (files: DataTransfer): void => {
+    if (!isAllowed) return
+    const run = begin(store, itemsOfDrop(files))
+    const page = `/console/stores/${store}/import`
+    if (run !== null && path !== page) route(page)
+  }
+  const isOver = useFileDrag({ effect: isAllowed ? 'copy' : 'none', drop }, [store, path, isAllowed])
   if (!isOver) return null
   const name = currentStore.value?.datastoreName ?? 'this data store'
   return (
