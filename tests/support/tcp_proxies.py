@@ -110,16 +110,16 @@ class TcpProxy:
 class FaultyProxy(TcpProxy):
     """Leads to the HTTP server at ``url`` by its own `url`, as its attributes say at the time.
 
-    ``delay``: seconds by which answers come later; ``delays``: the same for the next answers only, one each.
-    ``rate``: bytes a second in both directions and of all connections together. ``swallows``: answers do not
-    come at all. ``cut_after``: bytes of an answer after which the connection ends. ``requests``: what was
-    asked, ``(method, path)``.
+    ``delay``: seconds by which answers come later; ``holds``: events for which the next answers wait, one
+    each. ``rate``: bytes a second in both directions and of all connections together. ``swallows``: answers
+    do not come at all. ``cut_after``: bytes of an answer after which the connection ends. ``requests``: what
+    was asked, ``(method, path)``.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self.delay = 0.0
-        self.delays: list[float] = []
+        self.holds: list[threading.Event] = []
         self.rate: float | None = None
         self.swallows = False
         self.cut_after: int | None = None
@@ -137,7 +137,9 @@ class FaultyProxy(TcpProxy):
     def answered(self, link: _Link, data: bytes) -> bool:
         if data.startswith(b"HTTP/1.1 "):
             link.sent = 0
-            time.sleep(self.delays.pop() if self.delays else self.delay)
+            time.sleep(self.delay)
+            if self.holds:
+                self.holds.pop().wait()
         if self.swallows:
             return True
         if self.cut_after is not None and link.sent + len(data) > self.cut_after:
