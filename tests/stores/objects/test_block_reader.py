@@ -20,6 +20,7 @@ import pytest
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.objects import hedged_gets
 from lightwell.stores.objects.block_cache import BLOCK
+from lightwell.stores.objects.circuit import Circuit
 from lightwell.stores.objects.interface import MissingObjectError
 from lightwell.stores.objects.open import CacheOptions, open_objects
 from lightwell.stores.objects.s3 import S3Objects
@@ -82,8 +83,22 @@ def objects(way: FaultyProxy, bucket: str, tmp_path: Path) -> Iterator[Counted]:
     found.close()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long S3 takes to answer, it is asked once."""
+    monkeypatch.setattr(hedged_gets, "_HEDGE_MOST", 100)
+    monkeypatch.setattr(hedged_gets, "_STALL_SECONDS", 100)
+
+
 def gets(way: FaultyProxy) -> int:
     return sum(method == "GET" for method, _ in way.requests)
+
+
+def until_written(objects: Counted, key: str, size: int) -> None:
+    """Wait until every block of an object is on the disk, to which it is written behind the reads."""
+    cache, blocks = objects._cache, -(-size // BLOCK)
+    assert cache is not None
+    until(lambda: len(cache.written(key, 0, blocks)) == blocks)
 
 
 def test_reads_any_range_and_keeps_it(
@@ -99,6 +114,7 @@ def test_reads_any_range_and_keeps_it(
         assert objects.read(KEY, offset, length) == data[offset : offset + length]
     # A hundred reads were some GETs, and none of them a second time.
     assert gets(way) < 25 and objects.got("bytes", "s3") == SIZE
+    until_written(objects, KEY, SIZE)
     objects.close()
     way.requests.clear()
 
@@ -120,12 +136,19 @@ def test_says_what_is_missing_or_too_short(objects: Counted, s3_endpoint: S3, bu
         objects.read("packs/ab/none.pack", 0, 1)
 
 
+@pytest.mark.usefixtures("patient")
 def test_what_many_want_at_once_is_fetched_once(objects: Counted, way: FaultyProxy, data: bytes) -> None:
-    way.delay = 0.2
+    held = threading.Event()
+    way.holds = [held]
     with ThreadPoolExecutor(40) as threads:
-        found = list(threads.map(lambda n: objects.read(KEY, 20 * BLOCK + n, 1000), range(100)))
+        reading = threads.map(lambda n: objects.read(KEY, 20 * BLOCK + n, 1000), range(100))
+        try:
+            until(lambda: objects.got("reads", "s3") + objects.got("reads", "joined") >= 40)
+        finally:
+            held.set()
+        found = list(reading)
     assert found == [data[20 * BLOCK + n :][:1000] for n in range(100)]
-    assert gets(way) == 1
+    assert gets(way) == objects.got("reads", "s3") == 1
 
 
 def test_reads_on_where_neighbours_are_read(objects: Counted, way: FaultyProxy, data: bytes) -> None:
@@ -192,35 +215,60 @@ def test_runs_on_the_loop_of_the_server(objects: Counted, way: FaultyProxy, data
     asyncio.run(elsewhere())
 
 
+# Reads a block once it is told to, says when it has found that another process fetches it, and has patience.
+_OTHER_PROCESS = f"""
+import sys, zlib
+from pathlib import Path
+from lightwell.stores.objects import block_reader
+from lightwell.stores.objects.block_cache import BlockCache
+from lightwell.stores.objects.open import CacheOptions, open_objects
+
+claim, refused = BlockCache.claim, []
+
+def claimed(*place):
+    is_mine = claim(*place)
+    if not is_mine and not refused:
+        refused.append(place)
+        print("waits", flush=True)
+    return is_mine
+
+BlockCache.claim = claimed
+block_reader._CLAIM_SECONDS = 100
+cache = CacheOptions(Path(sys.argv[3]), 1 << 30)
+objects = open_objects(f"s3://{{sys.argv[2]}}/x", endpoint_url=sys.argv[1], cache=cache)
+objects.read_warm(sys.argv[4], 0, 1)
+print("ready", flush=True)
+input()
+print(zlib.crc32(objects.read(sys.argv[4], 30 * {BLOCK}, {BLOCK})), flush=True)
+input()
+"""
+
+
+@pytest.mark.usefixtures("patient")
 def test_two_processes_share_what_one_fetches(
     objects: Counted, way: FaultyProxy, bucket: str, s3_endpoint: S3, tmp_path: Path, data: bytes
 ) -> None:
-    program = (
-        "import sys, zlib; from pathlib import Path\n"
-        "from lightwell.stores.objects.open import CacheOptions, open_objects\n"
-        "cache = CacheOptions(Path(sys.argv[3]), 1 << 30)\n"
-        "objects = open_objects(f's3://{sys.argv[2]}/x', endpoint_url=sys.argv[1], cache=cache)\n"
-        "objects.read_warm(sys.argv[4], 0, 1); print('ready', flush=True); input()\n"
-        f"print(zlib.crc32(objects.read(sys.argv[4], 30 * {BLOCK}, {BLOCK})), flush=True); input()\n"
-    )
     other = subprocess.Popen(
-        [sys.executable, "-c", program, way.url, bucket, str(tmp_path / "cache"), KEY],
+        [sys.executable, "-c", _OTHER_PROCESS, way.url, bucket, str(tmp_path / "cache"), KEY],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ},
     )  # fmt: skip
     assert other.stdin is not None and other.stdout is not None
+    held = threading.Event()
     try:
         assert other.stdout.readline() == "ready\n"
-        way.delay = 0.5
+        way.holds = [held]
         reading = threading.Thread(target=objects.read, args=(KEY, 30 * BLOCK, 10))
         reading.start()
-        while not gets(way):
-            time.sleep(0.005)
+        until(lambda: gets(way) > 0)
         other.stdin.write("\n")
         other.stdin.flush()
+        assert other.stdout.readline() == "waits\n"
+        held.set()
         assert int(other.stdout.readline()) == zlib.crc32(data[30 * BLOCK : 31 * BLOCK])
         reading.join()
         assert gets(way) == 1
     finally:
+        held.set()
         other.kill()
         other.communicate()
 
@@ -256,8 +304,10 @@ def test_an_unusually_slow_answer_is_asked_for_a_second_time(
 
 
 def test_while_s3_is_away_reads_fail_at_once_and_later_succeed_again(
-    objects: Counted, way: FaultyProxy, data: bytes
+    objects: Counted, way: FaultyProxy, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = 0.0
+    monkeypatch.setattr(hedged_gets, "Circuit", lambda: Circuit(lambda: now))
     assert objects.read(KEY, 0, 10) == data[:10]
     way.close()
     for number in range(6):
@@ -268,12 +318,16 @@ def test_while_s3_is_away_reads_fail_at_once_and_later_succeed_again(
     assert objects.got("circuit", "opened") == 1
     assert objects.read(KEY, 0, 10) == data[:10]  # what is here needs no S3
     way.is_open = True
-    for _ in range(100):
+
+    def is_back() -> bool:
+        nonlocal now
+        now += 10
         try:
-            assert objects.read(KEY, 30 * BLOCK, 10) == data[30 * BLOCK :][:10]
-            break
+            return objects.read(KEY, 30 * BLOCK, 10) == data[30 * BLOCK :][:10]
         except StorageUnavailableError:
-            time.sleep(0.1)
+            return False
+
+    until(is_back)
     assert objects.got("reads", "s3") and objects.got("gets", "refused")
 
 
@@ -289,6 +343,7 @@ def test_what_was_deleted_leaves_the_cache(
 ) -> None:
     objects.put("packs/cd/1.pack", b"secret" * 1000)
     assert objects.read("packs/cd/1.pack", 0, 6) == b"secret"
+    until_written(objects, "packs/cd/1.pack", 6000)
     objects.delete("packs/cd/1.pack")
     until(lambda: not list((tmp_path / "cache").rglob("1.pack")))
     with pytest.raises(MissingObjectError):
@@ -298,6 +353,7 @@ def test_what_was_deleted_leaves_the_cache(
     objects.put("packs/cd/2.pack", b"secret" * 1000)
     objects.read("packs/cd/2.pack", 0, 6)
     objects.read(KEY, 0, 6)
+    until_written(objects, "packs/cd/2.pack", 6000)
     assert objects.sweep_cache(lambda keys: {KEY}.intersection(keys)) == 1
     until(lambda: not list((tmp_path / "cache").rglob("2.pack")))
     assert objects.read_warm("packs/cd/2.pack", 0, 6) is None

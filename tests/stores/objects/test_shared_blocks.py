@@ -50,7 +50,6 @@ def test_keeps_the_newest_blocks_and_only_those_that_are_whole() -> None:
 def test_never_gives_out_what_several_processes_write_at_once() -> None:
     shared = SharedBlocks(4 * BLOCK)  # one set, so that all of them want the same places
     contents = {number: bytes([number]) * (BLOCK - number) for number in range(8)}
-    end = time.monotonic() + 0.5
     children = []
     for child in range(3):
         pid = os.fork()
@@ -58,6 +57,7 @@ def test_never_gives_out_what_several_processes_write_at_once() -> None:
             status = 1
             try:
                 some = random.Random(child)
+                end = time.monotonic() + 0.5
                 while time.monotonic() < end:
                     number = some.randrange(8)
                     found = shared.get(KEY, number)
