@@ -33,5 +33,5 @@ export default defineConfig({
         .map((path) => [path, { target: server }])
     )
   },
-  test: { environment: 'node', include: ['src/**/*.test.ts'] }
+  test: { environment: 'node', include: ['src/**/*.test.ts'], testTimeout: 60_000 }
 })

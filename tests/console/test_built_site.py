@@ -18,6 +18,9 @@ SITE = "lightwell/web/console/site"
 MOST_BYTES = 6_000_000
 DIFFERS = f"src/{SITE} is not what console/ builds: run `make console` and commit what it writes"
 
+# Packages may have to be installed first, and programs of Node take long beside other tests.
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture
 def console(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
@@ -67,14 +70,14 @@ def test_is_small_and_asks_nobody_else() -> None:
 def test_is_in_the_wheel_and_served_from_there(tmp_path: Path) -> None:
     found = committed()
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True, timeout=240)
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True, timeout=900)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = [name for name in archive.namelist() if name.startswith(f"{SITE}/")]
         assert {name.removeprefix(f"{SITE}/"): archive.read(name) for name in packed} == found
 
     installed = tmp_path / "installed"
-    subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True, timeout=240)
+    subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True, timeout=900)
     with running(tmp_path / "data", env={"PYTHONPATH": str(installed)}) as server:
         page = server.call("GET", "/console/")
         assert (page.status, page.body) == (200, found["index.html"])

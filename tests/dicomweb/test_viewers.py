@@ -23,6 +23,9 @@ from tests.support.server import Server, running
 SIZE = 160
 PAGES = Path(__file__).parents[2]
 
+# Packages are installed and pages built before the first test.
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

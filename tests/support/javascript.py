@@ -18,7 +18,7 @@ CONSOLE = _ROOT / "console"
 
 _MANIFESTS = ("package.json", "package-lock.json", ".npmrc")
 _NPM_CI = ["npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"]
-_SECONDS = 280
+_SECONDS = 900
 
 
 def needed(*programs: str) -> None:

@@ -57,6 +57,9 @@ vi.mock('./send', async (original) => ({
 
 const { ImportRun } = await import('./run')
 
+// Milliseconds to wait for what does come, on a machine that does much else.
+const PATIENT = 30_000
+
 beforeEach(() => {
   Object.assign(server, { uploads: [], files: new Map(), sent: [], jobs: [], failures: [], refused: new Map(), start: undefined, job: undefined, discard: undefined, cancelled: [] })
 })
@@ -92,7 +95,7 @@ test('takes files that only look alike for others', async () => {
   await earlier('a', 'b')
   const run = new ImportRun('store')
   await run.begin(items('a', 'x', 'c'))
-  await vi.waitFor(() => expect(run.phase.value).toBe('done'))
+  await vi.waitFor(() => expect(run.phase.value).toBe('done'), PATIENT)
   expect(server.jobs).toEqual(['upload2'])
   expect(server.sent.filter((each) => each.startsWith('upload2'))).toHaveLength(3)
 })
@@ -112,7 +115,7 @@ test('starts no job without a file that was being read when it was paused', asyn
   Object.defineProperty(slow!.file, 'arrayBuffer', { value: () => new Promise((resolve) => (read = () => resolve(bytes))) })
   const run = new ImportRun('store')
   const begun = run.begin([first!, slow!])
-  await vi.waitFor(() => expect(server.sent).toHaveLength(1))
+  await vi.waitFor(() => expect(server.sent).toHaveLength(1), PATIENT)
   run.pause()
   const resumed = run.resume()
   await new Promise((resolve) => setTimeout(resolve, 20))
@@ -122,7 +125,7 @@ test('starts no job without a file that was being read when it was paused', asyn
   await vi.waitFor(() => {
     read()
     expect(run.phase.value).toBe('done')
-  })
+  }, PATIENT)
   await resumed
   expect([server.sent.sort(), server.jobs]).toEqual([['upload1 CD/0.dcm', 'upload1 CD/1.dcm'], ['upload1']])
 })
@@ -173,7 +176,7 @@ test('cancels a job that is being started when it is cancelled', async () => {
   server.start = () => new Promise((resolve) => (answer = resolve))
   const run = new ImportRun('store')
   const begun = run.begin(items('a'))
-  await vi.waitFor(() => expect(server.jobs).toHaveLength(1))
+  await vi.waitFor(() => expect(server.jobs).toHaveLength(1), PATIENT)
   const cancelled = run.cancel()
   answer({ jobId: 'job' })
   await cancelled
@@ -188,7 +191,7 @@ test('cancels the job of which it has not heard that it was started', async () =
   await run.begin(items('a'))
   expect([run.phase.value, run.jobId.value]).toEqual(['failed', null])
   await run.cancel()
-  await vi.waitFor(() => expect(run.phase.value).toBe('done'))
+  await vi.waitFor(() => expect(run.phase.value).toBe('done'), PATIENT)
   expect([server.cancelled, run.jobId.value]).toEqual([['job'], 'job'])
 })
 
@@ -199,7 +202,7 @@ test('does not hide that an upload could not be discarded, and can go on', async
   let read: () => void = () => undefined
   Object.defineProperty(file!.file, 'arrayBuffer', { configurable: true, value: () => new Promise((_, reject) => (read = () => reject(new DOMException('', 'AbortError')))) })
   const begun = run.begin([file!])
-  await vi.waitFor(() => expect(run.phase.value).toBe('sending'))
+  await vi.waitFor(() => expect(run.phase.value).toBe('sending'), PATIENT)
   await expect(run.cancel()).rejects.toThrow(OfflineError)
   read()
   await begun

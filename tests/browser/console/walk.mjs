@@ -11,7 +11,7 @@ import { launched } from '../chromium.mjs'
 import { Visit } from './visit.mjs'
 
 const { ORIGIN, OUT, PICTURES, ELSEWHERE = 'reading-room.test' } = process.env
-const CHAPTER_MILLISECONDS = 120_000
+const CHAPTER_MILLISECONDS = 400_000
 
 // No name but one of the tests' own is found, as on a machine without a network.
 const browser = await launched('--no-proxy-server', `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`)

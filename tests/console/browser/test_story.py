@@ -102,7 +102,7 @@ def what_readers_may_not(store: str, image_set: str, other: str) -> list[tuple[A
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_tells_the_story(
     walk: Walk, story_server: Server, openid: Provider, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:

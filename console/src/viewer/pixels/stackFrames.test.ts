@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { displaySetsOf } from '../model/displaySets'
 import { seriesOf } from '../model/document'
 import type { FramesWanted, ImageSource } from '../source'
@@ -92,8 +92,7 @@ describe('the frames of a stack', () => {
     frames.open(0)
     frames.focus(1)
     frames.focus(0)
-    await new Promise((resolve) => setTimeout(resolve, 60))
-    expect(frames.state(0).kind).toBe('full')
+    await vi.waitFor(() => expect(frames.state(0).kind).toBe('full'), 30_000)
     frames.close()
   })
 

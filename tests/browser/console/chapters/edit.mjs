@@ -28,7 +28,7 @@ export default async function edit(walk, { key, path, keyword, value, before }) 
   await preview.getByText(before).first().waitFor()
   await looks('preview')
   await preview.getByRole('button', { name: 'Make version 2' }).click()
-  await preview.waitFor({ state: 'detached', timeout: 30_000 })
+  await preview.waitFor({ state: 'detached' })
 
   const versions = page.getByRole('region', { name: 'Versions' })
   await versions.getByText('root').first().waitFor()

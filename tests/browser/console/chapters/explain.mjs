@@ -8,6 +8,7 @@ export default async function explain(walk, { key, user, store }) {
   const found = []
   await visit.open('/console/policies')
   const who = page.getByLabel('Who', { exact: true })
+  await who.locator('option').filter({ hasText: user }).first().waitFor({ state: 'attached' })
   const label = (await who.locator('option').allInnerTexts()).find((text) => text.startsWith(user))
   await who.selectOption({ label })
   await page.getByRole('group', { name: 'Resources' }).getByRole('button', { name: store, exact: true }).click()

@@ -14,7 +14,7 @@ export default async function hostile(walk, { key, store, folder, value }) {
   await visit.open(`/console/stores/${store}/import`)
   await visit.drop(page.getByRole('heading', { name: 'Drop files, folders or zip files here' }), [folder])
   const run = page.getByTestId('run')
-  await run.getByText(/DICOM files imported/).waitFor({ timeout: 60_000 })
+  await run.getByText(/DICOM files imported/).waitFor()
   for (const details of await run.locator('details:not([open]) > summary').all()) await details.click()
   found.push(...(await visit.madeByValues('import')))
   await run.getByRole('link', { name: 'Show the job' }).click()

@@ -29,7 +29,7 @@ export default async function pictures(walk, { key, store, imageSet, study, fold
 
   await visit.open(`/console/stores/${store}/import`)
   await visit.drop(page.getByRole('heading', { name: 'Drop files, folders or zip files here' }), [folder])
-  await page.getByTestId('run').getByText(done).waitFor({ timeout: 60_000 })
+  await page.getByTestId('run').getByText(done).waitFor()
   await visit.settled()
   await take('import')
 

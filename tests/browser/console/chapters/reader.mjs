@@ -15,10 +15,9 @@ export default async function reader(walk, { key, pages, refused, allowed }) {
   for (const [name, path] of Object.entries(pages)) {
     await visit.expecting(/403/, () => visit.open(path))
     for (const role of ['button', 'link', 'menuitem']) {
-      for (const each of await page.getByRole(role).all()) {
-        const label = (await each.getAttribute('aria-label')) ?? (await each.innerText())
-        if (CHANGES.test(label.trim()) && (await each.isEnabled())) found.push(`${name} offers ${JSON.stringify(label)}`)
-      }
+      // All at one moment: a page may change between two questions.
+      const labels = await page.getByRole(role, { disabled: false }).evaluateAll((all) => all.map((each) => each.getAttribute('aria-label') ?? each.innerText))
+      found.push(...labels.filter((label) => CHANGES.test(label.trim())).map((label) => `${name} offers ${JSON.stringify(label)}`))
     }
     const menu = page.getByRole('navigation', { name: 'Main' })
     for (const away of AWAY) if ((await menu.getByRole('link', { name: away, exact: true }).count()) > 0) found.push(`${name} leads to ${away}`)

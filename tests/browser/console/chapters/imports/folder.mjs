@@ -18,7 +18,7 @@ export default async function importFolder(walk, { key, store, folder, done }) {
   holds(await visit.isSignedIn())
   await visit.drop(zone, [folder])
   const run = page.getByTestId('run')
-  await run.getByText(done).waitFor({ timeout: 60_000 })
+  await run.getByText(done).waitFor()
   found.push(...(await visit.axeInBothThemes('import, done')), ...(await visit.tooWide('import, done')), ...(await visit.madeByValues('import')))
 
   await run.getByRole('link', { name: 'Show the job' }).click()
