@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate
@@ -33,6 +34,13 @@ LONG = {
     "many": ["access", "kills", "model", "outages", "races", "roles"],
     "repository": ["pasting", "watchdog"],
 }
+
+# No example has to be quick: how long one takes says more of the machine than of what is tested. It is loaded
+# before any test is decorated.
+settings.register_profile(
+    "unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lightwell.web.http1.protocol import STUCK_SECONDS
 from tests.dicomweb.support.uploads import new, part10
 from tests.support.certificates import certificate
 from tests.support.ct_files import ct
@@ -80,6 +82,7 @@ def test_accepts_a_client_despite_unread_responses(tmp_path: Path) -> None:
         uids = large.StudyInstanceUID, large.SeriesInstanceUID, large.SOPInstanceUID
         path = store.path("{}/series/{}/instances/{}".format(*uids))
         wanted = {"accept": "application/dicom; transfer-syntax=*"}
+        began = time.monotonic()
         for _ in range(30):
             connection = stack.enter_context(socket.socket())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -90,14 +93,15 @@ def test_accepts_a_client_despite_unread_responses(tmp_path: Path) -> None:
             lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
             with suppress(BrokenPipeError, ConnectionResetError):  # it was refused already
                 connection.sendall("\r\n".join([*lines, "", ""]).encode())
-            time.sleep(0.05)
+            select.select([connection], [], [], 60)  # until its answer has begun
 
         def is_in() -> bool:
             with suppress(OSError, http.client.HTTPException):
                 return server.call("GET", "/healthz").status == 200
             return False
 
-        assert not is_in(), "they have all there is"
+        # On a busy machine the first may have been stuck for so long already that it had to go.
+        assert not is_in() or time.monotonic() - began > STUCK_SECONDS, "they have all there is"
         until(is_in)
 
 
