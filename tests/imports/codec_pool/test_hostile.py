@@ -21,6 +21,7 @@ from lightwell.codec_pool import messages, process
 from lightwell.operations.get_image_set_metadata import get_image_set_metadata
 from lightwell.stores.db import tables
 from lightwell.wire import shapes
+from tests.imports.codec_pool.sabotage import hang_at, hurry_at
 from tests.support import invariants
 from tests.support.ct_files import ct, write, write_series
 from tests.support.imports import Importing
@@ -208,10 +209,6 @@ class _Killer:
         monkeypatch.setattr(process.WorkerProcess, "receive", watching)
 
 
-def _stop(pid: int) -> None:
-    os.kill(pid, 19)
-
-
 def test_tries_a_file_again_after_its_worker_was_killed_once(
     sqlite: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,11 +229,10 @@ def test_tries_a_file_again_after_its_worker_was_killed_once(
 
 
 def test_gives_up_a_file_whose_worker_dies_again_and_imports_the_rest(
-    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+    sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_series(sqlite.input, 12)
-    for number in (5, 8):  # they take so long that the kill meets them
-        write(sqlite.input / f"{number:04}.dcm", ct(number, size=1500))
+    hang_at({4, 7}, tmp_path / "modules", monkeypatch)  # so that the kill meets them
     _Killer({4, 7}, monkeypatch, lambda pid: os.kill(pid, 9))
     report = sqlite.run()
     assert report.manifest["numberOfImportedFiles"] == 10
@@ -247,11 +243,13 @@ def test_gives_up_a_file_whose_worker_dies_again_and_imports_the_rest(
     invariants.check(sqlite.stores)
 
 
-def test_ends_a_file_that_takes_too_long(sqlite: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ends_a_file_that_takes_too_long(
+    sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = replace(sqlite, settings=replace(sqlite.settings, file_timeout=1))
     write_series(server.input, 4)
-    write(server.input / "0003.dcm", ct(3, size=1500))
-    _Killer({2}, monkeypatch, _stop)
+    hang_at({2}, tmp_path / "modules", monkeypatch)
+    hurry_at({2}, monkeypatch)
     report = server.run()
     assert "longer than 1 seconds" in report.messages()["0003.dcm"]
     assert report.manifest["numberOfImportedFiles"] == 3
