@@ -116,8 +116,10 @@ class Administration:
         texts = [text for text, _ in checked]
 
         def work(conn: Connection) -> None:
-            _check_seen(name, roles_table.get(conn, name, lock=True), seen)
-            roles_table.put(conn, name, trust.text, texts, now)
+            # Two who create it at once both see that there is none; of their rows, one is the first.
+            if seen or not roles_table.create(conn, name, trust.text, texts, now):
+                _check_seen(name, roles_table.get(conn, name, lock=True), seen)
+                roles_table.put(conn, name, trust.text, texts, now)
 
         self._db.write(work)
         return [*trust.warnings, *(warning for _, warnings in checked for warning in warnings)]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.tables import role
 
 _COLUMNS = (role.c.name, role.c.trust_policy, role.c.policies, role.c.created_at, role.c.updated_at)
@@ -46,22 +46,32 @@ def following(conn: Connection, after: str | None, limit: int) -> Sequence[Role]
     return [_role(row) for row in conn.execute(statement)]
 
 
+def create(conn: Connection, name: str, trust_policy: str, policies: Sequence[str], now: int) -> bool:
+    """Create a role; False if there is one of this name, which stays as it is."""
+    make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    values = {"name": name, "created_at": now, **_values(trust_policy, policies, now)}
+    return conn.execute(make(role).values(**values).on_conflict_do_nothing()).rowcount > 0
+
+
 def put(conn: Connection, name: str, trust_policy: str, policies: Sequence[str], now: int) -> bool:
     """Create a role, or replace its policies; True if it is new."""
-    before = get(conn, name)
-    # Each change has a time of its own, by which it is known.
-    now = now if before is None else max(now, before.updated_at + 1)
-    values = {"trust_policy": trust_policy, "policies": json.dumps(list(policies)), "updated_at": now}
-    done = conn.execute(update(role).where(role.c.name == name).values(**values))
-    if done.rowcount == 0:
-        insert_many(conn, role, [{"name": name, "created_at": now, **values}])
-        return True
-    return False
+    while not create(conn, name, trust_policy, policies, now):
+        before = get(conn, name, lock=True)
+        if before is not None:  # nobody has deleted it since
+            # Each change has a time of its own, by which it is known.
+            values = _values(trust_policy, policies, max(now, before.updated_at + 1))
+            conn.execute(update(role).where(role.c.name == name).values(**values))
+            return False
+    return True
 
 
 def remove(conn: Connection, name: str) -> bool:
     """Delete a role; False if there is no role of this name."""
     return conn.execute(delete(role).where(role.c.name == name)).rowcount > 0
+
+
+def _values(trust_policy: str, policies: Sequence[str], now: int) -> dict[str, Any]:
+    return {"trust_policy": trust_policy, "policies": json.dumps(list(policies)), "updated_at": now}
 
 
 def _role(row: Any) -> Role:
