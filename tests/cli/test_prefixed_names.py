@@ -26,6 +26,7 @@ WRONG = ["127.0.0.1", "192.0.2.1"]
 def hosts(monkeypatch: pytest.MonkeyPatch) -> Hosts:
     """Replaces what names resolve to, as a hosts file would."""
     real = socket.getaddrinfo
+    monkeypatch.setattr(prefixed_names, "_SECONDS", 60.0)
 
     def use(table: Mapping[str, list[str]]) -> None:
         def look_up(host: Any, port: Any, *more: Any, **options: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,12 +60,10 @@ def test_commands_wait_for_a_server_that_is_starting(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(starting_server, "_SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(starting_server, "_SILENT_SECONDS", -1.0)
     with starting(tmp_path / "data") as come_up:
-        later = threading.Timer(0.3, come_up)
-        later.start()
+        monkeypatch.setattr(starting_server, "sleep", lambda seconds: come_up())
         status = main([*words, "--data", str(tmp_path / "data")])
-        later.join()
     said = capsys.readouterr().err
     assert "lightwell: waiting for the server" in said
     if words[0] == "export":
@@ -105,14 +102,14 @@ def test_wait_prints_the_address_of_a_server_once_it_is_ready(tmp_path: Path) ->
     assert not ready.exists()
 
 
-def test_wait_ends_where_no_server_comes_up(tmp_path: Path) -> None:
+def test_wait_ends_where_no_server_comes_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = settings(tmp_path)
     with pytest.raises(LightwellError, match="No server has come up on the data folder"):
         starting_server.wait_until_ready(mine, 0.0)
     with starting(tmp_path), pytest.raises(LightwellError, match="is not ready yet"):
         starting_server.wait_until_ready(mine, 0.0)
     lock = ServerLock(mine)
-    threading.Timer(0.2, lambda: os.close(lock.handle)).start()
+    monkeypatch.setattr(starting_server, "sleep", lambda seconds: os.close(lock.handle))
     with pytest.raises(LightwellError, match=f"ended without being ready .*process {os.getpid()}"):
         starting_server.wait_until_ready(mine, 60.0)
     done = lightwell("wait", "--timeout", "0", data=tmp_path)

@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,14 @@ def most_memory(server: Server) -> int:
     supervisor = psutil.Process(server.process.pid)
     peak = 0
     for process in [supervisor, *supervisor.children(recursive=True)]:
-        if "lightwell.codec_pool.worker_main" not in process.cmdline():
+        # One that has just ended has neither.
+        with suppress(psutil.Error, OSError):
+            if "lightwell.codec_pool.worker_main" in process.cmdline():
+                continue
             status = Path(f"/proc/{process.pid}/status").read_text()
-            (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-            peak = max(peak, int(line.split()[1]) << 10)
+            for line in status.splitlines():
+                if line.startswith("VmHWM:"):
+                    peak = max(peak, int(line.split()[1]) << 10)
     return peak
 
 

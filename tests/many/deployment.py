@@ -23,7 +23,7 @@ from tests.support import services
 from tests.support.server import STOP_SECONDS, Server, ended_job, environment, launch, wait_until_ready
 
 SECRET_KEY = "m" * 43 + "="
-READY_SECONDS = 60.0
+READY_SECONDS = 240.0
 
 
 @dataclass(slots=True)

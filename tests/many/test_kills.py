@@ -27,7 +27,7 @@ def survives(
         datastore = own.datastore(fleet.servers[0])
         job = own.start_import(datastore, bucket, fleet.servers[0])
         killing.start()
-        ended = patient(fleet, datastore, job, 200 if least < 10 else 1200)
+        ended = patient(fleet, datastore, job, 800 if least < 10 else 1200)
         killing.stop()
         fleet.wait_until_ready()
         assert_reported(own, bucket, ended, files)
@@ -42,6 +42,7 @@ def survives(
         fleet.close()
 
 
+@pytest.mark.timeout(1200)
 def test_loses_nothing_when_any_process_is_killed(deploy: Callable[..., Deployment], tmp_path: Path) -> None:
     files: dict[str, bytes | Path] = {}
     for number in range(300):

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from lightwell.stores.db.database import Database
 from lightwell.stores.moving import rows
 from tests.cli.running import Done, lightwell
 from tests.support import services
-from tests.support.server import Server, environment, launch, running, wait_until_ready
+from tests.support.server import Server, environment, launch, running, until, wait_until_ready
 from tests.support.shared_data import SHARED, needs_shared
+from tests.support.tcp_proxies import FaultyProxy
 
 pytestmark = needs_shared
 
@@ -165,6 +166,7 @@ def _files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in packs.rglob("*.pack")}
 
 
+@pytest.mark.timeout(1200)
 def test_moves_there_and_back(ways: Ways, tmp_path: Path) -> None:
     before, packs = _content(f"sqlite:///{ways.data / 'lightwell.db'}"), _files(ways.data / "objects")
     _kill_in_the_middle(ways)
@@ -209,23 +211,41 @@ def test_moves_there_and_back(ways: Ways, tmp_path: Path) -> None:
         assert _answers(server) == ways.answers
 
 
+class _HoldsAPut(FaultyProxy):
+    """The answer to the third PUT waits for ``may_go_on``."""
+
+    may_go_on = threading.Event()
+    _puts = 0
+
+    def asked(self, link: Any, data: bytes) -> None:
+        if data.startswith(b"PUT "):
+            self._puts += 1
+            if self._puts == 3:
+                self.holds.append(self.may_go_on)
+        super().asked(link, data)
+
+    @property
+    def is_holding(self) -> bool:
+        return self._puts >= 3 and not self.holds
+
+
 def _kill_in_the_middle(ways: Ways) -> None:
-    client = services.boto3_client(ways.s3)
+    way = _HoldsAPut(ways.s3.url)
     moving = subprocess.Popen(
         [
             *(sys.executable, "-m", "lightwell.cli.main", "data", "move", "--data", str(ways.data)),
-            *ways.there,
+            *(*ways.there, "--to-storage-endpoint-url", way.url),
         ],
         env=environment(ways.s3.environment),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    end = time.monotonic() + 60
-    while len(client.list_objects_v2(Bucket=ways.bucket).get("Contents", [])) < 2:
-        assert moving.poll() is None and time.monotonic() < end
+    until(lambda: way.is_holding or moving.poll() is not None)
+    assert moving.poll() is None
     os.kill(moving.pid, signal.SIGKILL)
     moving.wait()
-    client.close()
+    way.may_go_on.set()
+    way.end()
 
 
 def _refuses_a_damaged_pack(ways: Ways) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 _FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _NEEDS = re.compile(r"# (?:needs|part of) (\S.*)")
-_SECONDS = 60.0
+_SECONDS = 240.0
 
 # Runs blocks of `>>>` lines, each a JSON string on one line, in one namespace; answers each with what doctest
 # has to say against it.

@@ -304,6 +304,7 @@ BEFORE: dict[str, Callable[[Reader, pytest.FixtureRequest], None]] = {
 }
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", PAGES)
 def test_works_as_it_stands(page: str, reader: Reader, request: pytest.FixtureRequest) -> None:
     found = [block for block in blocks(ROOT / page) if block.needs is None]

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,13 @@ IN, OUT = "in-bucket", "out-bucket"
 
 @dataclass(slots=True)
 class Importing:
-    """A server without its HTTP side."""
+    """A server without its HTTP side; ``collects``: its engine removes what nothing refers to, by itself."""
 
     settings: Settings
     stores: Stores
     context: Context
     datastore: str
+    collects: bool = False
     _engine: Engine | None = None
     _thread: threading.Thread | None = None
 
@@ -78,7 +79,8 @@ class Importing:
 
     def engine(self) -> Engine:
         """An engine that is not running yet."""
-        settings = self.settings
+        # Else a slow test would find that its engine has collected before it.
+        settings = self.settings if self.collects else replace(self.settings, collect_interval=86_400)
         roles = open_data_access_roles(self.stores.db, settings.region, settings.account_id, None)
         alone = self.stores.db.dialect == "sqlite"
         options = EngineOptions(alone=alone, data_access=roles)
@@ -173,7 +175,7 @@ def importing(folder: Path, database_url: str, **settings: Any) -> Importing:
     for name in (IN, OUT):
         (made.buckets / name).mkdir(parents=True, exist_ok=True)
     answer = datastores.create_datastore(context, shapes.CreateDatastoreRequest(client_token="t"))
-    return Importing(made, stores, context, answer.datastore_id)
+    return Importing(made, stores, context, answer.datastore_id, "collect_interval" in settings)
 
 
 Make = Callable[..., Importing]

@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
-_START_SECONDS = 60.0
+_START_SECONDS = 240.0
 Service = TypeVar("Service")
 
 

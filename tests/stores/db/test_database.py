@@ -17,6 +17,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from lightwell.errors import CommitUnknownError, ConfigurationError, StorageError, StorageUnavailableError
+from lightwell.stores.db import database as module
 from lightwell.stores.db import drivers
 from lightwell.stores.db.database import Database, Replica, after_commit, insert_many, insert_missing
 from lightwell.stores.db.look_up import LookUp
@@ -262,7 +263,8 @@ def test_loses_no_update_of_many_threads(database: Database) -> None:
         assert len(conn.execute(select(dictionary.c.bytes)).scalar_one()) == 42
 
 
-def test_runs_a_deadlocked_transaction_again(database: Database) -> None:
+def test_runs_a_deadlocked_transaction_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 100)
     add(database, 1, 2)
     meeting = threading.Barrier(2)
 
@@ -274,7 +276,7 @@ def test_runs_a_deadlocked_transaction_again(database: Database) -> None:
             for key in (first, second):
                 conn.execute(dictionary.update().where(dictionary.c.key == key).values(bytes=b"z"))
                 if key == first and attempt == 0 and conn.dialect.name == "postgresql":
-                    meeting.wait(10)
+                    meeting.wait(100)
 
         return work
 
@@ -483,7 +485,7 @@ def test_writes_from_two_processes(database_url: str) -> None:
         "    db.write(lambda conn: insert_many(conn, dictionary, [dict(key=key, bytes=b'')]))\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", code, str(n * 1000)]) for n in range(2)]
-    assert [process.wait(60) for process in running] == [0, 0]
+    assert [process.wait(240) for process in running] == [0, 0]
     db = Database(database_url)
     assert len(keys_in(db)) == 120
     db.close()

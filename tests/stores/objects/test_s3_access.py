@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightwell.settings import load
+from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.s3_access import AccessProblem, look, look_at_storage
 from lightwell.work import s3_check
 from tests.cli.running import lightwell
@@ -30,6 +31,12 @@ def silent_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, it is no answer that S3 is late."""
+    monkeypatch.setitem(s3_client._PATIENCE, "brief", (60, 60, 0))
+
+
 def looked(s3: str, bucket: str) -> AccessProblem:
     found = look(bucket, "some/prefix", endpoint_url=s3, region="us-east-1")
     assert found is not None
@@ -38,6 +45,7 @@ def looked(s3: str, bucket: str) -> AccessProblem:
     return found
 
 
+@pytest.mark.usefixtures("patient")
 def test_finds_nothing_wrong_with_a_bucket_that_works(s3_endpoint: S3) -> None:
     bucket = new_bucket(s3_endpoint)
     assert look(bucket, "none/such", endpoint_url=s3_endpoint.url, region="us-east-1") is None
@@ -45,6 +53,7 @@ def test_finds_nothing_wrong_with_a_bucket_that_works(s3_endpoint: S3) -> None:
         assert look_at_storage(url, endpoint_url=s3_endpoint.url, region="us-east-1") is None
 
 
+@pytest.mark.usefixtures("patient")
 def test_tells_credentials_from_a_bucket(s3_endpoint: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = new_bucket(s3_endpoint)
     missing = looked(s3_endpoint.url, "lightwell-none-such")
@@ -88,6 +97,7 @@ def test_ends_an_import_that_s3_refuses(s3_endpoint: S3, tmp_path: Path) -> None
     assert wrong.err.endswith("; nothing was imported\n")
 
 
+@pytest.mark.usefixtures("patient")
 def test_tells_the_log_of_a_server(
     s3_endpoint: S3, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from lightwell.auth.openid import provider as module
 from lightwell.auth.openid.errors import ProviderUnreachableError
 from lightwell.auth.openid.provider import WELL_KNOWN, OpenIdProvider, Published, origin
 from lightwell.errors import LightwellError
+from tests.support.server import until
 from tests.unit.auth.openid.fake_provider import FakeProvider, fake_provider, key
 
 
@@ -138,11 +139,13 @@ def test_gives_up_an_answer_that_never_ends(fake: FakeProvider, monkeypatch: pyt
     for _ in range(3):
         with pytest.raises(ProviderUnreachableError):
             found.published()
+    until(lambda: len(asked) > 0)
     assert len(asked) == 1 and not found.has_failed()
     monkeypatch.setattr(module, "_FETCH_SECONDS", 0.0)
     for _ in range(6):
         with pytest.raises(ProviderUnreachableError):
             found.published()
+    until(lambda: len(asked) > 3)
     assert len(asked) == 4 and found.has_failed()
     ends.set()
     for thread in found._fetching:
