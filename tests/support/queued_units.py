@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import Connection, delete, insert, select
+import pytest
+from sqlalchemy import Connection, delete, insert, select, text, update
 
 from lightwell.domain.imports.units import QueuedJob
 from lightwell.domain.states import JobPhase, JobStatus, UnitState
 from lightwell.stores import Stores
+from lightwell.stores.db.pgqueuer_schema import TABLE
 from lightwell.stores.db.tables import import_job, unit
-from lightwell.stores.jobs import units
+from lightwell.stores.jobs import unit_claims, units
+from lightwell.stores.queues import pgqueuer_queue
+
+BLAMED = """
+    SELECT count(*) FROM chunk
+    JOIN unit ON unit.job = chunk.job AND unit.number = chunk.number AND unit.phase = 'read'
+    WHERE chunk.deaths IS NOT NULL AND unit.state IN ('ready', 'claimed')
+"""
+"""How many chunks are yet to be read of which a worker has died: another death at the same file fails it."""
 
 
 def add_job(
@@ -64,6 +76,28 @@ def states(stores: Stores) -> list[tuple[int, str]]:
             select(unit.c.number, unit.c.state).where(unit.c.job == 1).order_by(unit.c.number)
         )
         return [(number, UnitState(state)) for number, state in rows]
+
+
+def hold_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is claimed from now on stays so until `let_lapse`, even if this process stops for long."""
+    hour = timedelta(hours=1)
+    for dialect in units.LEASE_MS:
+        monkeypatch.setitem(units.LEASE_MS, dialect, hour // timedelta(milliseconds=1))
+    for module, name in ((units, "_stamp"), (unit_claims, "_claim")):
+        # The statements are made once, and have the leases of then.
+        monkeypatch.setattr(module, name, functools.cache(getattr(module, name).__wrapped__))
+    monkeypatch.setattr(pgqueuer_queue, "SILENT", hour)
+
+
+def let_lapse(stores: Stores) -> None:
+    """All claims end now."""
+
+    def work(conn: Connection) -> None:
+        conn.execute(update(unit).where(unit.c.claim.is_not(None)).values(claimed_until=1))
+        if conn.dialect.name == "postgresql":
+            conn.execute(text(f"UPDATE {TABLE} SET heartbeat = now() - interval '2 hours'"))
+
+    stores.db.write(work)
 
 
 def remove_jobs(conn: Connection) -> None:

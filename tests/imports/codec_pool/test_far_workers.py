@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,24 @@ import numpy as np
 import psutil
 import pytest
 from pydicom import dcmwrite
+from sqlalchemy import text
 
 from lightwell.clock import Ids
+from tests.support import queued_units
 from tests.support.ct_files import ct, write_series
 from tests.support.imports import ROLE
-from tests.support.server import Server, ended_job, running
+from tests.support.server import Server, ended_job, running, until
 from tests.support.services import S3, boto3_client, new_bucket
+from tests.support.tcp_proxies import FaultyProxy
 
 COUNT = 70
 
 
 class Far:
-    """A server on S3, and one data store."""
+    """A server on S3, which it reaches through ``way``, and one data store."""
 
-    def __init__(self, server: Server, s3: Any, bucket: str) -> None:
-        self.server, self.s3, self.bucket = server, s3, bucket
+    def __init__(self, server: Server, s3: Any, bucket: str, way: FaultyProxy) -> None:
+        self.server, self.s3, self.bucket, self.way = server, s3, bucket, way
         self.client = server.client()
         self.datastore = self.client.create_datastore(datastoreName="far")["datastoreId"]
 
@@ -71,16 +74,16 @@ class Far:
 @pytest.fixture(scope="module")
 def far(tmp_path_factory: pytest.TempPathFactory, s3_server: S3) -> Iterator[Far]:
     folder = tmp_path_factory.mktemp("far")
-    bucket, s3 = new_bucket(s3_server), boto3_client(s3_server)
+    bucket, s3, way = new_bucket(s3_server), boto3_client(s3_server), FaultyProxy(s3_server.url)
     env = {
         **s3_server.environment,
         "LIGHTWELL_STORAGE_URL": f"s3://{bucket}/objects",
-        "LIGHTWELL_STORAGE_ENDPOINT_URL": s3_server.url,
-        "LIGHTWELL_S3_ENDPOINT_URL": s3_server.url,
+        "LIGHTWELL_STORAGE_ENDPOINT_URL": way.url,
+        "LIGHTWELL_S3_ENDPOINT_URL": way.url,
         "LIGHTWELL_CODEC_WORKERS": "1",
     }
     with running(folder / "data", env=env) as server:
-        found = Far(server, s3, bucket)
+        found = Far(server, s3, bucket, way)
         for path in write_series(folder / "made", COUNT):
             found.put(f"a/{path.name}", path.read_bytes())
         large = ct(900, series="9")
@@ -92,6 +95,7 @@ def far(tmp_path_factory: pytest.TempPathFactory, s3_server: S3) -> Iterator[Far
         found.put("a/large.dcm", buffer.getvalue())
         yield found
     s3.close()
+    way.end()
 
 
 @pytest.fixture(scope="module")
@@ -158,12 +162,34 @@ def test_applies_overrides_that_are_on_s3(far: Far, read: dict[str, Any]) -> Non
 def test_loses_nothing_when_its_worker_is_killed(far: Far, read: dict[str, Any], tmp_path: Path) -> None:
     for path in write_series(tmp_path, COUNT, study="7"):
         far.put(f"d/{path.name}", path.read_bytes())
+    known: set[int] = set()
     job = far.start("d/")
+
+    def may_go_on() -> bool:
+        """Another worker has come, and has read the file at which one died: twice would fail it."""
+        with far.server.database() as db, db.read() as conn:
+            blamed = conn.execute(text(queued_units.BLAMED)).scalar()
+        is_new = any(process.pid not in known for process in far.workers())
+        return (is_new and not blamed) or is_over()
+
+    def is_over() -> bool:
+        found = far.client.get_dicom_import_job(datastoreId=far.datastore, jobId=job)["jobProperties"]
+        return bool(found["jobStatus"] not in ("SUBMITTED", "IN_PROGRESS"))
+
+    until(lambda: any(path.startswith(f"/{far.bucket}/d/") for _, path in far.way.requests))
+    kills = 0
     for _ in range(3):
-        time.sleep(0.3)
+        until(may_go_on)
+        held = threading.Event()
+        far.way.holds.append(held)
+        until(lambda: not far.way.holds or is_over())
+        kills += not is_over()
         for process in far.workers():
+            known.add(process.pid)
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        held.set()
+    assert kills
     ended = ended_job(far.client, far.datastore, job)
     assert len(far.report(ended, "SUCCESS/success.ndjson")) == COUNT
     assert far.report(ended, "FAILURE/failure.ndjson") == []
