@@ -29,7 +29,6 @@ from lightwell.imaging.dataset import byte_source
 from lightwell.operations import import_jobs
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.db.tables import chunk
-from lightwell.stores.jobs import units
 from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.open import open_objects
 from lightwell.work.imports import leases, pauses
@@ -187,7 +186,6 @@ def test_waits_for_the_database_that_goes_during_a_commit(
             went.set()
         commit(self, claimed)
 
-    monkeypatch.setitem(units.LEASE_MS, "postgresql", 500)
     monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 2)
     monkeypatch.setattr(leases.Leases, "commit", closing)
     job = server.start()

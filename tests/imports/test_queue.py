@@ -15,13 +15,14 @@ from lightwell.observe.metrics import COUNTERS, GAUGES
 from lightwell.stores.jobs import queue_view
 from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.imports.leases import LeasedChunk, Leases
-from tests.support import invariants
+from tests.support import invariants, queued_units
 from tests.support.ct_files import write_series
 from tests.support.imports import Importing, importing, taken
 
 
 @pytest.fixture
-def server(tmp_path: Path, database_url: str) -> Iterator[Importing]:
+def server(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Importing]:
+    queued_units.hold_claims(monkeypatch)
     made = importing(tmp_path / "data", database_url)
     yield made
     made.close()

@@ -11,6 +11,7 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.work.engines.choice import make_dispatch
 from lightwell.work.engines.table_dispatch import TableDispatch
+from tests.support import queued_units
 
 Make = Callable[[str], TableDispatch]
 
@@ -26,6 +27,11 @@ def stores(engine: str, migrated_postgres_url: str, tmp_path: Path) -> Iterator[
     made = open_stores(Settings(data=tmp_path, database_url=migrated_postgres_url, engine=engine))
     yield made
     made.close()
+
+
+@pytest.fixture
+def claims_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    queued_units.hold_claims(monkeypatch)
 
 
 @pytest.fixture

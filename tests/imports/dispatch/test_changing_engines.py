@@ -43,6 +43,7 @@ def _finish(dispatch: TableDispatch, stores: Stores, token: Token) -> bool:
     return stores.db.write(lambda conn: dispatch.done(conn, token))
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_what_the_dead_had_is_taken_up_by_the_other_engine(
     engine: str, stores: Stores, after: TableDispatch
 ) -> None:
@@ -50,6 +51,7 @@ def test_what_the_dead_had_is_taken_up_by_the_other_engine(
     before = make_dispatch(engine, stores, "before")
     queued_units.add_job(stores, 1, 3)
     lost = [_take(before) for _ in range(2)]
+    queued_units.let_lapse(stores)
     again = [_take(after) for _ in range(3)]
     assert {token.unit.number for token in again} == {0, 1, 2}
     assert not any(_finish(before, stores, token) for token in lost)
@@ -57,10 +59,12 @@ def test_what_the_dead_had_is_taken_up_by_the_other_engine(
     assert queued_units.states(stores) == [(number, UnitState.DONE) for number in range(3)]
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_so_is_the_last_unit_of_a_job(engine: str, stores: Stores, after: TableDispatch) -> None:
     before = make_dispatch(engine, stores, "before")
     queued_units.add_job(stores, 1, 1)
     lost = _take(before)
+    queued_units.let_lapse(stores)
     if engine == "table":
         # As if the queue had been made anew: nobody has it there, and nobody is silent.
         stores.db.write(pgqueuer_queue.look_after)
@@ -69,6 +73,7 @@ def test_so_is_the_last_unit_of_a_job(engine: str, stores: Stores, after: TableD
     assert not _finish(before, stores, lost) and _finish(after, stores, again)
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_a_claim_that_does_not_say_when_it_ends_ends(stores: Stores, engine: str) -> None:
     table = make_dispatch("table", stores, "later")
     queued_units.add_job(stores, 1, 1)

@@ -22,7 +22,7 @@ from tests.support import queued_units
 READ = (JobPhase.READ,)
 
 
-def _take(dispatch: TableDispatch, seconds: float = 20.0, **how: object) -> Token:
+def _take(dispatch: TableDispatch, seconds: float = 60.0, **how: object) -> Token:
     """The next unit, for which it may take a while."""
     deadline = time.monotonic() + seconds
     while True:
@@ -62,6 +62,7 @@ def test_two_processes_share_the_units_and_each_is_done_once(stores: Stores, mak
     assert queued_units.states(stores) == [(number, UnitState.DONE) for number in range(60)]
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_what_is_rolled_back_is_never_delivered(stores: Stores, make: Make) -> None:
     dispatch = make("one")
     job = queued_units.add_job(stores, 1, 1)
@@ -85,6 +86,7 @@ def test_a_waiting_process_is_woken(stores: Stores, make: Make) -> None:
     assert dispatch.take(READ) is not None
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_a_delivery_is_undone_where_its_beginning_fails(stores: Stores, make: Make) -> None:
     one = make("one")
     queued_units.add_job(stores, 1, 1)
@@ -98,6 +100,7 @@ def test_a_delivery_is_undone_where_its_beginning_fails(stores: Stores, make: Ma
     assert _done(stores, one, _take(one))
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_a_result_that_was_rolled_back_may_be_kept_later(stores: Stores, make: Make) -> None:
     one = make("one")
     queued_units.add_job(stores, 1, 1)
@@ -115,21 +118,25 @@ def test_a_result_that_was_rolled_back_may_be_kept_later(stores: Stores, make: M
     assert not _done(stores, one, token)
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_a_unit_that_is_given_back_comes_after_its_delay(stores: Stores, make: Make) -> None:
     one, two = make("one"), make("two")
     queued_units.add_job(stores, 1, 1)
     token = _take(one)
     seen: list[bool] = []
+    begun = time.monotonic()
     assert one.retry(token, 1500, lambda conn: seen.append(True))
     assert seen == [True]
-    assert one.take(READ) is None and two.take(READ) is None
-    again = _take(two)
+    early = two.take(READ) or one.take(READ)
+    assert early is None or time.monotonic() - begun >= 1.5
+    again = early or _take(two)
     assert again.unit == token.unit and again.tries == 2
     assert not _done(stores, one, token)
     assert not one.retry(token)
     assert _done(stores, two, again)
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_a_paused_job_is_left_out(stores: Stores, make: Make) -> None:
     one = make("one")
     queued_units.add_job(stores, 1, 2)
@@ -139,6 +146,7 @@ def test_a_paused_job_is_left_out(stores: Stores, make: Make) -> None:
     assert _take(one).unit.job == 1
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_the_job_of_a_higher_priority_is_first_and_small_jobs_do_not_wait(stores: Stores, make: Make) -> None:
     queued_units.add_job(stores, 1, 30)
     queued_units.add_job(stores, 2, 2, datastore=2)
@@ -149,15 +157,17 @@ def test_the_job_of_a_higher_priority_is_first_and_small_jobs_do_not_wait(stores
     assert Counter(jobs[2:6]) == {1: 2, 2: 2}
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_the_unit_of_a_dead_process_is_taken_over_and_only_one_result_is_kept(
     engine: str, stores: Stores, make: Make
 ) -> None:
-    """The dead one never says that it lives, as it has no threads; and it is not dead, but slept."""
+    """The dead one is not dead, but slept."""
     queued_units.add_job(stores, 1, 1)
     asleep = make_dispatch(engine, stores, "asleep")
     token = _take(asleep)
     two = make("two")
-    again = _take(two, 15)
+    queued_units.let_lapse(stores)
+    again = _take(two)
     assert again.unit == token.unit
     assert not _done(stores, asleep, token)
     assert _done(stores, two, again)
@@ -166,13 +176,27 @@ def test_the_unit_of_a_dead_process_is_taken_over_and_only_one_result_is_kept(
 
 def test_a_living_process_keeps_its_units(stores: Stores, make: Make) -> None:
     one, two = make("one"), make("two")
-    queued_units.add_job(stores, 1, 1)
-    token = _take(one)
-    deadline = time.monotonic() + 6
-    while time.monotonic() < deadline:
-        assert two.take(READ) is None
+    for _ in range(5):
+        queued_units.add_job(stores, 1, 1)
+        token = _take(one)
+        if _keeps(one, two, token):
+            assert _done(stores, one, token)
+            return
+        stores.db.write(queued_units.remove_jobs)
+    raise AssertionError("this machine stops for seconds again and again")
+
+
+def _keeps(one: TableDispatch, two: TableDispatch, token: Token) -> bool:
+    """That the other does not get it for six seconds; False if this process was stopped meanwhile."""
+    deadline = (now := time.monotonic()) + 6
+    while now < deadline:
+        got = two.take(READ)
         two.wait(0.5)
-    assert _done(stores, one, token)
+        before, now = now, time.monotonic()
+        if now - before > 2:
+            return False
+        assert got is None
+    return True
 
 
 @pytest.mark.parametrize("stops", [True, False])
@@ -194,6 +218,7 @@ def test_others_get_what_was_claimed_ahead_of_a_process_that_stops_or_begins_not
     assert {state for _, state in queued_units.states(stores)} == {UnitState.DONE}
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_says_whether_units_of_a_phase_wait_for_a_worker(stores: Stores, make: Make) -> None:
     one = make("one")
     queued_units.add_job(stores, 1, 20)
@@ -219,6 +244,7 @@ def test_units_of_a_job_that_is_cancelled_are_not_delivered(stores: Stores, make
     assert one.take(READ) is None
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_fifty_jobs_of_a_data_store_do_not_keep_the_one_of_another_waiting(
     stores: Stores, make: Make
 ) -> None:

@@ -42,7 +42,7 @@ def test_works_through_a_pooler_and_takes_up_what_a_dead_worker_had(
             assert alive._wakeups is not None and alive._wakeups.is_heard is is_told
             with server.stores.db.read() as conn:
                 after = conn.execute(select(unit.c.claimed_at)).scalar_one()
-            assert again.unit == first.unit and after - before <= 15_000
+            assert again.unit == first.unit and 3_900 <= after - before <= 60_000
             assert server.stores.db.write(lambda conn: alive.done(conn, again))
             assert not server.stores.db.write(lambda conn: dead.done(conn, first))
         finally:

@@ -25,7 +25,8 @@ ME = UUID(int=1)
 
 
 @pytest.fixture
-def stores(migrated_postgres_url: str, tmp_path: Path) -> Iterator[Stores]:
+def stores(migrated_postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
+    queued_units.hold_claims(monkeypatch)
     made = open_stores(Settings(data=tmp_path, database_url=migrated_postgres_url))
     yield made
     made.close()
@@ -73,7 +74,7 @@ def test_silent_holders_are_found_and_their_units_delivered_again(stores: Stores
     held = _deliver(stores)
     with stores.db.read() as conn:
         assert pgqueuer_queue.silent(conn) == set()
-    _run(stores, f"UPDATE {TABLE} SET heartbeat = now() - interval '5 seconds'")
+    _run(stores, f"UPDATE {TABLE} SET heartbeat = now() - interval '2 hours'")
     with stores.db.read() as conn:
         assert pgqueuer_queue.silent(conn) == {(1, JobPhase.READ)}
     stores.db.write(lambda conn: pgqueuer_queue.beat(conn, held[:1]))
