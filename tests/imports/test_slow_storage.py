@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,7 +54,16 @@ class Watch:
             self.staged = max(self.staged, self._on_disk())
 
     def _on_disk(self) -> int:
-        """The sizes of all files of the spool that this process or a child has open; they have no names."""
+        """The size of all files of the spool that are open at once."""
+        before = self._open_files()
+        if not before:
+            return 0
+        # One of the first look may be closed before the next is opened; not if it is still there.
+        after = self._open_files()
+        return sum(min(size, after[file]) for file, size in before.items() if file in after)
+
+    def _open_files(self) -> dict[int, int]:
+        """The sizes of the files that this process or a child has open, by inodes; they have no names."""
         found: dict[int, int] = {}
         children = Path("/proc/self/task").glob("*/children")
         for pid in {os.getpid(), *(int(pid) for path in children for pid in path.read_text().split())}:
@@ -63,7 +73,14 @@ class Watch:
                         if str(link.readlink()).startswith(self._spool):
                             state = link.stat()
                             found[state.st_ino] = state.st_size
-        return sum(found.values())
+        return found
+
+
+def _be_away(proxy: FaultyProxy) -> None:
+    time.sleep(0.5)
+    proxy.close()
+    time.sleep(1)
+    proxy.is_open = True
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
@@ -92,11 +109,10 @@ def test_stages_no_more_than_it_may_while_s3_is_slow_or_away(
     write_series(server.input / "a", COUNT, size=128)
     with watch.is_on():
         reports = [server.run(input_uri=f"s3://{bucket}/in/")]
-        away = threading.Timer(0.5, proxy.close)
-        back = threading.Timer(1.5, lambda: setattr(proxy, "is_open", True))
-        away.start()
-        back.start()
+        outage = threading.Thread(target=_be_away, args=(proxy,))
+        outage.start()
         reports.append(server.run("a/"))
+        outage.join()
     assert [len(report.success) for report in reports] == [COUNT, COUNT]
     packs = [size for _, size in server.stores.objects.list("packs")]
     assert len(packs) >= 6  # a chunk whose upload was cut off may leave one that nothing refers to

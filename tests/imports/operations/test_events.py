@@ -111,6 +111,7 @@ class RecordedCalls:
 
     def events(self) -> list[dict[str, Any]]:
         """What the log has when everything is delivered; it may come more than once, and counts once."""
+        self.server.close_engine()  # it delivers, too, and others pass over what it is about to
         stores, path = self.server.stores, self.server.settings.events
         log = EventLog(path)
         while deliver(stores, log, self.server.context.clock):
