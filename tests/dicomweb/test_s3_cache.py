@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.dicomweb.levels import packed
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, SampleDatastore, fill, parts
+from tests.dicomweb.support.uploads import Store
+from tests.support.ct_files import ct
 from tests.support.server import Server, environment, running
 from tests.support.services import S3, new_bucket
 from tests.support.tcp_proxies import FaultyProxy
@@ -69,9 +72,11 @@ def repeated(server: Server) -> int:
 
 
 def test_fetches_once_for_two_processes_and_keeps_it(
-    sample: SampleDatastore, data: Path, variables: dict[str, str], way: FaultyProxy
+    sample: SampleDatastore, data: Path, variables: dict[str, str], way: FaultyProxy, tmp_path: Path
 ) -> None:
-    with running(data, env=variables, workers=2) as server:
+    cache = tmp_path / "cache"
+    env = {**variables, "LIGHTWELL_STORAGE_CACHE_DIR": str(cache)}
+    with running(data, env=env, workers=2) as server:
         way.requests.clear()
         way.delay = 0.1
         with ThreadPoolExecutor(16) as threads:
@@ -97,14 +102,14 @@ def test_fetches_once_for_two_processes_and_keeps_it(
             for value, number in re.findall(r'lightwell_storage_reads_total{from="(\w+)"} (\d+)', metrics)
         }
         assert sum(counted.values()) >= 65 and counted["warm"] > 0 and counted["s3"] >= fetched
-    assert list((data / "cache").rglob("*.pack"))
+    assert list(cache.rglob("*.pack"))
 
     # The next server finds it on the disk; what has been damaged there meanwhile is fetched again.
-    for path in (data / "cache").rglob("*.pack/0"):
+    for path in cache.rglob("*.pack/0"):
         with path.open("r+b") as file:
             file.seek(50)
             file.write(b"\xff" * 50)
-    with running(data, env=variables, workers=2) as server:
+    with running(data, env=env, workers=2) as server:
         way.requests.clear()
         assert frames(sample, server) == found[0]
         assert gets(way) >= 1 and gets(way) - repeated(server) <= 6
@@ -154,21 +159,24 @@ def test_needs_no_cache(
 def test_what_is_erased_leaves_the_cache_at_once(
     sample: SampleDatastore, data: Path, variables: dict[str, str]
 ) -> None:
+    image = ct(1, study="90", size=70)
+    image.PixelData = np.random.default_rng(90).integers(0, 4096, (70, 70), np.uint16).tobytes()
     with running(data, env=variables, workers=2) as server:
+        assert Store(server, sample.datastore).store(image).status == 200
+        own = SampleDatastore(server, sample.datastore, {"erased": image})
         # Both processes have it open.
         with ThreadPoolExecutor(16) as threads:
-            (before, *others) = threads.map(lambda _: frames(sample, server, ("colour",)), range(16))
+            (before, *others) = threads.map(lambda _: frames(own, server, ("erased",)), range(16))
         assert others == [before] * 15 and len(before[0]) > 100
         cached = {path for path in (data / "cache").rglob("*") if path.is_file() and path.name.isdigit()}
         kept = [path.read_bytes() for path in cached]
         assert any(before[0][100:200] in content for content in kept)
-        study = sample.files["colour"].StudyInstanceUID
         done = subprocess.run(
-            [sys.executable, "-m", "lightwell", "erase", "--study", study, "--now", "--yes",
+            [sys.executable, "-m", "lightwell", "erase", "--study", image.StudyInstanceUID, "--now", "--yes",
              "--data", str(data)],
             env=environment(variables), capture_output=True, text=True, cwd=data.parent,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert frames(sample, server, ("colour",)) == [b"404"]
+        assert frames(own, server, ("erased",)) == [b"404"]
         left = [path for path in (data / "cache").rglob("*") if path.is_file()]
         assert not any(before[0][100:200] in path.read_bytes() for path in left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from tests.dicomweb.support.sample_datastore import fill
 from tests.dicomweb.support.uploads import RELATED, part10, related
 from tests.support.ct_files import ct
-from tests.support.server import Reply, running
+from tests.support.server import Reply, running, until
 from tests.support.services import S3, new_bucket
 from tests.support.tcp_proxies import InterruptibleProxy
 
@@ -49,7 +50,7 @@ def test_asks_to_try_again_while_the_object_store_is_away(s3_endpoint: S3, tmp_p
         found = series["Instances"][sample.files["large"].SOPInstanceUID]
         frame = b'{"imageFrameId":"%s"}' % found["ImageFrames"][0]["ID"].encode()
         body = related(part10(ct(1, study="77")))
-        asks = {
+        asks: dict[str, Callable[[], Reply]] = {
             "frame": lambda: server.send(server.signed("POST", path + "/getImageFrame", frame)),
             "frames": lambda: sample.get(one + "/frames/1"),
             "decoded": lambda: sample.get(
@@ -78,5 +79,7 @@ def test_asks_to_try_again_while_the_object_store_is_away(s3_endpoint: S3, tmp_p
             assert (reply.status, reply.headers.get("retry-after")) == (503, "1"), (name, reply.body)
         assert not [line for line in server.err if "Traceback" in line and '"request failed"' in line]
         way.is_open = True
+        # Where several were refused, one at a time finds out that it is back.
+        until(lambda: all(ask().status == 200 for ask in asks.values()))
         assert {name: reply.status for name, reply in answers().items()} == dict.fromkeys(asks, 200)
     way.end()

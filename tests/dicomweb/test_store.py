@@ -437,6 +437,7 @@ def test_removes_at_the_next_start_what_a_killed_server_has_spooled(tmp_path: Pa
             connection.sendall(head(server, made.path(), names) + part10(ct(1)))
             while not made.spooled():
                 time.sleep(0.01)
+            server.process.send_signal(signal.SIGSTOP)  # or it would start others in their place
             for pid in server.children():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

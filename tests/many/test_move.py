@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,8 @@ class Ways:
 
 
 @pytest.fixture(scope="module")
-def ways(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: services.S3
-) -> Iterator[Ways]:
+def installation(tmp_path_factory: pytest.TempPathFactory, s3_server: services.S3) -> Ways:
+    """What `ways` copies."""
     folder = tmp_path_factory.mktemp("move")
     data = folder / "old"
     (folder / "in").mkdir()
@@ -79,8 +78,16 @@ def ways(
         found = _answers(server)
     made = json.loads(lightwell("key", "create", "--name", "ward", "--admin", data=data).out)
     key = made["accessKeyId"], made["secretAccessKey"]
+    return Ways(data, found, "", "", s3_server, key)
+
+
+@pytest.fixture
+def ways(installation: Ways, tmp_path: Path, postgres_server: str) -> Iterator[Ways]:
+    """An installation and a place to go, of this test alone: what was moved cannot be moved elsewhere."""
+    data = tmp_path / "installation" / "old"
+    shutil.copytree(installation.data, data, ignore=shutil.ignore_patterns("*.sock"))
     with services.new_database(postgres_server) as url:
-        yield Ways(data, found, url, services.new_bucket(s3_server), s3_server, key)
+        yield replace(installation, data=data, database_url=url, bucket=services.new_bucket(installation.s3))
 
 
 def _change(server: Server) -> None:

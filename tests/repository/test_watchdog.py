@@ -14,9 +14,19 @@ ROOT = Path(__file__).parents[2]
 HANGS = """
 import itertools
 
+def test_hangs_in_c():
+    sum(itertools.repeat(0))
+"""
+# Only the one that hangs has to be quick.
+HANGS_BY_MARK = """
+import itertools
+import pytest
+
+@pytest.mark.timeout(60)
 def test_before():
     pass
 
+@pytest.mark.timeout(2)
 def test_hangs_in_c():
     sum(itertools.repeat(0))
 """
@@ -43,7 +53,7 @@ def run(folder: Path, source: str, *options: str) -> subprocess.CompletedProcess
                 "-p",
                 "no:cacheprovider",
                 "--timeout",
-                "1",
+                "2",
             ),
             *("-o", "watchdog_grace=1", "--rootdir", str(folder), *options, str(folder)),
         ],
@@ -58,12 +68,12 @@ def run(folder: Path, source: str, *options: str) -> subprocess.CompletedProcess
 def test_ends_a_test_that_hangs_in_c_code_and_says_where_it_was(tmp_path: Path) -> None:
     ended = run(tmp_path, HANGS, "-n0")
     assert ended.returncode == 1
-    assert "Timeout (0:00:02)!" in ended.stderr
+    assert "Timeout (0:00:03)!" in ended.stderr
     assert "in test_hangs_in_c" in ended.stderr
 
 
 def test_names_the_test_that_hung_in_one_of_several_processes(tmp_path: Path) -> None:
-    ended = run(tmp_path, HANGS, "-n1")
+    ended = run(tmp_path, HANGS_BY_MARK, "-n1")
     assert ended.returncode == 1
     assert "crashed while running" in ended.stdout and "::test_hangs_in_c" in ended.stdout
     assert "1 failed, 1 passed" in ended.stdout

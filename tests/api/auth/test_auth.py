@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from lightwell.auth.secret_box import open_secret_box
 from lightwell.clock import Clock
 from lightwell.stores.account import principals as table
 from lightwell.stores.db import tables
-from tests.support.server import Reply, Server
+from tests.support.server import Reply, Server, until
 
 Refused = Callable[..., str]
 HOUR_MS = 3_600_000
@@ -174,10 +175,15 @@ def test_asks_no_signature_of_those_who_watch_the_server(server: Server, path: s
 
 
 def test_logs_no_secret_and_no_query(server: Server, client: Any) -> None:
-    server.send(server.signed("GET", "/datastore?nextToken=patient-name", query_expires=60))
-    client.list_datastores(maxResults=1)
-    text = "\n".join(server.err[8:])
-    assert '"event":"request"' in text
+    reply = server.send(server.signed("GET", "/datastore?nextToken=patient-name", query_expires=60))
+    answer = client.list_datastores(maxResults=1)
+    for id in (reply.headers["x-amzn-requestid"], answer["ResponseMetadata"]["RequestId"]):
+        until(partial(_has_logged, server, id))
+    text = "\n".join(server.err)
     assert "patient-name" not in text
     assert server.root.secret_key not in text
     assert "Signature=" not in text
+
+
+def _has_logged(server: Server, request: str) -> bool:
+    return any('"event":"request"' in line and request in line for line in server.err)

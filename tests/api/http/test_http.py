@@ -11,6 +11,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from lightwell.web.http1.protocol import HEAD_SECONDS
 from tests.support.server import Server
 
 LIMIT = 1 << 20
@@ -144,15 +145,20 @@ def test_does_not_wait_for_a_client_that_goes_away(server: Server) -> None:
 def test_serves_others_despite_1000_idle_connections(server: Server, client: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-    with ExitStack() as stack:
-        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        for number in range(1000):
-            connection = stack.enter_context(socket.create_connection(server.address, timeout=30))
-            if number % 2:
-                connection.sendall(b"GET /datastore HTTP/1.1\r\nHost: x\r\n")
-        client.list_datastores(maxResults=1)
-        families = {family.name: family for family in metrics(server)}
-        assert families["lightwell_connections"].samples[0].value >= 1000
+    for _ in range(5):
+        with ExitStack() as stack:
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            began = time.monotonic()
+            for number in range(1000):
+                connection = stack.enter_context(socket.create_connection(server.address, timeout=30))
+                if number % 2:
+                    connection.sendall(b"GET /datastore HTTP/1.1\r\nHost: x\r\n")
+            client.list_datastores(maxResults=1)
+            families = {family.name: family for family in metrics(server)}
+            count = families["lightwell_connections"].samples[0].value
+        if time.monotonic() - began < HEAD_SECONDS:
+            break  # else the first have been closed again, and it begins anew
+    assert count >= 1000
 
 
 def metrics(server: Server) -> list[Any]:

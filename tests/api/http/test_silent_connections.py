@@ -170,6 +170,6 @@ def test_recovers_when_there_are_no_descriptors_left(tmp_path: Path) -> None:
             open_many(server, stack, b"", 100)
             for _ in range(5):
                 assert server.call("GET", "/healthz").status == 200
-            assert any("Too many open files" in line for line in server.err)
+            until(lambda: any("Too many open files" in line for line in server.err))
         until(lambda: server.call("GET", "/readyz").status == 200)
         assert server.client().list_datastores()["datastoreSummaries"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,7 +50,9 @@ def test_refuses_requests_that_come_too_fast(throttled: Server, refused: Refused
 
 def test_allows_a_burst_over_all_its_processes(throttled: Server) -> None:
     client = throttled.client(max_pool_connections=8)
-    found = codes(lambda: client.get_datastore(datastoreId="0" * 32), 200, 8)
+    end, found = time.monotonic() + 60, []
+    while 429 not in found and time.monotonic() < end:
+        found = codes(lambda: client.get_datastore(datastoreId="0" * 32), 200, 8)
     assert set(found) == {404, 429}
     # The burst, and what the rate gave back meanwhile.
     assert found.count(404) >= 20
@@ -67,7 +70,10 @@ def test_allows_a_client_that_retries(throttled: Server) -> None:
         return answer
 
     store = patient.list_datastores()["datastoreSummaries"][0]["datastoreId"]
-    assert set(codes(call, 40, 4)) == {200}
+    # A machine that is busy may take as long for them as they are allowed.
+    end = time.monotonic() + 60
+    while not sum(retried) and time.monotonic() < end:
+        assert set(codes(call, 40, 4)) == {200}
     assert sum(retried) > 0
 
 

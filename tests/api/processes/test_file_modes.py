@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,11 +33,12 @@ def mode(path: Path) -> int:
 
 def open_to_others(folder: Path) -> dict[str, str]:
     """What others may read or enter, itself and below but for the input bucket: path → mode."""
-    return {
-        str(path.relative_to(folder)): f"{mode(path):04o}"
-        for path in [folder, *folder.rglob("*")]
-        if mode(path) & 0o077 and not path.is_relative_to(folder / "buckets" / "inn")
-    }
+    found = {}
+    for path in [folder, *folder.rglob("*")]:
+        with suppress(FileNotFoundError):  # a server has removed it since
+            if (its := mode(path)) & 0o077 and not path.is_relative_to(folder / "buckets" / "inn"):
+                found[str(path.relative_to(folder))] = f"{its:04o}"
+    return found
 
 
 def fill(server: Server) -> None:

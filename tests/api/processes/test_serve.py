@@ -269,7 +269,7 @@ def test_stops_when_its_storage_belongs_to_another_database(data: Path) -> None:
     with running(data, "--collect-interval", "1") as server:
         (data / "objects" / "storage.id").write_text("f" * 32)
         assert server.process.wait(60) == 2
-        assert any("belongs to another database" in line for line in server.err)
+        until(lambda: any("belongs to another database" in line for line in server.err))
     status, err = failed(launch(data))
     assert status == 2 and "storage.id is that of another database" in err
     (data / "objects" / "storage.id").unlink()  # an empty folder without an id is taken for its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,12 @@ def imported(server: Server, prefix: str) -> dict[str, Any]:
 
 
 def workers(server: Server) -> list[psutil.Process]:
-    tree = psutil.Process(server.process.pid).children(recursive=True)
-    return [process for process in tree if "lightwell.codec_pool.worker_main" in process.cmdline()]
+    found = []
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            if "lightwell.codec_pool.worker_main" in process.cmdline():
+                found.append(process)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from botocore.credentials import Credentials
 from lightwell import app
 from lightwell.auth.principals import ensure_root
 from lightwell.auth.secret_box import create_secret_key, open_secret_box
+from lightwell.clock import Clock
 from lightwell.settings import load
 from lightwell.web.gateway import Gateway
 from tests.support import image_set_builders
@@ -26,8 +27,11 @@ _OWN = re.compile(rb"(x-amzn-requestid: )[0-9a-f-]{36}\r\n")
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Gateway]:
+def gateway(tmp_path: Path, migrated_sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     create_secret_key(tmp_path)
+    # What is known stays known, however long a request takes.
+    now = Clock().now()
+    monkeypatch.setattr(Clock, "now", lambda self: now)
     made = app.build(load({"data": tmp_path, "database_url": migrated_sqlite_url}, environ={}))
     yield made
     app.close(made)

@@ -111,7 +111,8 @@ def test_is_used_on_while_it_is_away(fake: FakeProvider, monkeypatch: pytest.Mon
     assert found.published() is not kept
 
 
-def test_does_not_ask_again_at_once(fake: FakeProvider) -> None:
+def test_does_not_ask_again_at_once(fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 600.0)
     good = dict(fake.answers)
     fake.answers.clear()
     found = OpenIdProvider(fake.issuer)
