@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from tests.console.browser.archives import check_archive
 from tests.console.browser.stored import Story, document, image_sets, imported
 from tests.support.ct_files import ROOT, ct, write, write_series
+from tests.support.server import Server
 
-# Far more than can be read before somebody who has a slow machine has clicked twice.
+# Far more than can be read before the codec workers are held.
 MANY = 10_000
 RESUMED, BEFORE = 30, 10
 INSTANCES = 3
@@ -49,16 +55,47 @@ def tell_of_imports(story: Story) -> None:
         first = write(bucket / "in" / "first.dcm", ct(1, study="1302"))
         for number in range(MANY):
             os.link(first, first.with_name(f"{number}.dcm"))
-        job = walk.chapter(
-            "imports/cancel",
-            key=key,
-            store=store,
-            input="s3://many/in/",
-            output="s3://many/out/",
-            role="arn:aws:iam::000000000000:role/import",
-        )["job"]
+        with held_workers(story.server):
+            job = walk.chapter(
+                "imports/cancel",
+                key=key,
+                store=store,
+                input="s3://many/in/",
+                output="s3://many/out/",
+                role="arn:aws:iam::000000000000:role/import",
+            )["job"]
         ended = story.server.client().get_dicom_import_job(datastoreId=store, jobId=job)["jobProperties"]
         assert ended["jobStatus"] == "FAILED" and "Cancelled" in ended["message"]
+
+
+@contextmanager
+def held_workers(server: Server) -> Iterator[None]:
+    """No job ends meanwhile: the codec workers, also those that are started now, stand still."""
+    stopped: set[psutil.Process] = set()
+    is_over = threading.Event()
+
+    def stop() -> None:
+        for process in psutil.Process(server.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if process not in stopped and "lightwell.codec_pool.worker_main" in process.cmdline():
+                    process.suspend()
+                    stopped.add(process)
+
+    def stop_new() -> None:
+        while not is_over.wait(0.05):
+            stop()
+
+    stop()
+    thread = threading.Thread(target=stop_new)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def held(story: Story, store: str, study: str, count: int) -> None:

@@ -36,7 +36,7 @@ function Slide({ pyramid, set, viewer }: { pyramid: Pyramid } & Pick<DisplayProp
   const map = useRef<Map>()
   const [resolution, setResolution] = useState(1)
   const [failure, setFailure] = useState<{ count: number; message: string }>()
-  const [drawn, setDrawn] = useState(0)
+  const [isDrawn, setDrawn] = useState(false)
   const base = pyramid.levels[0]!
 
   useEffect(() => {
@@ -61,9 +61,7 @@ function Slide({ pyramid, set, viewer }: { pyramid: Pyramid } & Pick<DisplayProp
         if (frame === undefined) return blank(level.tileWidth, level.tileHeight)
         try {
           const signal = options.signal ? AbortSignal.any([options.signal, abort.signal]) : abort.signal
-          const picture = await tilePicture(level.instance, frame, viewer.source, viewer.decoders, signal)
-          setDrawn((count) => count + 1)
-          return picture
+          return await tilePicture(level.instance, frame, viewer.source, viewer.decoders, signal)
         } catch (error) {
           if (!abort.signal.aborted && !isAbort(error)) setFailure((old) => ({ count: (old?.count ?? 0) + 1, message: explain(error) }))
           throw error
@@ -80,6 +78,10 @@ function Slide({ pyramid, set, viewer }: { pyramid: Pyramid } & Pick<DisplayProp
     })
     const whole = (): void => view.fit(extent, { size: [host.current!.clientWidth, host.current!.clientHeight], padding: [12, 12, 12, 12] })
     whole()
+    // Drawn: it rests, and all tiles in sight are there. Heard before what follows, which may move it once more.
+    made.on('rendercomplete', () => setDrawn(!view.getAnimating()))
+    view.on(['change', 'propertychange'], () => setDrawn(false))
+    made.on('change:size', () => setDrawn(false))
     // The style sheet of this part may come after it.
     made.once('rendercomplete', whole)
     view.on('change:resolution', () => setResolution(view.getResolution() ?? 1))
@@ -99,7 +101,7 @@ function Slide({ pyramid, set, viewer }: { pyramid: Pyramid } & Pick<DisplayProp
   const { attributes } = base.instance
   const microns = base.spacing === undefined ? undefined : base.spacing * 1000 * resolution
   return (
-    <div class="slide" data-testid="slide" data-tiles={drawn}>
+    <div class="slide" data-testid="slide" data-state={isDrawn ? 'drawn' : 'drawing'}>
       <div ref={host} class="slide-map" tabIndex={0} role="application" aria-label={`Slide of ${base.width} by ${base.height} pixels. Arrows move, plus and minus zoom.`} />
       <p class="slide-text">
         <strong>{personName(attributes.text('PatientName'))}</strong>

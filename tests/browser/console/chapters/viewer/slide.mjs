@@ -8,23 +8,25 @@ export default async function slide(walk, { key, path }) {
   await visit.open(path)
   const map = page.getByRole('application', { name: /^Slide of/ })
   await map.waitFor()
-  const scale = page.getByText(/µm a pixel$/)
-  const look = () => visit.still(async () => {
-    const size = await scale.innerText()
-    const png = (await map.screenshot()).toString('base64')
-    const tiles = Number(await page.getByTestId('slide').getAttribute('data-tiles'))
-    return tiles > 0 ? { png, microns: parseFloat(size), tiles } : null
-  })
+  // Drawn in full and at rest, at this scale if one is named.
+  const drawn = (microns) => page.waitForFunction((wanted) => {
+    if (document.querySelector('.slide[data-state="drawn"]') === null) return false
+    return wanted === undefined || Math.abs(parseFloat(document.querySelector('.slide-scale').innerText) - wanted) < 0.01
+  }, microns)
+  const look = async () => {
+    await drawn()
+    return visit.still(async () => {
+      const png = (await map.screenshot()).toString('base64')
+      return { png, microns: parseFloat(await page.getByText(/µm a pixel$/).innerText()) }
+    })
+  }
   const near = await look()
   const found = [...(await visit.axe('slide')), ...(await visit.tooWide('slide'))]
   await page.getByRole('button', { name: 'Whole slide' }).click()
-  await look()
+  await drawn(near.microns)
   for (const times of [2, 4]) {
     await page.getByRole('button', { name: 'Zoom out' }).click()
-    await page.waitForFunction(
-      (wanted) => Math.abs(parseFloat(document.querySelector('.slide-scale').innerText) - wanted) < 0.01,
-      near.microns * times
-    )
+    await drawn(near.microns * times)
   }
   const far = await look()
   none(found, 'looks')
