@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -19,6 +20,7 @@ from tests.many.deployment import Deployment
 from tests.support import services
 from tests.support.ct_files import ct, write_series
 from tests.support.server import Server, until
+from tests.support.tcp_proxies import FaultyProxy
 
 
 def series(folder: Path, count: int) -> dict[str, bytes]:
@@ -158,10 +160,23 @@ def test_refuses_a_local_bucket_of_a_server_without_work_unless_a_worker_shares_
     assert row["ok"] is False and str(server.data) in row["says"]
 
 
+class _HoldsHalf(FaultyProxy):
+    """From the 150th file that is asked for on, no answer comes."""
+
+    _files = 0
+
+    def asked(self, link: Any, data: bytes) -> None:
+        self._files += data.startswith(b"GET ") and b"/in/" in data.partition(b"\r\n")[0]
+        if self._files == 150:
+            self.swallows = True
+        super().asked(link, data)
+
+
 def test_a_worker_gives_back_what_it_holds(deploy: Callable[..., Deployment], tmp_path: Path) -> None:
     own = deploy()
     server = own.server("c")
-    worker = own.worker("w1")
+    way = _HoldsHalf(own.s3.url)
+    worker = own.worker("w1", LIGHTWELL_S3_ENDPOINT_URL=way.url)
     files = series(tmp_path / "in", 300)
     bucket = own.input_bucket(files)
     datastore = own.datastore()
@@ -172,7 +187,10 @@ def test_a_worker_gives_back_what_it_holds(deploy: Callable[..., Deployment], tm
             return int(conn.execute(text(sql)).scalar() or 0)
 
     until(lambda: ask("SELECT count(*) FROM staged") > 0)
+    until(lambda: way.swallows)
+    assert ask("SELECT count(*) FROM unit WHERE state = 'claimed'") > 0
     assert worker.stop() == 0
+    way.end()
     assert ask("SELECT count(*) FROM unit WHERE state = 'claimed'") == 0
     assert ask("SELECT count(*) FROM server WHERE role = 'worker' AND run IS NOT NULL") == 0
     # Now nobody works, which everybody who asks is told.

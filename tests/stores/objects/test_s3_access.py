@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lightwell.cli.main import main
 from lightwell.settings import load
 from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.s3_access import AccessProblem, look, look_at_storage
 from lightwell.work import s3_check
-from tests.cli.running import lightwell
 from tests.support.services import S3, new_bucket
 
 
@@ -86,15 +86,18 @@ def test_says_of_what_may_pass_why_no_answer_comes(s3_endpoint: S3, silent_port:
     assert (late.kind, f"127.0.0.1:{silent_port} does not answer" in late.text) == ("may pass", True)
 
 
-def test_ends_an_import_that_s3_refuses(s3_endpoint: S3, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("patient")
+def test_ends_an_import_that_s3_refuses(
+    s3_endpoint: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     bucket = new_bucket(s3_endpoint)
-    given = "import", f"s3://{bucket}/in/", "--s3-endpoint-url", s3_endpoint.url
-    wrong = lightwell(
-        *given, data=tmp_path, environ={**s3_endpoint.environment, "AWS_SECRET_ACCESS_KEY": "wrong"}
-    )
-    assert (wrong.status, wrong.out) == (1, "")
-    assert "S3 refused the credentials (SignatureDoesNotMatch)" in wrong.err
-    assert wrong.err.endswith("; nothing was imported\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    given = ["import", f"s3://{bucket}/in/", "--s3-endpoint-url", s3_endpoint.url]
+    assert main([*given, "--data", str(tmp_path / "data")]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "S3 refused the credentials (SignatureDoesNotMatch)" in said.err
+    assert said.err.endswith("; nothing was imported\n")
 
 
 @pytest.mark.usefixtures("patient")
