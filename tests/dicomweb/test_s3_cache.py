@@ -126,11 +126,11 @@ def test_while_s3_is_away_serves_what_it_has_and_refuses_the_rest_at_once(
         way.close()
         try:
             assert frames(sample, server, ("ct1",)) == [frame]
-            begun = time.monotonic()
+            way.turned_away = 0
             for _ in range(5):
                 reply = sample.get(sample.instance("colour") + "/frames/1", FRAMES + "*")
                 assert (reply.status, reply.headers["retry-after"]) == (503, "1")
-            assert time.monotonic() - begun < 10
+            assert way.turned_away < 20  # no answer waits for tries
         finally:
             way.is_open = True
         for _ in range(100):

@@ -31,7 +31,10 @@ class _Link:
 
 
 class TcpProxy:
-    """Leads to a server by its own `port` while ``is_open``. Subclasses say what becomes of the bytes."""
+    """Leads to a server by its own `port` while ``is_open``. Subclasses say what becomes of the bytes.
+
+    ``turned_away``: how many connections were not taken.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -41,6 +44,7 @@ class TcpProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.is_open = True
+        self.turned_away = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def asked(self, link: _Link, data: bytes) -> None:
@@ -79,6 +83,7 @@ class TcpProxy:
             except OSError:
                 far = None
             if far is None:
+                self.turned_away += 1
                 near.close()
                 continue
             link = _Link(near, far)

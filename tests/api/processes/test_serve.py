@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -228,16 +229,22 @@ def refuses(server: Server) -> bool:
 
 
 def test_shares_connections_among_its_workers(data: Path) -> None:
+    def difference() -> int:
+        with ExitStack() as stack:
+            connections = [
+                stack.enter_context(socket.create_connection(server.address, timeout=30)) for _ in range(20)
+            ]
+            for connection in connections:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.recv(65536)
+            # Where a connection ends is only to be seen in the file descriptors of the workers.
+            counts = sorted(sockets_of(pid) for pid in server.children())
+        return counts[-1] - counts[-2]
+
     with running(data, workers=2) as server:
-        connections = [socket.create_connection(server.address, timeout=30) for _ in range(20)]
-        for connection in connections:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            connection.recv(65536)
-        # Where a connection ends is only to be seen in the file descriptors of the workers.
-        counts = sorted(sockets_of(pid) for pid in server.children())
-        for connection in connections:
-            connection.close()
-    assert counts[-1] - counts[-2] <= 4
+        # A worker that the machine keeps from its turn gets fewer; without turns they are seldom even.
+        differences = sorted(difference() for _ in range(5))
+    assert differences[2] <= 4, differences
 
 
 def sockets_of(pid: int) -> int:
