@@ -65,8 +65,11 @@ class Watch:
     def _open_files(self) -> dict[int, int]:
         """The sizes of the files that this process or a child has open, by inodes; they have no names."""
         found: dict[int, int] = {}
-        children = Path("/proc/self/task").glob("*/children")
-        for pid in {os.getpid(), *(int(pid) for path in children for pid in path.read_text().split())}:
+        pids = {os.getpid()}
+        for children in Path("/proc/self/task").glob("*/children"):
+            with suppress(OSError):  # of a thread that has just ended
+                pids.update(map(int, children.read_text().split()))
+        for pid in pids:
             with suppress(OSError):
                 for link in Path(f"/proc/{pid}/fd").iterdir():
                     with suppress(OSError):
