@@ -242,9 +242,12 @@ def test_shares_connections_among_its_workers(data: Path) -> None:
         return counts[-1] - counts[-2]
 
     with running(data, workers=2) as server:
-        # A worker that the machine keeps from its turn gets fewer; without turns they are seldom even.
-        differences = sorted(difference() for _ in range(5))
-    assert differences[2] <= 4, differences
+        # A worker that the machine keeps from its turn gets fewer now and then. Without turns they differ by
+        # about ten, and are even now and then.
+        differences = [difference() for _ in range(10)]
+        while sum(differences) > 5 * len(differences) and len(differences) < 40:
+            differences.append(difference())
+    assert sum(differences) <= 5 * len(differences), differences
 
 
 def sockets_of(pid: int) -> int:
