@@ -30,7 +30,7 @@ class Done:
 def lightwell(
     *arguments: str | Path,
     data: Path | None = None,
-    timeout: float = 120,
+    timeout: float = 240,
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Done:
     """Run a command line to its end; ``environ`` adds variables."""

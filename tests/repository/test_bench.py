@@ -43,10 +43,10 @@ def wait_for(tree: ProcessTree, text: bytes) -> None:
 
 def port_of(tree: ProcessTree) -> int:
     """The port that a server has been given and says, once it listens: ``port 80 …``."""
-    wait_for(tree, b"port ")
-    found = re.search(rb"port (\d+) ", tree.log.read_bytes())
-    assert found is not None
-    return int(found[1])
+    for _ in tree.wait_for("port", 240):
+        if found := re.search(rb"port (\d+) ", tree.log.read_bytes()):
+            return int(found[1])
+    raise AssertionError
 
 
 @pytest.fixture

@@ -262,7 +262,7 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def ended_job(client: Any, datastore: str, job: str, *, seconds: float = 120) -> dict[str, Any]:
+def ended_job(client: Any, datastore: str, job: str, *, seconds: float = 240) -> dict[str, Any]:
     """Wait for the end of an import job; its properties."""
     end = time.monotonic() + seconds
     while True:
