@@ -25,7 +25,7 @@ try {
   page.on('pageerror', (error) => said.push(`error: ${error.stack}`))
   await page.goto(`http://127.0.0.1:${server.address().port}/`)
   try {
-    await page.waitForFunction('window.ready === true', undefined, { timeout: 30000 })
+    await page.waitForFunction('window.ready === true', undefined, { timeout: 90_000 })
     const loaded = await page.evaluate((list) => window.load(list), frames)
     const shown = await page.evaluate((url) => window.show(url), show)
     console.log(JSON.stringify({ loaded, shown }))

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.server import Server, ended_job, environment
 
-_SECONDS = 120
+_SECONDS = 300
 
 
 def node(script: str, folder: Path, env: Mapping[str, str]) -> Any:

@@ -45,8 +45,9 @@ async function windowed(page, canvas) {
   // Beside the lines, which are moved where they are grabbed, with this tool, too.
   await page.mouse.move(x + width * 0.4, y + height * 0.3)
   await page.mouse.down()
-  // For 400 ms Cornerstone waits for a double click; only what is moved after that is a drag for sure.
-  await page.waitForTimeout(600)
+  // For 400 ms Cornerstone waits for a double click; only what is moved after that is a drag for sure. By the page's own
+  // clock: of its timers, the later one comes after Cornerstone's however busy it is.
+  await page.evaluate(() => new Promise((done) => setTimeout(done, 450)))
   await page.mouse.move(x + width * 0.4 + 30, y + height * 0.3 + 10, { steps: 3 })
   await page.mouse.up()
   const after = await windows()
