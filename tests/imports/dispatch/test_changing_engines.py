@@ -32,7 +32,7 @@ def after(engine: str, stores: Stores) -> Iterator[TableDispatch]:
 
 
 def _take(dispatch: TableDispatch) -> Token:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while (token := dispatch.take(READ)) is None:
         assert time.monotonic() < deadline, "nothing was delivered"
         dispatch.wait(0.2)
@@ -97,7 +97,7 @@ def test_servers_with_different_engines_keep_each_unit_once(
     kept: list[int] = []
 
     def work(dispatch: TableDispatch) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while len(kept) < count and time.monotonic() < deadline:
             token = dispatch.take(READ)
             if token is None:

@@ -42,7 +42,7 @@ def _waiting(stores: Stores) -> int:
 
 
 def _take(dispatch: TableDispatch) -> Token:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while (token := dispatch.take(READ)) is None:
         assert time.monotonic() < deadline, "nothing was delivered"
         dispatch.wait(0.2)
@@ -51,7 +51,7 @@ def _take(dispatch: TableDispatch) -> Token:
 
 def _until(what: str, is_so: object) -> None:
     assert callable(is_so)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < deadline, f"not so: {what}"
         time.sleep(0.05)
@@ -85,6 +85,7 @@ def test_keeps_one_of_two_results_of_a_unit_that_was_delivered_twice(stores: Sto
     assert queued_units.states(stores) == [(0, UnitState.DONE)]
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_what_is_done_leaves_the_queue(stores: Stores, make: Make) -> None:
     one = make("one")
     queued_units.add_job(stores, 1, 3)
@@ -98,6 +99,7 @@ def _phases(stores: Stores, dispatch: TableDispatch) -> ImportPhases:
     return ImportPhases(stores, Settings(), Clock(), Ids(), lambda name, value, by: None, dispatch=dispatch)
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_so_does_the_unit_with_which_a_job_ends(stores: Stores, make: Make) -> None:
     one = make("one")
     queued_units.add_job(stores, 1, 1)
@@ -111,6 +113,7 @@ def test_so_does_the_unit_with_which_a_job_ends(stores: Stores, make: Make) -> N
     _until("nothing is renewed for ever", lambda: not one._held)
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_a_job_is_not_read_before_all_of_it_is_listed(
     stores: Stores, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_job_is_not_read_before_all_of_it_is_listed(
         assert import_jobs.is_in(conn, 1, JobPhase.LIST)
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_finds_what_was_lost_without_being_told(stores: Stores, make: Make) -> None:
     one = make("one")
     queued_units.add_job(stores, 1, 2)
@@ -142,6 +146,7 @@ def test_finds_what_was_lost_without_being_told(stores: Stores, make: Make) -> N
     _until("the queue is empty", lambda: _waiting(stores) == 0)
 
 
+@pytest.mark.usefixtures("claims_hold")
 def test_waits_while_its_tables_are_missing_and_goes_on_with_new_ones(stores: Stores, make: Make) -> None:
     one = make("one")
     queued_units.add_job(stores, 1, 2)
