@@ -106,7 +106,7 @@ def test_completes_words_in_bash(tmp_path: Path, capsys: pytest.CaptureFixture[s
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == list(cases.values())
@@ -122,4 +122,4 @@ def test_writes_completion_for_other_shells(
     program = shutil.which(shell)
     if program is not None:
         (tmp_path / "script").write_text(text)
-        assert subprocess.run([program, "-n", str(tmp_path / "script")], timeout=60).returncode == 0
+        assert subprocess.run([program, "-n", str(tmp_path / "script")], timeout=240).returncode == 0

@@ -41,7 +41,9 @@ def test_demo_prints_a_snippet_that_works_as_printed(tmp_path: Path) -> None:
                     break
             text = "".join(lines)
             program = text[text.index("import boto3") : text.index("For other AWS clients")]
-            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                [sys.executable, "-c", program], capture_output=True, text=True, timeout=240
+            )
             printed = re.search(r'eval "\$\((?:\S*/)?lightwell (env .+?)\)"', text)
             assert printed, text
             variables = lightwell(*shlex.split(printed[1]))

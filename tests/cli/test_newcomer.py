@@ -111,7 +111,7 @@ def test_names_itself_so_that_the_shell_finds_it(is_on_path: bool, tmp_path: Pat
         f"print(command(load({{'data': Path({str(tmp_path)!r})}}, environ={{}})))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env={"PATH": path}
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env={"PATH": path}
     )
     wanted = "lightwell" if is_on_path else f"{beside}/lightwell"
     assert done.stdout.startswith(f"{wanted} env --data "), done

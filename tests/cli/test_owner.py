@@ -166,7 +166,7 @@ def test_tells_what_may_not_be_read_from_what_is_damaged(data: Path, tmp_path: P
 def refused(data: Path) -> None:
     """Server and commands refuse ``data``, and doctor finds why."""
     for words in (("serve", "--port", "0"), ("data", "migrate"), ("key", "list")):
-        done = lightwell(*words, data=data, timeout=60)
+        done = lightwell(*words, data=data, timeout=240)
         assert (done.status, done.out) == (2, ""), (words, done)
         assert "belongs to nobody, but you are root" in done.err
         assert "--data" in done.err and "--allow-other-user" in done.err

@@ -130,7 +130,7 @@ def test_names_a_fault_of_its_own_as_one(
 def test_says_that_its_output_cannot_be_written(output: str, words: str, tmp_path: Path) -> None:
     command = f"{sys.executable} -m lightwell config show {output}"
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=60, env=environment()
+        ["bash", "-c", command], capture_output=True, text=True, timeout=240, env=environment()
     )
     assert done.stderr == (f"lightwell: {words}\n" if words else "")
 

@@ -220,7 +220,7 @@ def test_a_worker_answers_probes(many: Deployment) -> None:
     assert worker.log.read_text().rstrip().endswith(f"status at {url}")
 
     def ask(path: str, method: str = "GET") -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         connection.request(method, path)
         with connection.getresponse() as response:
             found = response.status, response.read()

@@ -135,7 +135,7 @@ class Importing:
 
 def taken(engine: Engine, phase: JobPhase) -> Token:
     """The next unit of a phase, taken by an engine that does not run, once it may be."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 240
     while (token := engine._dispatch.take((phase,))) is None:
         assert time.monotonic() < end, "there is no unit"
         time.sleep(0.02)

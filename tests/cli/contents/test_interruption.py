@@ -37,7 +37,7 @@ class Waiting:
     def said(self, words: bytes) -> bytes:
         """What it has said on the terminal, once these words are among it."""
         text = b""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while words not in text:
             assert select.select([self.terminal], [], [], end - time.monotonic())[0], text
             text += os.read(self.terminal, 1000)
@@ -45,7 +45,7 @@ class Waiting:
 
     def end(self, number: int) -> tuple[int, str]:
         self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=60)
+        _, err = self.process.communicate(timeout=240)
         return self.process.returncode, (err or b"").decode()
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.support.services import Unavailable
 
-_START_SECONDS = 60.0
+_START_SECONDS = 240.0
 
 
 def jwt(*, header: Any = None, **claims: Any) -> str:

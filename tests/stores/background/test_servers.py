@@ -123,7 +123,7 @@ def test_reports_two_servers_with_the_same_data_folder_id(
     presence.begin()
     enter(stores.db, replace(A, run=Ids().id()))
     with caplog.at_level(logging.ERROR):
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while "node.id" not in caplog.text and time.monotonic() < until:
             time.sleep(0.01)
     presence.end()

@@ -377,7 +377,7 @@ fork(5)
 use(6)
 db.close()
 """
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=240)
     db = Database(database_url)
     assert keys_in(db) == [1, 2, 3, 4, 5, 6]
     db.close()

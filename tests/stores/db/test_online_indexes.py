@@ -39,7 +39,7 @@ def state(db: Database) -> bool | None:
 
 def until_waiting(db: Database) -> None:
     """Until the index is being built, and waits for a transaction that has written to its table."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 240
     while state(db) is None:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -69,7 +69,7 @@ def test_is_built_once_by_processes_that_start_at_once(db: Database) -> None:
         until_waiting(db)
         # Whoever writes does not wait for the one who builds.
         writer.execute("INSERT INTO frame_table (pixels, first_frame, entries) VALUES (2, 0, '')")
-    end = time.monotonic() + 30
+    end = time.monotonic() + 240
     while not is_there(db, UNCHECKED_FRAMES):
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -107,7 +107,7 @@ def test_orders_of_studies_are_built_beside_the_servers(migrated_postgres_url: s
     assert migrate(db)
     assert not any(is_there(db, each) for each in STUDY_ORDERS)
     collector = Collector(server.stores, server.settings, Clock(), Ids())
-    end = time.monotonic() + 30
+    end = time.monotonic() + 240
     while not all(is_there(db, each) for each in STUDY_ORDERS):
         assert time.monotonic() < end
         collector.do_round()
