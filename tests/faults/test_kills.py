@@ -104,6 +104,7 @@ def _blamed(server: Importing) -> int:
 @pytest.mark.parametrize("seed", range(2))
 def test_finishes_while_its_workers_are_killed(killable: Importing, seed: int) -> None:
     chance = random.Random(seed)
+    write_series(killable.input / "a", 40, series="1", size=1000)  # it takes a while to read
     job = killable.start()
     engine = EngineProcess(killable, workers=2)
     kills, killed = 0, 0
