@@ -14,11 +14,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import assert_never
 
 from lightwell.codec_pool.far_storage.messages import FarChannel
 from lightwell.codec_pool.far_storage.server import LONGEST, FarServer, FarStorage
 from lightwell.codec_pool.messages import (
     Channel,
+    CheckFrames,
     CheckRecords,
     Configure,
     Configured,
@@ -226,8 +228,13 @@ def _to_read(message: ToWorker) -> Iterator[str]:
             yield pack_name(record.pack)
             if record.pixels is not None:
                 yield pack_name(record.pixels.pack)
+    elif isinstance(message, CheckFrames):
+        for pixels in message.pixels:
+            yield pack_name(pixels.pack)
     elif isinstance(message, Perform):
         yield from _requested(message.request)
+    elif not isinstance(message, Configure | ReadChunk | InspectInput | PacksOpened):
+        assert_never(message)
 
 
 def _to_write(message: ToWorker) -> list[str]:

@@ -23,7 +23,8 @@ from lightwell.work.checksum_filling import ChecksumFiller
 from lightwell.work.verify import Report, Verifier, VerifyWorker
 from tests.support.collector import living
 from tests.support.ct_files import ct, write, write_series
-from tests.support.imports import Importing
+from tests.support.imports import Importing, importing
+from tests.support.services import S3, new_bucket
 
 
 def verify(server: Importing, *, quick: bool = False) -> Report:
@@ -264,6 +265,30 @@ def test_makes_checksums_of_what_is_intact_and_blesses_no_damage(server: Importi
     report = verify(server)
     assert (report.frames_checksummed, report.frames_without_checksum, report.problems) == (1, 0, [])
     assert checks(server) == first
+
+
+def test_makes_checksums_of_what_is_in_s3(tmp_path: Path, migrated_sqlite_url: str, s3_endpoint: S3) -> None:
+    bucket = new_bucket(s3_endpoint)
+    server = importing(
+        tmp_path / "data",
+        migrated_sqlite_url,
+        storage_url=f"s3://{bucket}/objects",
+        storage_endpoint_url=s3_endpoint.url,
+    )
+    try:
+        write_series(server.input / "a", 3)
+        server.run("a/")
+        first = checks(server)
+        execute(server, update(tables.frame_table).values(checks=None))
+        filler = ChecksumFiller(server.stores, server.settings, threading.Event())
+        try:
+            filler.step(60.0)
+            filler.step(60.0)
+        finally:
+            filler.close()
+        assert checks(server) == first and None not in first
+    finally:
+        server.close()
 
 
 def test_finds_bytes_that_are_not_the_stored_ones_though_they_decode_alike(
