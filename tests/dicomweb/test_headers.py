@@ -1,16 +1,23 @@
-"""The headers that keep answers out of shared caches and from being taken for what they are not."""
+"""The headers that keep answers out of shared caches, and that nothing stored can write."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
+from pydicom.dataset import FileDataset
+from pydicom.uid import UID
 
+from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.resources import PATHS
 from lightwell.wire.routes import ROUTES
-from tests.dicomweb.support.sample_datastore import SampleDatastore
+from tests.dicomweb.support.sample_datastore import SampleDatastore, parts
+from tests.dicomweb.support.stored_files import StoredFiles
+from tests.dicomweb.support.uploads import new
+from tests.support.ct_files import ct
 from tests.support.server import Reply
 
 NO_STORE, REVALIDATED = "no-store", "private, no-cache"
@@ -156,3 +163,52 @@ def test_keeps_refusals_of_what_is_no_request_out_of_caches(sample: SampleDatast
     head = sample.server.raw(data, end=False).partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
     assert b"x-content-type-options: nosniff" in head
     assert b"cache-control: no-store" in head
+
+
+# What is stored cannot write headers or parts of the answers in which it is sent.
+FORGED = "1.2\r\nX-Forged: 1\r\n\r\nforged"
+OF_PARTS = {"content-type", "content-location"}
+DICOM = 'multipart/related; type="application/dicom"'
+FRAMES = 'multipart/related; type="application/octet-stream"'
+
+
+def _forged(keyword: str) -> FileDataset:
+    data = ct(2, study="7")
+    # Past pydicom's own check of values.
+    setattr(data, keyword, UID(FORGED, validation_mode=0))
+    data.file_meta.MediaStorageSOPInstanceUID = ct(2).SOPInstanceUID
+    return data
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize("keyword", ["SeriesInstanceUID", "SOPInstanceUID"])
+def test_a_uid_ends_no_header_of_a_part(sample: SampleDatastore, keyword: str) -> None:
+    store = new(sample.server)
+    study = ct(1, study="7")
+    data = _forged(keyword)
+    report = store.store(study, data)
+    assert [len(report.stored), report.failed] == [2, []]
+    files = StoredFiles(sample.server, store.datastore, {"study": study, "forged": data})
+    path = f"/studies/{study.StudyInstanceUID}"
+    one = f"{path}/series/{quote(data.SeriesInstanceUID)}/instances/{quote(data.SOPInstanceUID)}"
+    for each, accept, count in (
+        (path, DICOM, 2),
+        (f"{path}/pixeldata", FRAMES, 2),
+        (f"{one}/frames/1", FRAMES, 1),
+        (f"{one}/frames/1?level=1", FRAMES, 1),
+    ):
+        reply = files.get(each, accept)
+        assert reply.status == 200, reply.body
+        found = parts(reply)
+        names = {name for part in found for name in part.headers if not name.startswith("x-lightwell-")}
+        assert len(found) == count and names == OF_PARTS
+        assert sum("%0D%0AX-Forged" in part.headers["content-location"] for part in found) == 1
+
+
+@pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\rb"])
+def test_no_part_has_a_header_with_a_line_break(value: str) -> None:
+    assert Multipart("b").opening("text/plain", "a b", first=True).count(b"\r\n") == 4
+    with pytest.raises(ValueError, match="line break"):
+        Multipart("b").opening("text/plain", value, first=True)
+    with pytest.raises(ValueError, match="line break"):
+        Multipart("b").opening("text/plain", "a", [f"X: {value}"])

@@ -57,6 +57,19 @@ def test_refuses_a_long_path(server: Server) -> None:
     assert refusal(server.send(server.signed("GET", frames))) == (414, "RequestURITooLongException")
 
 
+@pytest.mark.parametrize("path", ["/", "/datastore", "/datastore/{}/studies"])
+def test_refuses_a_length_of_more_digits_than_python_reads(server: Server, datastore: str, path: str) -> None:
+    path = path.format(datastore)
+    given = {"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD", "Content-Type": "application/dicom"}
+    signed = server.signed("POST", path, headers=given).headers
+    headers = {name: value for name, value in signed.items() if name != "Content-Length"}
+    headers |= {"Host": "{}:{}".format(*server.address), "Content-Length": f"{'0' * 5000}5"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    answer = server.raw(f"POST {path} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n12345".encode(), end=False)
+    assert answer.startswith(b"HTTP/1.1 400 "), answer[:200]
+    assert b"Content-Length header is not a number" in answer
+
+
 def test_accepts_a_search_for_a_long_list_of_uids(server: Server, datastore: str) -> None:
     uids = ",".join([UID] * 115)
     many = "&".join(["includefield=PatientName"] * 190)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from functools import lru_cache
 from hashlib import blake2s
 from json.encoder import encode_basestring
@@ -32,6 +32,7 @@ _DECIMAL_STRING = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.AS
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _INTEGER_TEXT = re.compile(r"[+-]?\d+", re.ASCII)
 _EXACT_DIGITS = 15  # digits that every double represents
+_MOST_DIGITS = 4000  # of a number; Python does not read integers of more than 4,300
 _EXACT_INTEGER = 1 << 53
 
 
@@ -174,12 +175,21 @@ def _decimal(text: str) -> bytes:
     """DS: a number with the same digits; a string if a double cannot represent it."""
     if not _DECIMAL_STRING.fullmatch(text):
         return _string(text)
+    if len(text) > _MOST_DIGITS:
+        return _string(text)
     value = float(text)
-    if (len(text) > _EXACT_DIGITS or "e" in text.lower()) and Decimal(repr(value)) != Decimal(text):
+    if (len(text) > _EXACT_DIGITS or "e" in text.lower()) and not _is_exactly(value, text):
         return _string(text)
     if _JSON_NUMBER.fullmatch(text):
         return text.encode()
     return b"%d" % int(text) if _INTEGER_TEXT.fullmatch(text) else repr(value).encode()
+
+
+def _is_exactly(value: float, text: str) -> bool:
+    try:
+        return Decimal(repr(value)) == Decimal(text)
+    except DecimalException:  # the exponent has too many digits
+        return False
 
 
 def _integer(text: str) -> bytes:

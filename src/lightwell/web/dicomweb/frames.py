@@ -347,7 +347,7 @@ def _location(request: DicomwebRequest) -> Callable[[int], str]:
     """The URL of each frame, in the same image set."""
     resource = request.resource
     base = media.base_url(request.http, request.state.settings)
-    path = f"{base}/studies/{resource.study}/series/{resource.series}/instances/{resource.instance}/frames/"
+    path = base + media.instance_path(resource.study or "", resource.series or "", resource.instance or "")
     image_set_id = media.query_parameter(request.http, "imageSetId")
     tail = f"?imageSetId={image_set_id}" if image_set_id else ""
-    return lambda number: f"{path}{number}{tail}"
+    return lambda number: f"{path}/frames/{number}{tail}"

@@ -65,7 +65,7 @@ async def cut_frames(
         ]
         return Response(200, headers, _single(request, place, first, piece))
     parts = Multipart(request.http.id)
-    location = _instance_url(request) + "/frames/"
+    location = _instance_url(request, request.resource.instance or "") + "/frames/"
     tail = _tail(request, level)
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -172,7 +172,7 @@ async def series_frames(request: DicomwebRequest) -> Response:
 def _parts(
     request: DicomwebRequest, parts: Multipart, frames: Iterator[SentFrame], level: int | None
 ) -> Iterator[bytes]:
-    base, tail = _series_url(request), _tail(request, level)
+    tail = _tail(request, level)
     is_first = True
     for each in frames:
         if each.error is not None:
@@ -182,7 +182,7 @@ def _parts(
         frame = each.frame
         yield parts.opening(
             _content_type(frame.pixels.stored_syntax),
-            f"{base}/instances/{frame.sop_instance_uid}/frames/{frame.number}{tail}",
+            f"{_instance_url(request, frame.sop_instance_uid)}/frames/{frame.number}{tail}",
             [f"{name}: {value}" for name, value in each.cut.headers()],
             first=is_first,
         )
@@ -241,14 +241,10 @@ def _content_type(syntax: str) -> str:
     return f"{media_type(syntax)}; transfer-syntax={syntax}"
 
 
-def _series_url(request: DicomwebRequest) -> str:
+def _instance_url(request: DicomwebRequest, instance: str) -> str:
     resource = request.resource
     base = media.base_url(request.http, request.state.settings)
-    return f"{base}/studies/{resource.study}/series/{resource.series}"
-
-
-def _instance_url(request: DicomwebRequest) -> str:
-    return f"{_series_url(request)}/instances/{request.resource.instance}"
+    return base + media.instance_path(resource.study or "", resource.series or "", instance)
 
 
 def _tail(request: DicomwebRequest, level: int | None) -> str:

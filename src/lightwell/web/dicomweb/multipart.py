@@ -23,7 +23,11 @@ class Multipart:
     def opening(
         self, content_type: str, location: str, more: Sequence[str] = (), *, first: bool = False
     ) -> bytes:
-        """What precedes a part; ``content_type`` includes its parameters."""
+        """What precedes a part; ``content_type`` includes its parameters.
+
+        Raises ValueError rather than let a value end its header: what is behind it could be taken for another
+        part.
+        """
         lines = [
             *(() if first else ("",)),
             f"--{self.boundary}",
@@ -33,7 +37,10 @@ class Multipart:
             "",
             "",
         ]
-        return "\r\n".join(lines).encode("utf-8", "replace")
+        text = "\r\n".join(lines)
+        if not text.count("\r") == text.count("\n") == len(lines) - 1:
+            raise ValueError("a header of a part has a line break in it")
+        return text.encode("utf-8", "replace")
 
     @property
     def closing(self) -> bytes:

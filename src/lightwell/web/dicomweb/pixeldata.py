@@ -151,12 +151,11 @@ def _images(
         except NotAcceptableError as error:
             refused = error
             continue
-        location = (
-            f"{base}/studies/{each.set.study_instance_uid}/series/{each.set.series_instance_uid}"
-            f"/instances/{each.instance.sop_instance_uid}/frames/"
+        path = media.instance_path(
+            each.set.study_instance_uid, each.set.series_instance_uid, each.instance.sop_instance_uid
         )
         pixels = InstancePixels(each.set.key, stored.key, stored.stored_syntax, stored.frame_count)
-        images.append(_Image(location, pixels, form))
+        images.append(_Image(f"{base}{path}/frames/", pixels, form))
     if not images:
         raise refused or NotAcceptableError(
             "The pixel data could not be split into frames at import. Retrieve the instances with "

@@ -182,10 +182,10 @@ def _multipart(
     for position, each in enumerate(sent):
         file = retrieve.open_file(ctx, each)
         found = each.found
-        location = (
-            f"{base}/studies/{found.set.study_instance_uid}/series/{found.set.series_instance_uid}"
-            f"/instances/{found.instance.sop_instance_uid}{tail}"
+        path = media.instance_path(
+            found.set.study_instance_uid, found.set.series_instance_uid, found.instance.sop_instance_uid
         )
-        yield parts.opening(f"{DICOM}; transfer-syntax={file.syntax}", location, first=not position)
+        kind = f"{DICOM}; transfer-syntax={file.syntax}"
+        yield parts.opening(kind, f"{base}{path}{tail}", first=not position)
         yield from file.pieces
     yield parts.closing

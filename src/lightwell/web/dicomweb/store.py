@@ -49,7 +49,7 @@ async def store(request: DicomwebRequest) -> Response:
     inflater = inflater_for(http.head.get(b"content-encoding"))
     form = upload_format(http.head.get(b"content-type"))
     stated = http.head.get(b"x-amz-content-sha256", b"")
-    placeholder = stated.decode() if stated.startswith(_UNHASHED) else None
+    placeholder = stated.decode("latin-1") if stated.startswith(_UNHASHED) else None
     ctx = state.context(request.caller)
     loop = asyncio.get_running_loop()
     begin = partial(dicomweb_store.begin_upload, ctx, resource.datastore_id, resource.study)

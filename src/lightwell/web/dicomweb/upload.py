@@ -227,13 +227,13 @@ async def receive(
     if an unproved upload is too slow, `Disconnected`.
     """
     http = request.http
-    declared = http.head.get(b"content-length")
-    if declared is not None and (not declared.isdigit() or int(declared) > limit + _OVERHEAD):
+    declared = http.declared_length()
+    if declared is not None and declared > limit + _OVERHEAD:
         raise TooLargeError(_too_large(limit))
     if declared is None and b"transfer-encoding" not in http.head:
         raise ValidationError("The request has no body.")
     if declared is not None:
-        spool_share.check(int(declared))
+        spool_share.check(declared)
     body_parser = (
         SingleFile()
         if form.delimiter is None

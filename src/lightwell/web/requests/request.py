@@ -15,6 +15,7 @@ BODY_LIMIT = 1 << 20
 MAX_PATH = 16 << 10
 MAX_QUERY = 8 << 10
 MAX_PARAMETERS = 200
+_MOST_DIGITS = 18  # of a Content-Length; Python refuses to read some thousands
 # Of a body that is too large, this much is read and dropped.
 DRAIN_LIMIT = 16 << 20
 
@@ -81,18 +82,27 @@ class Request:
     def signed(self) -> SignedRequest:
         return SignedRequest(self.method, self.path, self.query, self.headers)
 
+    def declared_length(self) -> int | None:
+        """Bytes of the body, as Content-Length states them, if it is there. Raises `ValidationError`."""
+        declared = self.head.get(b"content-length")
+        if declared is None:
+            return None
+        if not declared.isdigit() or len(declared) > _MOST_DIGITS:
+            raise ValidationError(
+                f"The Content-Length header is not a number of up to {_MOST_DIGITS} digits."
+            )
+        return int(declared)
+
     async def body(self, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
         """The whole body.
 
-        Raises `TooLargeError` above ``limit`` bytes, and `Disconnected`. `web.http1.protocol` limits how long
-        it may take.
+        Raises `TooLargeError` above ``limit`` bytes, `ValidationError`, and `Disconnected`.
+        `web.http1.protocol` limits how long it may take.
         """
-        declared = self.head.get(b"content-length")
-        if (declared is None and b"transfer-encoding" not in self.head) or declared == b"0":
+        declared = self.declared_length()
+        if (declared is None and b"transfer-encoding" not in self.head) or declared == 0:
             return b""
-        if declared is not None and not declared.isdigit():
-            raise ValidationError("The Content-Length header is not a number.")
-        if declared is not None and int(declared) > limit and self._is_refused_unread(int(declared)):
+        if declared is not None and declared > limit and self._is_refused_unread(declared):
             raise TooLargeError(_too_large(limit))
         message = await receive()
         if message["type"] != "http.request":

@@ -26,7 +26,7 @@ from lightwell.errors import (
 from lightwell.web.dicomweb import upload, upload_limits
 from lightwell.web.dicomweb.upload import MultipartBody, PartHeaders, receive
 from lightwell.web.dicomweb.upload_format import Inflater, UploadFormat, inflater_for, upload_format
-from lightwell.web.requests.request import Disconnected
+from lightwell.web.requests.request import Disconnected, Request
 
 _HEAD = b"\r\nContent-Type: application/dicom\r\n\r\n"
 # What may be taken for delimiters.
@@ -167,6 +167,11 @@ class _Spool:
         self.data += b"".join(bytes(piece) for piece in pieces)
 
 
+def _http(head: dict[bytes, bytes]) -> Request:
+    scope = {"method": "POST", "raw_path": b"/", "query_string": b"", "headers": list(head.items())}
+    return Request(scope, "id")
+
+
 def _receive(
     pieces: Sequence[bytes],
     limit: int,
@@ -188,7 +193,7 @@ def _receive(
     with ThreadPoolExecutor(1) as threads:
         request: Any = SimpleNamespace(
             state=SimpleNamespace(threads=threads),
-            http=SimpleNamespace(head=head, received=0),
+            http=_http(head),
             receive=more,
         )
         try:
@@ -279,7 +284,7 @@ def test_times_out_an_unproved_upload(monkeypatch: pytest.MonkeyPatch) -> None:
             ended.append(True)
         return {}
 
-    request: Any = SimpleNamespace(http=SimpleNamespace(head=_CHUNKED, received=0), receive=never)
+    request: Any = SimpleNamespace(http=_http(_CHUNKED), receive=never)
     held = upload_limits.SpoolShare(upload_limits.SpoolUsage(), 100, is_proved=False)
     with pytest.raises(RequestTimeoutError, match="x-amz-content-sha256"):
         asyncio.run(receive(request, _Spool(), UploadFormat(None), 100, held))
@@ -306,9 +311,7 @@ def test_notices_a_client_that_went_away() -> None:
     async def gone() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
-    request: Any = SimpleNamespace(
-        state=SimpleNamespace(threads=None), http=SimpleNamespace(head=_CHUNKED, received=0), receive=gone
-    )
+    request: Any = SimpleNamespace(state=SimpleNamespace(threads=None), http=_http(_CHUNKED), receive=gone)
     with pytest.raises(Disconnected):
         asyncio.run(
             receive(
