@@ -190,12 +190,14 @@ def test_a_uid_ends_no_header_of_a_part(sample: SampleDatastore, keyword: str) -
     assert [len(report.stored), report.failed] == [2, []]
     files = StoredFiles(sample.server, store.datastore, {"study": study, "forged": data})
     path = f"/studies/{study.StudyInstanceUID}"
+    of_series = 1 if keyword == "SeriesInstanceUID" else 2
     one = f"{path}/series/{quote(data.SeriesInstanceUID)}/instances/{quote(data.SOPInstanceUID)}"
     for each, accept, count in (
         (path, DICOM, 2),
         (f"{path}/pixeldata", FRAMES, 2),
         (f"{one}/frames/1", FRAMES, 1),
         (f"{one}/frames/1?level=1", FRAMES, 1),
+        (f"{one.partition('/instances/')[0]}/frames?level=1", FRAMES, of_series),
     ):
         reply = files.get(each, accept)
         assert reply.status == 200, reply.body
@@ -203,6 +205,8 @@ def test_a_uid_ends_no_header_of_a_part(sample: SampleDatastore, keyword: str) -
         names = {name for part in found for name in part.headers if not name.startswith("x-lightwell-")}
         assert len(found) == count and names == OF_PARTS
         assert sum("%0D%0AX-Forged" in part.headers["content-location"] for part in found) == 1
+    for kind in ("rendered", "thumbnail"):
+        assert "%0D%0AX-Forged" in files.get(f"{one}/{kind}").headers["content-location"]
 
 
 @pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\rb"])

@@ -116,10 +116,11 @@ class Administration:
         texts = [text for text, _ in checked]
 
         def work(conn: Connection) -> None:
-            # Two who create it at once both see that there is none; of their rows, one is the first.
-            if seen or not roles_table.create(conn, name, trust.text, texts, now):
-                _check_seen(name, roles_table.get(conn, name, lock=True), seen)
-                roles_table.put(conn, name, trust.text, texts, now)
+            # What is not there yet cannot be locked: of two who create it at once, one finds the other's row.
+            if seen == 0 and roles_table.create(conn, name, trust.text, texts, now):
+                return
+            _check_seen(name, roles_table.get(conn, name, lock=True), seen)
+            roles_table.put(conn, name, trust.text, texts, now)
 
         self._db.write(work)
         return [*trust.warnings, *(warning for _, warnings in checked for warning in warnings)]

@@ -33,7 +33,7 @@ from lightwell.codec_pool.messages import (
     ToWorker,
 )
 from lightwell.codec_pool.render_requests import Decode, DecodeNested, Render
-from lightwell.codec_pool.requests import DirectRequest
+from lightwell.codec_pool.requests import DirectRequest, ListInstances, Ping
 from lightwell.codec_pool.sandbox.grants import Grants, of_storage
 from lightwell.settings import FIELDS, Settings, worker_environment
 from lightwell.stores.objects.pack_objects import pack_name
@@ -251,3 +251,5 @@ def _requested(request: DirectRequest) -> Iterator[str]:
         yield from (frame.object for frame in (request.frame, *request.animated) if frame is not None)
     elif isinstance(request, Decode):
         yield from (frame.object for frame in request.frames)
+    elif not isinstance(request, Ping | DecodeNested | ListInstances):
+        assert_never(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,6 +92,20 @@ def test_stores_only_with_a_token_for_it(server: Server, ids: dict[str, str], mi
     # Refused for what it is, and not for who sent it.
     assert status(server, ids["mine"], mint("mine", "--store"), "POST") in (400, 409)
     assert status(server, ids["mine"], mint("mine", "--store"), "DELETE", "/studies/1.2") == 403
+
+
+def test_a_hash_of_a_store_that_is_no_text_is_no_fault(
+    server: Server, ids: dict[str, str], mint: Mint
+) -> None:
+    connection = http.client.HTTPConnection(*server.address, timeout=60)
+    headers = {
+        "Authorization": f"Bearer {mint('mine', '--store')}".encode(),
+        "X-Amz-Content-SHA256": b"STREAMING-\xff",
+        "Content-Type": b"application/dicom",
+    }
+    connection.request("POST", f"/datastore/{ids['mine']}/studies", b"no DICOM", headers)
+    assert connection.getresponse().status in (400, 409)
+    connection.close()
 
 
 def test_is_withdrawn_by_setting_the_authorizer_again(

@@ -213,12 +213,13 @@ def _check_limits(attribute: Attribute, native_value: object) -> None:
         raise _invalid(attribute, f"it is {len(native_value)} characters long, at most {longest} are allowed")
     most = ELEMENT_VALUES.get(attribute.keyword)
     if most is not None and isinstance(native_value, str) and _is_more(native_value.strip(), most):
-        raise _invalid(attribute, f"it is {native_value.strip()[:20]}, at most {most} is allowed")
+        raise _invalid(attribute, f"it is {native_value.strip()[:40]}, at most {most} is allowed")
 
 
 def _is_more(digits: str, most: int) -> bool:
-    # Python does not read integers of more than 4,300 digits.
-    return len(digits) > 20 or (digits != "" and int(digits) > most)
+    """``digits`` of any length, though Python reads integers of 4,300 digits at most; empty is nothing."""
+    digits = "0" if digits.startswith("-") else digits.lstrip("+0") or "0"
+    return len(digits) > len(str(most)) or int(digits) > most
 
 
 def _invalid(attribute: Attribute, reason: str) -> ValidationError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from lightwell.domain.image_sets.dicom_json_lines import instance_path
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import NotFoundError, ValidationError
 from lightwell.stores.account import datastores
@@ -25,6 +26,7 @@ __all__ = [
     "check_ids",
     "check_uids",
     "instance_of",
+    "instance_path",
     "series_set",
     "study_sets",
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from lightwell.documents.retrieve_syntax import OCTET_STREAM, fits, media_type
 from lightwell.errors import NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.dicomweb.frames import InstancePixels
+from lightwell.operations.dicomweb.lookup import instance_path
 from lightwell.operations.frame_lists import frame_list
 from lightwell.operations.frame_lists.cuts import EOC, Cut, cut, level_number
 from lightwell.operations.frame_lists.frame_list import FrameList, ListedFrame, Selection, Uncut
@@ -65,7 +66,7 @@ async def cut_frames(
         ]
         return Response(200, headers, _single(request, place, first, piece))
     parts = Multipart(request.http.id)
-    location = _instance_url(request, request.resource.instance or "") + "/frames/"
+    location = _instance_url(request) + "/frames/"
     tail = _tail(request, level)
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -172,7 +173,8 @@ async def series_frames(request: DicomwebRequest) -> Response:
 def _parts(
     request: DicomwebRequest, parts: Multipart, frames: Iterator[SentFrame], level: int | None
 ) -> Iterator[bytes]:
-    tail = _tail(request, level)
+    resource = request.resource
+    base, tail = media.base_url(request.http, request.state.settings), _tail(request, level)
     is_first = True
     for each in frames:
         if each.error is not None:
@@ -180,9 +182,10 @@ def _parts(
         if each.cut is None:
             continue
         frame = each.frame
+        path = instance_path(resource.study or "", resource.series or "", frame.sop_instance_uid)
         yield parts.opening(
             _content_type(frame.pixels.stored_syntax),
-            f"{_instance_url(request, frame.sop_instance_uid)}/frames/{frame.number}{tail}",
+            f"{base}{path}/frames/{frame.number}{tail}",
             [f"{name}: {value}" for name, value in each.cut.headers()],
             first=is_first,
         )
@@ -241,10 +244,10 @@ def _content_type(syntax: str) -> str:
     return f"{media_type(syntax)}; transfer-syntax={syntax}"
 
 
-def _instance_url(request: DicomwebRequest, instance: str) -> str:
+def _instance_url(request: DicomwebRequest) -> str:
     resource = request.resource
     base = media.base_url(request.http, request.state.settings)
-    return base + media.instance_path(resource.study or "", resource.series or "", instance)
+    return base + instance_path(resource.study or "", resource.series or "", resource.instance or "")
 
 
 def _tail(request: DicomwebRequest, level: int | None) -> str:

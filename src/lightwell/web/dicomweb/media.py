@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.settings import Settings
@@ -124,13 +124,6 @@ def base_url(request: Request, settings: Settings) -> str:
         address, port = request.scope.get("server") or ("127.0.0.1", settings.port)
         host = (f"[{address}]:{port}" if ":" in address else f"{address}:{port}").encode()
     return f"{request.scope.get('scheme', 'http')}://{host.decode('ascii')}/datastore/{store}"
-
-
-@lru_cache(1024)
-def instance_path(study: str, series: str, instance: str) -> str:
-    """The path of an instance below its data store. Files have any text as UIDs, so it is encoded."""
-    study, series, instance = (quote(uid, safe="") for uid in (study, series, instance))
-    return f"/studies/{study}/series/{series}/instances/{instance}"
 
 
 def _text(encoded: bytes) -> str:

@@ -17,6 +17,7 @@ from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import bulkdata as dicomweb_bulkdata
 from lightwell.operations.dicomweb import metadata, retrieve
 from lightwell.operations.dicomweb.frames import InstanceFrames, InstancePixels
+from lightwell.operations.dicomweb.lookup import instance_path
 from lightwell.operations.dicomweb.retrieve import FoundInstance
 from lightwell.operations.get_image_frame import PIECE
 from lightwell.web.dicomweb import media
@@ -151,7 +152,7 @@ def _images(
         except NotAcceptableError as error:
             refused = error
             continue
-        path = media.instance_path(
+        path = instance_path(
             each.set.study_instance_uid, each.set.series_instance_uid, each.instance.sop_instance_uid
         )
         pixels = InstancePixels(each.set.key, stored.key, stored.stored_syntax, stored.frame_count)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.operations.dicomweb import rendered as dicomweb_rendered
-from lightwell.operations.dicomweb.lookup import DicomwebTarget
+from lightwell.operations.dicomweb.lookup import DicomwebTarget, instance_path
 from lightwell.operations.dicomweb.rendered import (
     GIF,
     REPORT_TYPES,
@@ -155,8 +155,7 @@ def _headers(request: DicomwebRequest, shown: RenderSource, rendering: Rendering
     """The headers of both 200 and 304."""
     place = request.resource
     found = shown.found
-    path = f"/studies/{found.study_instance_uid}/series/{found.series_instance_uid}"
-    path += f"/instances/{shown.instance.sop_instance_uid}"
+    path = instance_path(found.study_instance_uid, found.series_instance_uid, shown.instance.sop_instance_uid)
     if shown.number is not None:
         path += f"/frames/{shown.number + 1}"
     headers: Headers = [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lightwell.errors import NotAcceptableError
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import archive, retrieve
+from lightwell.operations.dicomweb.lookup import instance_path
 from lightwell.operations.dicomweb.retrieve import FoundInstance, RetrievedInstance
 from lightwell.web.dicomweb import media, pixeldata
 from lightwell.web.dicomweb.media import MULTIPART
@@ -182,7 +183,7 @@ def _multipart(
     for position, each in enumerate(sent):
         file = retrieve.open_file(ctx, each)
         found = each.found
-        path = media.instance_path(
+        path = instance_path(
             found.set.study_instance_uid, found.set.series_instance_uid, found.instance.sop_instance_uid
         )
         kind = f"{DICOM}; transfer-syntax={file.syntax}"

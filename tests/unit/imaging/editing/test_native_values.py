@@ -168,3 +168,16 @@ def test_chooses_the_vr_that_goes_with_the_value() -> None:
         assert edit_of("SmallestImagePixelValue", value).vr == vr
     assert edit_of("RedPaletteColorLookupTableDescriptor", [256, -1, 16], force=True).vr == "SS"
     assert edit_of("GrayLookupTableData", "AAE=", force=True).vr == "OW"
+
+
+@pytest.mark.parametrize(
+    "digits", ["1000000", "+1000000", " 7 ", "0" * 30 + "7", "0" * 5000, "-" + "9" * 5000]
+)
+def test_takes_a_count_that_is_small_enough_however_it_is_written(digits: str) -> None:
+    assert edit_of("NumberOfStudyRelatedSeries", digits, force=True).value == digits
+
+
+@pytest.mark.parametrize("digits", ["1000001", "0001000001", "9" * 5000])
+def test_refuses_a_count_that_is_too_large(digits: str) -> None:
+    with pytest.raises(ValidationError, match="at most 1000000 is allowed"):
+        edit_of("NumberOfStudyRelatedSeries", digits, force=True)
