@@ -34,7 +34,6 @@ def _holders(server: Importing) -> set[int]:
         return {int(claim.split(":")[1]) for claim in claims if claim}
 
 
-@pytest.mark.timeout(300)
 def test_what_a_killed_engine_had_is_done_by_the_other_once(server: Importing) -> None:
     job = server.start()
     engines = {each.pid: each for each in (EngineProcess(server), EngineProcess(server))}

@@ -44,7 +44,7 @@ def _input(server: Importing) -> None:
     (server.input / "e.dcm").write_bytes((server.input / "a" / "0001.dcm").read_bytes()[:200])
 
 
-def _check(server: Importing, id: str, *, decode: bool = True) -> None:
+def _check(server: Importing, id: str, *, decode: bool = True, jobs: int = 1) -> None:
     report = server.report(id)
     assert report.job.status == "COMPLETED"
     assert report.manifest["numberOfScannedFiles"] == 53
@@ -60,7 +60,7 @@ def _check(server: Importing, id: str, *, decode: bool = True) -> None:
             .select_from(tables.outbox)
             .where(tables.outbox.c.event.like("%Import Job Completed%"))
         ).scalar()
-    assert (sets, created) == (2, 1)
+    assert (sets, created) == (2, jobs)
 
 
 @pytest.mark.slow
@@ -105,8 +105,18 @@ def _blamed(server: Importing) -> int:
 def test_finishes_while_its_workers_are_killed(killable: Importing, seed: int) -> None:
     chance = random.Random(seed)
     write_series(killable.input / "a", 40, series="1", size=1000)  # it takes a while to read
-    job = killable.start()
-    engine = EngineProcess(killable, workers=2)
+    for jobs in range(1, 6):
+        job = killable.start()
+        if _kills_workers(killable, chance):
+            _check(killable, job.id, jobs=jobs)
+            return
+        # It was done before this process, which has to wait for its turn, came to look.
+    raise AssertionError("no worker was killed")
+
+
+def _kills_workers(server: Importing, chance: random.Random) -> int:
+    """How many workers of an engine were killed while it did all that there was to do."""
+    engine = EngineProcess(server, workers=2)
     kills, killed = 0, 0
     known: set[int] = set()
     while engine.exit_code is None and kills < 6:
@@ -114,14 +124,14 @@ def test_finishes_while_its_workers_are_killed(killable: Importing, seed: int) -
         running = set(engine.workers())
         # The last death is written down once another worker has come, and at the same file one more would
         # fail it.
-        if killed in running or running <= known or _blamed(killable):
+        if killed in running or running <= known or _blamed(server):
             continue
         killed, known = min(running), running
         with contextlib.suppress(ProcessLookupError):
             os.kill(killed, signal.SIGKILL)
             kills += 1
     engine.finish()
-    _check(killable, job.id)
+    return kills
 
 
 @pytest.mark.slow
@@ -156,7 +166,6 @@ def test_finishes_after_a_kill_at_each_transaction(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_resumes_when_claims_end(killable: Importing) -> None:
     """Another engine takes over the work of a killed one once its lease ends, without any help."""
     if killable.stores.db.dialect != "postgresql":
@@ -172,7 +181,6 @@ def test_resumes_when_claims_end(killable: Importing) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_lets_two_engines_share_a_job(tmp_path: Path, migrated_postgres_url: str) -> None:
     server = importing(tmp_path / "data", migrated_postgres_url)
     _input(server)

@@ -12,7 +12,7 @@ import pytest
 from lightwell.cli.main import main
 from lightwell.domain.states import JobPhase, UnitState
 from lightwell.observe.metrics import COUNTERS, GAUGES
-from lightwell.stores.jobs import queue_view, units
+from lightwell.stores.jobs import queue_view
 from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.imports.leases import LeasedChunk, Leases
 from tests.support import invariants, queued_units
@@ -41,11 +41,7 @@ def shown(server: Importing, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return run
 
 
-def test_shows_what_waits_and_who_has_it(
-    server: Importing, shown: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What is claimed is still claimed when the last of these commands has been run.
-    monkeypatch.setitem(units.LEASE_MS, server.stores.db.dialect, 600_000)
+def test_shows_what_waits_and_who_has_it(server: Importing, shown: Any) -> None:
     assert "Nothing waits" in shown("list") and "Nothing is under way" in shown("claims")
     write_series(server.input, 12)
     job = server.start()

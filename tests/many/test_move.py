@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -221,19 +219,23 @@ def test_moves_there_and_back(ways: Ways, tmp_path: Path) -> None:
 class _HoldsAPut(FaultyProxy):
     """The answer to the third PUT waits for ``may_go_on``."""
 
-    may_go_on = threading.Event()
-    _puts = 0
+    def __init__(self, url: str) -> None:
+        self.may_go_on = threading.Event()
+        self._puts = 0
+        super().__init__(url)
 
     def asked(self, link: Any, data: bytes) -> None:
         if data.startswith(b"PUT "):
-            self._puts += 1
-            if self._puts == 3:
-                self.holds.append(self.may_go_on)
+            with self._lock:
+                self._puts += 1
+                if self._puts == 3:
+                    self.holds.append(self.may_go_on)
         super().asked(link, data)
 
     @property
     def is_holding(self) -> bool:
-        return self._puts >= 3 and not self.holds
+        with self._lock:
+            return self._puts >= 3 and not self.holds
 
 
 def _kill_in_the_middle(ways: Ways) -> None:
@@ -247,12 +249,14 @@ def _kill_in_the_middle(ways: Ways) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: way.is_holding or moving.poll() is not None)
-    assert moving.poll() is None
-    os.kill(moving.pid, signal.SIGKILL)
-    moving.wait()
-    way.may_go_on.set()
-    way.end()
+    try:
+        until(lambda: way.is_holding or moving.poll() is not None)
+        assert moving.poll() is None
+    finally:
+        moving.kill()
+        moving.wait()
+        way.may_go_on.set()
+        way.end()
 
 
 def _refuses_a_damaged_pack(ways: Ways) -> None:

@@ -166,9 +166,10 @@ class _HoldsHalf(FaultyProxy):
     _files = 0
 
     def asked(self, link: Any, data: bytes) -> None:
-        self._files += data.startswith(b"GET ") and b"/in/" in data.partition(b"\r\n")[0]
-        if self._files == 150:
-            self.swallows = True
+        if data.startswith(b"GET ") and b"/in/" in data.partition(b"\r\n")[0]:
+            with self._lock:
+                self._files += 1
+                self.swallows = self._files >= 150
         super().asked(link, data)
 
 

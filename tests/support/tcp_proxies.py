@@ -143,8 +143,10 @@ class FaultyProxy(TcpProxy):
         if data.startswith(b"HTTP/1.1 "):
             link.sent = 0
             time.sleep(self.delay)
-            if self.holds:
-                self.holds.pop().wait()
+            with self._lock:
+                held = self.holds.pop() if self.holds else None
+            if held is not None:
+                held.wait()
         if self.swallows:
             return True
         if self.cut_after is not None and link.sent + len(data) > self.cut_after:

@@ -191,13 +191,15 @@ def test_loses_nothing_when_its_worker_is_killed(far: Far, read: dict[str, Any],
         until(may_go_on)
         held = threading.Event()
         far.way.holds.append(held)
-        until(lambda: not far.way.holds or is_over())
-        kills += not is_over()
-        for process in far.workers():
-            known.add(process.pid)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        held.set()
+        try:
+            until(lambda: not far.way.holds or is_over())
+            kills += not is_over()
+            for process in far.workers():
+                known.add(process.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        finally:
+            held.set()
     assert kills
     ended = ended_job(far.client, far.datastore, job)
     assert len(far.report(ended, "SUCCESS/success.ndjson")) == COUNT

@@ -176,8 +176,8 @@ def test_the_unit_of_a_dead_process_is_taken_over_and_only_one_result_is_kept(
 
 def test_a_living_process_keeps_its_units(stores: Stores, make: Make) -> None:
     one, two = make("one"), make("two")
-    for _ in range(5):
-        queued_units.add_job(stores, 1, 1)
+    for key in range(1, 6):
+        queued_units.add_job(stores, key, 1)  # another one each time: the queue still has the last
         token = _take(one)
         if _keeps(one, two, token):
             assert _done(stores, one, token)

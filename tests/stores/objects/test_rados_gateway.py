@@ -48,7 +48,7 @@ __all__ = [
     "test_writes_a_pack_of_several_parts",
 ]
 
-pytestmark = [pytest.mark.endurance, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.endurance
 
 
 @pytest.fixture(scope="module")
