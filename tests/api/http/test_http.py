@@ -144,10 +144,10 @@ def test_does_not_wait_for_a_client_that_goes_away(server: Server) -> None:
 
 def test_serves_others_despite_1000_idle_connections(server: Server, client: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     for _ in range(5):
         with ExitStack() as stack:
             stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
             began = time.monotonic()
             for number in range(1000):
                 connection = stack.enter_context(socket.create_connection(server.address, timeout=30))

@@ -50,9 +50,10 @@ def test_refuses_requests_that_come_too_fast(throttled: Server, refused: Refused
 
 def test_allows_a_burst_over_all_its_processes(throttled: Server) -> None:
     client = throttled.client(max_pool_connections=8)
-    end, found = time.monotonic() + 60, []
+    end, found = time.monotonic() + 60, list[int]()
+    # The first of them have the burst, even if a busy machine is too slow for it to be used up.
     while 429 not in found and time.monotonic() < end:
-        found = codes(lambda: client.get_datastore(datastoreId="0" * 32), 200, 8)
+        found += codes(lambda: client.get_datastore(datastoreId="0" * 32), 200, 8)
     assert set(found) == {404, 429}
     # The burst, and what the rate gave back meanwhile.
     assert found.count(404) >= 20

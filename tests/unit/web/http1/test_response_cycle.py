@@ -59,8 +59,8 @@ def connect(app: App, wire: Wire) -> Protocol:
     return protocol
 
 
-async def turns() -> None:
-    """Let the loop go on for longer than any app here needs, which asks for turns but for no time."""
+async def let_loop_go_on() -> None:
+    """For longer than any app here needs, which asks for turns but for no time."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -73,7 +73,7 @@ def talk(app: App, *received: bytes) -> Wire:
         protocol = connect(app, wire)
         for data in received:
             protocol.data_received(data)
-            await turns()
+            await let_loop_go_on()
         protocol.connection_lost(None)
         return wire
 
@@ -372,7 +372,7 @@ def test_waits_while_the_connection_is_full() -> None:
         await asyncio.sleep(0)
         assert wire.calls == []
         protocol.resume_writing()
-        await turns()
+        await let_loop_go_on()
         assert wire.bytes.endswith(b"late")
 
     asyncio.run(main())
@@ -384,7 +384,7 @@ def test_writes_nothing_to_a_connection_that_is_gone() -> None:
         protocol = connect(answering(b"late", turns=1), wire)
         protocol.data_received(GET)
         protocol.connection_lost(None)
-        await turns()
+        await let_loop_go_on()
         assert wire.calls == []
 
     asyncio.run(main())
