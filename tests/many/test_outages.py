@@ -150,11 +150,12 @@ def test_goes_on_after_postgresql_and_the_storage_were_away(away: Away) -> None:
         away.to_s3.is_open = True
         asking, datastore, job = without_postgresql(away, bucket, one)
     s3.stop()
+    # From here on they meet the storage itself: gone, and later half ready.
+    away.to_s3.is_open = True
     assert stow(a, datastore, one)[0] == AWAY
     time.sleep(1)
     assert is_under_way(own, job)
     s3.start()
-    away.to_s3.is_open = True
     assert_reported(own, bucket, own.ended(datastore, job, b), files)
     asking.stop()
     assert set(asking.statuses) == {200, AWAY}
