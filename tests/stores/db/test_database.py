@@ -143,12 +143,13 @@ def test_inserts_only_what_is_missing(database: Database) -> None:
     def row(key: int, digest: bytes) -> dict[str, object]:
         return {"key": key, "datastore": 1, "hash": digest, "body_z": b"\x00" * 5}
 
-    def insert(*given: dict[str, object]) -> None:
-        database.write(lambda conn: insert_missing(conn, level_value, given, ["datastore", "hash"]))
+    def insert(*given: dict[str, object]) -> int:
+        return database.write(lambda conn: insert_missing(conn, level_value, given, ["datastore", "hash"]))
 
-    insert()
-    insert(row(1, b"a"))
-    insert(row(2, b"c"), row(3, b"a"), row(4, b"b"), row(5, b"b"))
+    assert insert() == 0
+    assert insert(row(1, b"a")) == 1
+    assert insert(row(2, b"c"), row(3, b"a"), row(4, b"b"), row(5, b"b")) == 2
+    assert insert(row(6, b"a")) == 0
     with database.read() as conn:
         statement = select(level_value.c.hash, level_value.c.key).order_by(level_value.c.hash)
         assert [tuple(found) for found in conn.execute(statement)] == [(b"a", 1), (b"b", 4), (b"c", 2)]

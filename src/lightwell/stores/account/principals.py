@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, or_, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.bulk import insert_many, insert_missing
 from lightwell.stores.db.tables import access_key, role
 
 _COLUMNS = (
@@ -73,9 +72,7 @@ def insert(conn: Connection, key: AccessKey) -> None:
 
 def insert_once(conn: Connection, key: AccessKey) -> bool:
     """Insert the key unless there is, or was, one with its id; False if there is."""
-    make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    done = conn.execute(make(access_key).values(**_values(key)).on_conflict_do_nothing())
-    return done.rowcount > 0
+    return insert_missing(conn, access_key, [_values(key)], ["id"]) > 0
 
 
 def sessions(

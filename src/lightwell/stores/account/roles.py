@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.tables import role
 
 _COLUMNS = (role.c.name, role.c.trust_policy, role.c.policies, role.c.created_at, role.c.updated_at)
@@ -48,9 +48,8 @@ def following(conn: Connection, after: str | None, limit: int) -> Sequence[Role]
 
 def create(conn: Connection, name: str, trust_policy: str, policies: Sequence[str], now: int) -> bool:
     """Create a role; False if there is one of this name, which stays as it is."""
-    make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    values = {"name": name, "created_at": now, **_values(trust_policy, policies, now)}
-    return conn.execute(make(role).values(**values).on_conflict_do_nothing()).rowcount > 0
+    row = {"name": name, "created_at": now, **_values(trust_policy, policies, now)}
+    return insert_missing(conn, role, [row], ["name"]) > 0
 
 
 def put(conn: Connection, name: str, trust_policy: str, policies: Sequence[str], now: int) -> bool:

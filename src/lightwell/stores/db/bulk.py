@@ -41,22 +41,22 @@ def insert_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]
 
 def insert_missing(
     conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
-) -> None:
+) -> int:
     """Insert those of ``rows`` whose ``keys``, the columns of a unique constraint, do not exist yet.
 
-    Afterwards every row exists, from whichever transaction, and the next statement of the same transaction
-    sees it. Rows are inserted in key order, so that two transactions with the same rows cannot deadlock.
+    Returns how many these were. Afterwards every row exists, from whichever transaction, and the next
+    statement of the same transaction sees it. Rows are inserted in key order, so that two transactions with
+    the same rows cannot deadlock.
     """
     if not rows:
-        return
+        return 0
     columns = tuple(rows[0])
     if len(rows) > 1:
         rows = sorted(rows, key=lambda row: tuple(row[name] for name in keys))
     tail = f" ON CONFLICT ({', '.join(map(_quoted, keys))}) DO NOTHING"
     if conn.dialect.name == "sqlite":
-        conn.exec_driver_sql(_insert(table, columns) + tail, _tuples(rows, columns))
-    else:
-        _insert_arrays(conn, table, rows, columns, tail)
+        return conn.exec_driver_sql(_insert(table, columns) + tail, _tuples(rows, columns)).rowcount
+    return _insert_arrays(conn, table, rows, columns, tail)
 
 
 def _tuples(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
@@ -77,10 +77,10 @@ def _insert(table: Table, columns: tuple[str, ...]) -> str:
 
 def _insert_arrays(
     conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...], tail: str
-) -> None:
-    """One statement and one round trip, however many rows: an array a column."""
+) -> int:
+    """One statement and one round trip, however many rows: an array a column. Returns how many were new."""
     arrays = tuple(map(list, zip(*_tuples(rows, columns), strict=True)))
-    conn.exec_driver_sql(_insert_from_arrays(table, columns) + tail, arrays)
+    return conn.exec_driver_sql(_insert_from_arrays(table, columns) + tail, arrays).rowcount
 
 
 @lru_cache(256)
