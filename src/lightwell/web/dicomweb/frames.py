@@ -26,7 +26,6 @@ from lightwell.documents.retrieve_syntax import (
 )
 from lightwell.errors import NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.dicomweb.frames import BareFrame, InstanceFrames, InstancePixels
-from lightwell.operations.dicomweb.lookup import instance_path
 from lightwell.operations.get_image_frame import LARGE, PIECE
 from lightwell.web.dicomweb import levels, media
 from lightwell.web.dicomweb.media import MULTIPART
@@ -346,9 +345,7 @@ class Stream:
 
 def _location(request: DicomwebRequest) -> Callable[[int], str]:
     """The URL of each frame, in the same image set."""
-    resource = request.resource
-    base = media.base_url(request.http, request.state.settings)
-    path = base + instance_path(resource.study or "", resource.series or "", resource.instance or "")
+    path = levels.instance_url(request)
     image_set_id = media.query_parameter(request.http, "imageSetId")
     tail = f"?imageSetId={image_set_id}" if image_set_id else ""
     return lambda number: f"{path}/frames/{number}{tail}"

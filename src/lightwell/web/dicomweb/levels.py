@@ -66,7 +66,7 @@ async def cut_frames(
         ]
         return Response(200, headers, _single(request, place, first, piece))
     parts = Multipart(request.http.id)
-    location = _instance_url(request) + "/frames/"
+    location = instance_url(request) + "/frames/"
     tail = _tail(request, level)
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -244,7 +244,8 @@ def _content_type(syntax: str) -> str:
     return f"{media_type(syntax)}; transfer-syntax={syntax}"
 
 
-def _instance_url(request: DicomwebRequest) -> str:
+def instance_url(request: DicomwebRequest) -> str:
+    """The URL of the instance that the request names."""
     resource = request.resource
     base = media.base_url(request.http, request.state.settings)
     return base + instance_path(resource.study or "", resource.series or "", resource.instance or "")
