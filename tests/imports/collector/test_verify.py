@@ -242,6 +242,15 @@ def checks(server: Importing) -> list[bytes | None]:
         return list(conn.execute(query).scalars())
 
 
+def fill_checksums(server: Importing) -> None:
+    filler = ChecksumFiller(server.stores, server.settings, threading.Event())
+    try:
+        filler.step(60.0)
+        filler.step(60.0)
+    finally:
+        filler.close()
+
+
 def test_makes_checksums_of_what_is_intact_and_blesses_no_damage(server: Importing, made: str) -> None:
     first = checks(server)
     assert None not in first and verify(server).frames_without_checksum == 0
@@ -252,12 +261,7 @@ def test_makes_checksums_of_what_is_intact_and_blesses_no_damage(server: Importi
     frame = unpack_entries(entries or b"")[0]
     change(server, frame.offset + frame.length - 8)
     assert verify(server, quick=True).frames_without_checksum == 3
-    filler = ChecksumFiller(server.stores, server.settings, threading.Event())
-    try:
-        filler.step(60.0)
-        filler.step(60.0)
-    finally:
-        filler.close()
+    fill_checksums(server)
     assert checks(server) == [None, *first[1:]]
     report = verify(server)
     assert (report.frames_checksummed, report.frames_without_checksum) == (0, 1)
@@ -280,12 +284,7 @@ def test_makes_checksums_of_what_is_in_s3(tmp_path: Path, migrated_sqlite_url: s
         server.run("a/")
         first = checks(server)
         execute(server, update(tables.frame_table).values(checks=None))
-        filler = ChecksumFiller(server.stores, server.settings, threading.Event())
-        try:
-            filler.step(60.0)
-            filler.step(60.0)
-        finally:
-            filler.close()
+        fill_checksums(server)
         assert checks(server) == first and None not in first
     finally:
         server.close()
