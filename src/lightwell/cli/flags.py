@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lightwell import settings as table
+from lightwell.setting_groups.declaration import GiB, MiB
 from lightwell.settings import Settings
 
 # The settings that a verb needs to find the stores.
@@ -42,8 +43,8 @@ def add(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> 
 
 def _notes(default: object, choices: tuple[str, ...]) -> str:
     """The choices and the default of a setting, as it can be written."""
-    if isinstance(default, int) and default >= table.MiB and default % table.MiB == 0:
-        default = f"{default // table.GiB}g" if default % table.GiB == 0 else f"{default // table.MiB}m"
+    if isinstance(default, int) and default >= MiB and default % MiB == 0:
+        default = f"{default // GiB}g" if default % GiB == 0 else f"{default // MiB}m"
     notes = [f"one of {', '.join(choices)}"] if choices else []
     notes += [] if default is None else [f"default: {default}"]
     return f" [{'; '.join(notes)}]" if notes else ""

@@ -13,7 +13,8 @@ from pathlib import Path
 from lightwell import __version__
 from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.errors import LightwellError
-from lightwell.settings import GiB, Settings, worker_environment
+from lightwell.setting_groups.declaration import GiB
+from lightwell.settings import Settings, worker_environment
 
 # The codecs run in a process of their own, as in imports.
 _CODECS = """
