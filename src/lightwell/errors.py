@@ -135,7 +135,15 @@ class AuthenticationError(ApiError):
 
 
 class AccessDeniedError(ApiError):
+    """``decided_by`` names the statement of a policy that refused, or says that none allows; None where no
+    policy was asked. It is for records, not for the caller.
+    """
+
     status, code = 403, "AccessDeniedException"
+
+    def __init__(self, message: str, decided_by: str | None = None) -> None:
+        super().__init__(message)
+        self.decided_by = decided_by
 
 
 class NotFoundError(ApiError):

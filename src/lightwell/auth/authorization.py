@@ -67,12 +67,16 @@ class AccessControl:
         principal: Principal,
         required: Sequence[AuthorizationRequest],
         request_context: RequestContext,
-    ) -> None:
-        """Raises `AccessDeniedError`, in AWS's words, for the first request that is not allowed."""
+    ) -> tuple[Decision, ...]:
+        """The decisions that allow it, one for each statement; none for a principal that may do everything.
+
+        Raises `AccessDeniedError`, in AWS's words, for the first request that is not allowed.
+        """
         policies = principal.policies
         if policies is None:
-            return
+            return ()
         context: Context | None = None
+        allowing: tuple[Decision, ...] = ()
         for request in required:
             decided = (
                 policies.decided(request.actions[0], request.resource) if len(request.actions) == 1 else None
@@ -83,13 +87,17 @@ class AccessControl:
                 decisions = self._decisions(policies, request, context)
             else:
                 decisions = [(request.actions[0], decided)]
-            refusal = _refusal(decisions)
-            if refusal is not None:
-                action, decision = refusal
+            action, decision = _deciding(decisions)
+            if not decision.allowed:
                 raise AccessDeniedError(
                     f"User: {principal.arn} is not authorized to perform: {action} on resource: "
-                    f"{request.resource} {decision.reason(action)}"
+                    f"{request.resource} {decision.reason(action)}",
+                    decision.reference,
                 )
+            # A statement is compared by identity: by value would cost more than all the rest.
+            if not any(decision.statement is each.statement for each in allowing):
+                allowing += (decision,)
+        return allowing
 
     def allows(
         self,
@@ -135,11 +143,9 @@ def _context(principal: Principal, request_context: RequestContext) -> Context:
     return context
 
 
-def _refusal(decisions: Sequence[tuple[str, Decision]]) -> tuple[str, Decision] | None:
-    """The action and decision to refuse with: a Deny of any name, else the first name if none is allowed."""
-    for action, decision in decisions:
-        if decision.explicit:
-            return action, decision
-    if any(decision.allowed for _, decision in decisions):
-        return None
-    return decisions[0]
+def _deciding(decisions: Sequence[tuple[str, Decision]]) -> tuple[str, Decision]:
+    """The action and decision that count: a Deny of any name, else an Allow of one, else the first name."""
+    for decided in decisions:
+        if decided[1].explicit:
+            return decided
+    return next((decided for decided in decisions if decided[1].allowed), decisions[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lightwell.auth.policies.actions import ASSUME_ROLE, AuthorizationRequest
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from lightwell.auth.authorization import AccessControl, RequestContext
+    from lightwell.auth.policies.policy import Decision
     from lightwell.stores.db.database import Database
 
 SHORTEST, DEFAULT_DURATION, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
@@ -56,7 +57,10 @@ class PolicyError(ValidationError):
 
 @dataclass(frozen=True, slots=True)
 class AssumedRole:
-    """The result of AssumeRole. ``expires_at`` is milliseconds, ``packed`` PackedPolicySize, in percent."""
+    """The result of AssumeRole. ``expires_at`` is milliseconds, ``packed`` PackedPolicySize, in percent.
+
+    ``decisions`` are those of the caller's own policies, if these count.
+    """
 
     credentials: Credentials
     session_token: str
@@ -64,6 +68,7 @@ class AssumedRole:
     arn: str
     id: str
     packed: int | None
+    decisions: tuple[Decision, ...] = ()
 
 
 class Sessions:
@@ -97,7 +102,7 @@ class Sessions:
         _check(caller, role_arn, session, duration, external_id)
         if policy is not None:
             _check_policy(policy)
-        self._access_control.check(
+        decisions = self._access_control.check(
             caller,
             [AuthorizationRequest((ASSUME_ROLE,), role_arn, None, _context(session, external_id))],
             request_context,
@@ -123,7 +128,8 @@ class Sessions:
                 f"User: {caller.arn} is not authorized to perform: {ASSUME_ROLE} on resource: "
                 f"{role_arn}{hint}"
             ) from None
-        return self._issue(assumed, session, request_context.now, duration, policy, caller)
+        issued = self._issue(assumed, session, request_context.now, duration, policy, caller)
+        return replace(issued, decisions=decisions)
 
     def assume_with_token(
         self,

@@ -171,11 +171,11 @@ class Gateway:
 
         # Who signed it? An unsigned request costs no look-up, and its body is not read.
         signed_request, now = request.signed(), state.clock.now()
-        signature, principal = await state.identify(signed_request, now)
+        signature, principal = await state.identify(request, signed_request, now)
         body = await request.body(receive)
         admit = state.authenticator.verify
         request.query = admit(signature, signed_request, principal, lambda: sha256(body).hexdigest(), now)
-        request.caller = principal.arn
+        request.principal = principal
 
         # Which operation?
         if request.path.endswith(get_image_frames.LAST_SEGMENT):
@@ -218,13 +218,13 @@ class Gateway:
         if is_bearer(request.head.get(b"authorization", b"")):
             return await self._dicomweb_by_bearer(request, resource, receive, now)
         signed_request = request.signed()
-        signature, principal = await state.identify(signed_request, now)
+        signature, principal = await state.identify(request, signed_request, now)
 
         def prove(digest: str) -> None:
             request.query = state.authenticator.verify(
                 signature, signed_request, principal, lambda: digest, now
             )
-            request.caller = principal.arn
+            request.principal = principal
 
         body_reader, is_proved = _BodyReader(receive), True
         if resource.kind != "store":
@@ -258,7 +258,7 @@ class Gateway:
         )
         if resource.kind != "store":
             await request.body(receive)
-        request.caller = principal.arn
+        request.principal = principal
         if state.throttle is not None:
             try:
                 state.throttle.take(resource.operation)

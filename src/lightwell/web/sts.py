@@ -104,7 +104,7 @@ def error_response(error: ApiError, request_id: str) -> Response:
 async def _respond(state: AppState, request: Request, receive: Receive) -> Response:
     signed_request, now = request.signed(), state.clock.now()
     try:
-        signature, principal = await state.identify(signed_request, now)
+        signature, principal = await state.identify(request, signed_request, now)
     except AuthenticationError as error:
         if error.code != MISSING:
             raise
@@ -114,7 +114,7 @@ async def _respond(state: AppState, request: Request, receive: Receive) -> Respo
     request.query = admit(
         signature, signed_request, principal, lambda: sha256(body).hexdigest(), now, SERVICE
     )
-    request.caller = principal.arn
+    request.principal = principal
     parameters = _parameters(request.query, body)
     action = parameters.get("Action", "")
     if action not in OPERATIONS:
@@ -162,7 +162,7 @@ async def _assume_by_token(state: AppState, parameters: Parameters, request: Req
         policy=parameters.get("Policy"),
     )
     assumed = await state.in_thread(assume)
-    request.caller = assumed.arn
+    request.named = assumed.arn
     # The session's name is the caller's choice; who it is, only the provider says.
     event(
         log,
@@ -245,6 +245,7 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
         policy=parameters.get("Policy"),
         external_id=parameters.get("ExternalId"),
     )
+    request.decided(assumed.decisions)
     return _render_assumed_role(assumed)
 
 

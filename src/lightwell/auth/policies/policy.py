@@ -9,9 +9,10 @@ Compiling never fails: an Allow that is stored but not understood allows nothing
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -35,6 +36,10 @@ VERSIONS = (NEWEST, "2008-10-17")
 _MOST_DECIDED = 4_096
 # The ARN of an image set has some 120 characters, but a request path may hold anything, of any length.
 _LONGEST_DECIDED = 256
+_NO_STATEMENT: dict[Layer, str] = {
+    "identity": "no statement of the identity policies",
+    "session": "no statement of the session policy",
+}
 _ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 
 
@@ -42,7 +47,9 @@ _ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", 
 class Statement:
     """One statement. ``source`` names its policy, in which ``number`` counts from 1.
 
-    ``why`` says what about it is not understood, in which case it is unknown whether it applies.
+    ``why`` says what about it is not understood, in which case it is unknown whether it applies. ``policy``
+    is the `digest` of the policy. ``title`` is where to find it: number, Sid and policy; ``reference`` is the
+    same with the digest, for records that outlive the policy. Both are made here, not for each request.
     """
 
     source: str
@@ -56,11 +63,14 @@ class Statement:
     conditions: tuple[Condition, ...]
     keys: frozenset[str]
     why: str | None = None
+    policy: str = ""
+    title: str = field(init=False)
+    reference: str = field(init=False)
 
-    @property
-    def title(self) -> str:
-        """Where to find it: number, Sid and policy."""
-        return f"statement {self.number}{f' ({self.sid})' if self.sid else ''} of {self.source}"
+    def __post_init__(self) -> None:
+        title = f"statement {self.number}{f' ({self.sid})' if self.sid else ''} of {self.source}"
+        object.__setattr__(self, "title", title)
+        object.__setattr__(self, "reference", f"{title}, {self.policy}" if self.policy else title)
 
     def covers_action(self, action: str) -> bool:
         """Whether the statement covers the action."""
@@ -107,6 +117,11 @@ class Decision:
     def explicit(self) -> bool:
         return not self.allowed and self.statement is not None
 
+    @property
+    def reference(self) -> str:
+        """What decided, for a record: the statement's `Statement.reference`, or that there is none."""
+        return self.statement.reference if self.statement is not None else _NO_STATEMENT[self.layer]
+
     def reason(self, action: str) -> str:
         """The end of AWS's message for a denied request."""
         kind = "identity-based policy" if self.layer == "identity" else "session policy"
@@ -135,21 +150,35 @@ def statements_of(text: str) -> tuple[list[Any], bool]:
     return statements, version == NEWEST
 
 
+def digest(text: str) -> str:
+    """What tells a policy in JSON from what it was before it was changed: the beginning of its SHA-256."""
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
 def compile_policy(text: str, source: str) -> tuple[Statement, ...]:
     """The statements of a policy in JSON; if it is not understood, one statement that denies everything."""
+    policy = _Policy(source, digest(text))
     try:
         statements, variables = statements_of(text)
         return tuple(
-            _statement(statement, source, number, variables=variables)
+            _statement(statement, policy, number, variables=variables)
             for number, statement in enumerate(statements, 1)
         )
     except NOT_UNDERSTOOD as error:
-        return (_deny_all(source, 1, f"the policy is not understood: {error}"),)
+        return (_deny_all(policy, 1, f"the policy is not understood: {error}"),)
 
 
-def _deny_all(source: str, number: int, why: str) -> Statement:
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    """What a statement says of the policy that it is in."""
+
+    source: str
+    digest: str
+
+
+def _deny_all(policy: _Policy, number: int, why: str) -> Statement:
     return Statement(
-        source=source,
+        source=policy.source,
         number=number,
         sid=None,
         allows=False,
@@ -160,13 +189,14 @@ def _deny_all(source: str, number: int, why: str) -> Statement:
         conditions=(),
         keys=frozenset(),
         why=why,
+        policy=policy.digest,
     )
 
 
-def _statement(read: dict[str, Any], source: str, number: int, *, variables: bool) -> Statement:
+def _statement(read: dict[str, Any], policy: _Policy, number: int, *, variables: bool) -> Statement:
     effect, why = read["Effect"], None
     if effect not in ("Allow", "Deny"):
-        return _deny_all(source, number, f"its Effect is {effect!r}")
+        return _deny_all(policy, number, f"its Effect is {effect!r}")
     unknown = sorted(set(read) - _ELEMENTS)
     if unknown:
         why = f"its element {unknown[0]} is not supported"
@@ -187,7 +217,7 @@ def _statement(read: dict[str, Any], source: str, number: int, *, variables: boo
     keys = frozenset().union(*(each.keys for each in conditions), *(each.keys for each in resources))
     sid = read.get("Sid")
     return Statement(
-        source=source,
+        source=policy.source,
         number=number,
         sid=sid if isinstance(sid, str) and sid else None,
         allows=effect == "Allow",
@@ -198,6 +228,7 @@ def _statement(read: dict[str, Any], source: str, number: int, *, variables: boo
         conditions=conditions,
         keys=keys,
         why=why,
+        policy=policy.digest,
     )
 
 

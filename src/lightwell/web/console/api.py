@@ -59,7 +59,7 @@ class Api:
             return await _perform(replace(call, body=_parsed(route, body)), route)
 
         signed_request = request.signed()
-        signature, principal = await state.identify(signed_request, now)
+        signature, principal = await state.identify(request, signed_request, now)
         if route.reads_body:
             if signature.payload_hash is None:
                 raise AccessDeniedError("State the hash of the body in x-amz-content-sha256 when signing it.")
@@ -74,7 +74,7 @@ class Api:
             lambda: sha256(body).hexdigest() if digest is None else digest.lower(),
             now,
         )
-        request.caller = principal.arn
+        request.principal = principal
         if state.throttle is not None:
             state.throttle.take(route.operation)
         context = state.context(state.caller(principal))

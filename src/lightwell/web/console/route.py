@@ -73,9 +73,13 @@ class Call:
         return self.own_context
 
     def check(self, required: Sequence[AuthorizationRequest]) -> None:
-        """Raises `AccessDeniedError` unless the caller may do all of that too. Blocks."""
+        """Raises `AccessDeniedError` unless the caller may do all of that too. Blocks.
+
+        What decides is kept on the request; what `allows` asks is not, since no answer may depend on it.
+        """
         assert self.request_context is not None
-        self.state.access_control.check(self.principal, required, self.request_context)
+        check = self.state.access_control.check
+        self.request.decided(check(self.principal, required, self.request_context))
 
     def allows(self, required: Sequence[AuthorizationRequest]) -> bool:
         """Whether the caller may do all of that. Blocks."""

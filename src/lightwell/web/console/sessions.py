@@ -73,7 +73,7 @@ def link(call: Call) -> SessionAnswer:
     """A session of the root key for the token of a link, which is good once."""
     body: TokenBody = call.body
     made = call.state.key_sessions.of_link(body.token, call.now)
-    call.request.caller = f"console link, {made.credentials.access_key_id}"
+    call.request.named = f"console link, {made.credentials.access_key_id}"
     return SessionAnswer(
         access_key_id=made.credentials.access_key_id,
         secret_access_key=made.credentials.secret_access_key,

@@ -42,7 +42,7 @@ async def renew(call: Call) -> TokenAnswer:
     principal = await viewers.principal(
         call.request.headers, call.params["datastoreId"], _ANY_READING, call.now
     )
-    call.request.caller = principal.arn
+    call.request.principal = principal
     began = await viewers.began(call.request.headers, call.params["datastoreId"], call.now)
     return await _mint(call, principal, began)
 

@@ -44,12 +44,15 @@ async def authorize(
     required: Sequence[AuthorizationRequest],
     now: int,
 ) -> None:
-    """Raises `AccessDeniedError` unless the principal may do everything that is ``required``."""
+    """Raises `AccessDeniedError` unless the principal may do everything that is ``required``.
+
+    What decides is kept on the request.
+    """
     check = partial(state.access_control.check, principal, required, request_context(request, now))
     if state.access_control.may_block(principal, required):
-        await state.in_thread(check)
+        request.decided(await state.in_thread(check))
     else:
-        check()
+        request.decided(check())
 
 
 def required_for_image_set(
@@ -69,7 +72,8 @@ def native_check(
 
     def check(parsed: Any) -> frozenset[str]:
         access_control, context = state.access_control, request_context(request, now)
-        access_control.check(principal, access_control.actions.native(route.operation, parsed), context)
+        required = access_control.actions.native(route.operation, parsed)
+        request.decided(access_control.check(principal, required, context))
         if route.operation == "StartDICOMImportJob":
             _check_role(state, parsed, now)
         affected = affected_image_sets.affected_image_sets(state.stores, route.operation, parsed)
@@ -109,7 +113,8 @@ def image_sets_check(
 
     def check(ids: Sequence[str]) -> None:
         required = state.access_control.actions.image_sets(action, datastore_id, ids)
-        state.access_control.check(principal, required, request_context(request, state.clock.now()))
+        context = request_context(request, state.clock.now())
+        request.decided(state.access_control.check(principal, required, context))
 
     return check
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightwell.auth.authentication import SignedRequest
 from lightwell.errors import TooLargeError, UriTooLongError, ValidationError
 from lightwell.web.requests.responses import Receive
+
+if TYPE_CHECKING:
+    from lightwell.auth.policies.policy import Decision
+    from lightwell.auth.principals import Principal
 
 # The largest body of a native operation. The longest valid one, CopiableAttributes, is 260,000 characters.
 BODY_LIMIT = 1 << 20
@@ -29,16 +33,24 @@ class Disconnected(Exception):
 
 
 class Request:
-    """The parts of the ASGI scope that matter, and what is learned along the way."""
+    """The parts of the ASGI scope that matter, and what is learned along the way.
+
+    ``principal`` is whoever it has been proved to come from. ``named`` is who else is to be called its
+    caller: the session that it has made, for whoever had none. ``claimed_key`` is the access key whose id it
+    states, proved or not. ``decisions`` are those of policies that allowed it.
+    """
 
     __slots__ = (
-        "caller",
+        "claimed_key",
+        "decisions",
         "head",
         "headers",
         "id",
         "method",
+        "named",
         "operation",
         "path",
+        "principal",
         "query",
         "received",
         "scope",
@@ -53,8 +65,22 @@ class Request:
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.head = dict(self.headers)
         self.operation = UNKNOWN
-        self.caller: str | None = None
+        self.principal: Principal | None = None
+        self.named: str | None = None
+        self.claimed_key: str | None = None
+        self.decisions: tuple[Decision, ...] = ()
         self.received = 0
+
+    @property
+    def caller(self) -> str | None:
+        """The ARN of the principal, or what it is called in `named`; None while nobody is proved."""
+        if self.named is not None:
+            return self.named
+        return None if self.principal is None else self.principal.arn
+
+    def decided(self, decisions: tuple[Decision, ...]) -> None:
+        """Keep what allowed the request, or some of it."""
+        self.decisions = self.decisions + decisions if self.decisions else decisions
 
     @property
     def client(self) -> str | None:

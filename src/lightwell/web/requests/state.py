@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lightwell.codec_pool.client import CodecPoolClient
     from lightwell.settings import Settings
     from lightwell.stores import Stores
+    from lightwell.web.requests.request import Request
 
 
 T = TypeVar("T")
@@ -90,9 +91,12 @@ class AppState:
         """Run a blocking call in one of ``threads``."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
 
-    async def identify(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
+    async def identify(
+        self, request: Request, signed: SignedRequest, now: int
+    ) -> tuple[Signature, Principal]:
         """A request's signature, and whose key it names; `Authenticator.verify` checks that it is genuine."""
         signature = self.authenticator.read_signature(signed)
+        request.claimed_key = signature.access_key_id
         principal = self.authenticator.cached_principal(signature, now)
         if principal is None:
             principal = await self.in_thread(self.authenticator.load_principal, signature, now)
