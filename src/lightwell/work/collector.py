@@ -35,6 +35,7 @@ from lightwell.stores.background.gc_candidates import (
     GcCandidate,
 )
 from lightwell.stores.background.installation import check_before_removal, is_of_another
+from lightwell.stores.backup import claim
 from lightwell.stores.collector import removal
 from lightwell.stores.db.online_indexes import STUDY_ORDERS
 from lightwell.stores.objects import packs
@@ -201,8 +202,9 @@ class Collector:
     def remove_now(self, keys: Sequence[int] | None = None) -> list[int]:
         """Collect, and remove the bytes of these packs, or of all that were deleted, without a grace period.
 
-        Safe beside imports, reads and other collectors, as `packs.doom` says. Returns those of ``keys`` that
-        something still refers to, or that could not be removed within a few rounds.
+        Safe beside imports, reads and other collectors, as `packs.doom` says; a backup that needs packs now
+        has to begin again. Returns those of ``keys`` that something still refers to, or that could not be
+        removed within a few rounds.
         """
         left: list[int] = []
         for _ in range(_ROUNDS_NOW):
@@ -213,7 +215,7 @@ class Collector:
                 wanted = [row.key for page in self._pages(PACK) for row in page]
             for start in range(0, len(wanted), self._batch):
                 self._doom(wanted[start : start + self._batch], self._before(), live_at_once=True)
-            self.remove_packs()
+            self.remove_packs(ends_backup=True)
             with self._stores.db.read() as conn:
                 left = sorted(packs.existing_keys(conn, wanted))
                 is_busy = any(gc_candidates.has_any(conn, kind) for kind in (SET, RECORD, PIXELS))
@@ -319,13 +321,21 @@ class Collector:
 
         return self._stores.db.write(work)
 
-    def remove_packs(self) -> None:
-        """Remove the bytes of doomed packs, then their rows."""
+    def remove_packs(self, *, ends_backup: bool = False) -> None:
+        """Remove the bytes of doomed packs, then their rows.
+
+        Not while a backup holds them, until it has copied what its snapshot names; ``ends_backup`` ends that.
+        """
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 keys = packs.doomed_keys(conn, self._batch)
+                is_held = claim.is_held(conn)  # in the same snapshot: see there
             if not keys:
                 return
+            if is_held:
+                if not ends_backup:
+                    return
+                self._stores.db.write(claim.cancel_hold)
             # Another database may have taken the storage over, which names these packs.
             check_before_removal(self._stores.db, self._stores.objects)
             for key in keys:

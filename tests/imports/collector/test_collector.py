@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from lightwell.clock import Ids
 from lightwell.domain.states import JobPhase
 from lightwell.stores.background import gc_candidates
+from lightwell.stores.backup import claim
 from lightwell.stores.db import tables
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import PackWriter, pack_name
@@ -468,3 +469,32 @@ def test_lets_an_export_go_on_whose_next_set_is_deleted(
     assert f"image set {gone} was deleted in the meantime" in said.err
     assert "1 file of 2 image sets written" in said.out
     assert [path.parent.name for path in (tmp_path / "out").rglob("*.dcm")] == [kept]
+
+
+def test_leaves_the_bytes_of_packs_that_a_backup_holds(server: Importing) -> None:
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    kept = objects(server)
+    server.stores.db.write(lambda conn: claim.take(conn, "one"))
+    assert server.stores.db.write(lambda conn: claim.renew(conn, "one", holds=True))
+    for each in living(server):
+        delete(server, each)
+    collector(server).collect()
+    assert counts(server)["record"] == 0
+    assert objects(server) == kept, "only bytes are held"
+    server.stores.db.write(lambda conn: claim.release(conn, "one"))
+    collector(server).collect()
+    assert objects(server) == []
+    invariants.check_collected(server.stores)
+
+
+def test_erases_at_once_what_a_backup_holds_and_ends_that_backup(server: Importing) -> None:
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    server.stores.db.write(lambda conn: claim.take(conn, "one"))
+    assert server.stores.db.write(lambda conn: claim.renew(conn, "one", holds=True))
+    for each in living(server):
+        delete(server, each)
+    assert collector(server, grace=86_400).remove_now() == []
+    assert objects(server) == []
+    assert not server.stores.db.write(lambda conn: claim.renew(conn, "one", holds=True))
