@@ -163,8 +163,8 @@ def metrics_page() -> str:
         lines.append(f"| `{name}` | {kinds[name]} | {shown} | {text} |")
     lines += [
         "",
-        "Worth an alarm: any `lightwell_damaged_reads_total` (a disk or a bucket gave back other bytes than",
-        "were stored; the frame was refused; `lightwell data verify` says which),",
+        "Worth an alarm: any `lightwell_damaged_reads_total` (a disk, a bucket or the database gave back",
+        "other bytes than were stored; the frame was refused; `lightwell data verify` says which),",
         "`lightwell_queue_dead_units` above 0 (`lightwell queue dead` says why),",
         "`lightwell_queue_oldest_seconds` that grows (too few workers), `lightwell_requests_total` with a",
         "status from 500, and a process that does not answer `/readyz`.",

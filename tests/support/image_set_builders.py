@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from lightwell.stores.db.bulk import insert_many, insert_missing
 from lightwell.stores.db.compression import compress
 from lightwell.stores.image_sets.changes import study_keys
 from lightwell.stores.image_sets.instances import find_or_insert
+from lightwell.stores.image_sets.records import level_values
 from lightwell.stores.objects.pack_objects import pack_name
 
 HTJ2K = "1.2.840.10008.1.2.4.202"
@@ -231,7 +233,7 @@ class _Rows:
         self.pages: list[dict[str, Any]] = []
         self.members: list[dict[str, Any]] = []
         self.instances: dict[str, InstanceKey] = {}
-        self.values: dict[bytes, int] = {}
+        self.values: dict[tuple[int, bytes], int] = {}  # (level, JSON) → key
 
     def add(self, instance: BuiltInstance, blocks: tuple[dict[str, Any], ...]) -> None:
         fragment = json_bytes({"DICOM": {"SOPInstanceUID": instance.uid, **instance.dicom}, "DICOMVRs": {}})[
@@ -241,7 +243,7 @@ class _Rows:
             self.dictionary = _ids.key(), fragment
         dictionary = self.dictionary if instance.with_dictionary else None
         own = (instance.patient or blocks[0], instance.study or blocks[1], instance.series or blocks[2])
-        keys = [self.values.setdefault(json_bytes(block), _ids.key()) for block in own]
+        keys = self._keys_of(own)
         pixels = None if instance.frames is None else self.add_pixels(instance)
         record = instance.pixels_key or _ids.key()
         self.records.append(
@@ -307,10 +309,31 @@ class _Rows:
         ]
         return instance.pixels_key
 
+    def _keys_of(self, blocks: Sequence[dict[str, Any]]) -> list[int]:
+        """The keys of the level values of a patient, a study and a series block."""
+        return [
+            self.values.setdefault((number, json_bytes(block)), _ids.key())
+            for number, block in enumerate(blocks)
+        ]
+
+    def _insert_values(self, conn: Connection, datastore: int) -> dict[int, int]:
+        """What key each level value has, which another set may have stored: by its key of here."""
+        digests = {
+            hashlib.sha256(bytes((number,)) + body).digest(): (key, body)
+            for (number, body), key in self.values.items()
+        }
+        stored = level_values(
+            conn,
+            datastore,
+            {digest: compress(body) for digest, (_, body) in digests.items()},
+            [key for key, _ in digests.values()],
+        )
+        return {key: stored[digest] for digest, (key, _) in digests.items()}
+
     def insert(
         self, conn: Connection, datastore: int, image_set: int, blocks: tuple[dict[str, Any], ...]
     ) -> None:
-        bases = [self.values.setdefault(json_bytes(block), _ids.key()) for block in blocks]
+        bases = self._keys_of(blocks)
         for rows in (self.records, self.pixels):
             for row in rows:
                 row["datastore"] = datastore
@@ -320,14 +343,11 @@ class _Rows:
             row["instance"] = keys[row["instance"]]
         if self.dictionary:
             insert_many(conn, tables.dictionary, [{"key": self.dictionary[0], "bytes": self.dictionary[1]}])
-        insert_many(
-            conn,
-            tables.level_value,
-            [
-                {"key": key, "datastore": datastore, "hash": key.to_bytes(32), "body_z": compress(body)}
-                for body, key in self.values.items()
-            ],
-        )
+        stored = self._insert_values(conn, datastore)
+        bases = [stored[key] for key in bases]
+        for row in self.records:
+            for name in ("patient_value", "study_value", "series_value"):
+                row[name] = stored[row[name]]
         insert_many(
             conn,
             tables.level,

@@ -48,7 +48,7 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "lightwell_damaged_reads_total": (
         "Reads of stored bytes that were not the stored ones",
         "of",
-        ("frame",),
+        ("frame", "database"),
     ),
 }
 

@@ -14,12 +14,13 @@ from sqlalchemy import Connection, delete, select, update
 from lightwell.documents import metadata_documents
 from lightwell.domain.image_sets.edits import Edit
 from lightwell.domain.image_sets.image_set import ImageSet
-from lightwell.errors import StorageError
+from lightwell.errors import DamagedError, StorageError
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.compression import compress
 from lightwell.stores.image_sets import lookups, native_instances
 from lightwell.stores.image_sets.edits import pack
+from lightwell.stores.image_sets.records import level_bodies
 from tests.support import image_set_builders
 from tests.support.image_set_builders import BuiltInstance, BuiltSet
 
@@ -233,3 +234,27 @@ def test_covers_what_an_instance_shows_by_the_digits_of_its_tag(stores: Stores) 
     own = update(tables.member).values(edits=pack({"00100010": Edit("UN", "QUJE"), "Columns": Edit("US", 5)}))
     stores.db.write(lambda conn: conn.execute(own))
     assert "00100010" not in instances(read(stores, built))["1.1"]["DICOM"]
+
+
+def store_body(stores: Stores, key: int, body_z: bytes) -> None:
+    change = update(tables.level_value).where(tables.level_value.c.key == key).values(body_z=body_z)
+    stores.db.write(lambda conn: conn.execute(change))
+
+
+def test_refuses_level_blocks_that_are_not_what_was_stored(stores: Stores) -> None:
+    built = image_set_builders.image_set(stores, [BuiltInstance("1.2", 1)])
+    with stores.db.read() as conn:
+        rows = conn.execute(select(tables.level_value.c.key, tables.level_value.c.body_z)).all()
+        bodies = level_bodies(conn, [key for key, _ in rows])
+    assert len(rows) == 3
+    for key, body_z in rows:
+        for wrong in (compress(bodies[key] + b" "), body_z[:-1]):
+            store_body(stores, key, wrong)
+            with pytest.raises(DamagedError, match="attribute block"):
+                read(stores, built)
+            with stores.db.read() as conn, pytest.raises(DamagedError):
+                level_bodies(conn, [key])
+            with stores.db.read() as conn, pytest.raises(DamagedError):
+                native_instances.level_body(conn, key)
+        store_body(stores, key, body_z)
+    assert read(stores, built)["ImageSetID"] == built.id

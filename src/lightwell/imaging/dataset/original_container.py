@@ -5,16 +5,21 @@ A container that is written in one pass and read at any offset::
     "LWO1" · bytes of file meta (u32) · bytes in total (u64)        all little-endian
     zstd frames, each of 1 MiB of the original, the last of the remainder; each ends with the checksum of its
         content, which is compared whenever it is read (earlier releases left it out)
-    length of each zstd frame (u32 each)
+    a skippable frame of zstd (RFC 8878 §3.1.2) of 12 bytes: the CRC-32 of head and index (as before)
+    length of each zstd frame (u32 each); that of the last includes the skippable frame
 
 The number of frames follows from the bytes in total, so the lengths are found from the end. A large value can
 be read on its own: only the frames that it touches are decompressed. The data set of a deflated file is
 stored inflated.
+
+Earlier releases read a container with the skippable frame as one without, since a decompressor ends with the
+content of its frame; they may run beside this one during an upgrade.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -26,6 +31,9 @@ from lightwell.imaging.dataset.byte_source import Source
 BLOCK = 1 << 20
 _HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"LWO1"
+# The CRC-32 of head and index, as a skippable frame of zstd whose content is 4 bytes long.
+_SEAL = struct.Struct("<III")
+_SKIPPABLE = 0x184D2A5A
 _LEVEL = 3
 _T = TypeVar("_T")
 _compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
@@ -44,16 +52,19 @@ def write_original(
     """
     clipped = _clipped(ranges, source.size)
     total = len(file_meta) + sum(length for _, length in clipped)
-    offset = append(_HEAD.pack(_MAGIC, len(file_meta), total))
+    head = _HEAD.pack(_MAGIC, len(file_meta), total)
+    offset = append(head)
     end = offset + _HEAD.size
     lengths: list[int] = []
     for block in _blocks(file_meta, source, clipped):
         frame = _compressor.compress(block)
         append(frame)
         lengths.append(len(frame))
+    if lengths:
+        lengths[-1] += _SEAL.size
     index = struct.pack(f"<{len(lengths)}I", *lengths)
     if index:
-        append(index)
+        append(_SEAL.pack(_SKIPPABLE, 4, zlib.crc32(index, zlib.crc32(head))) + index)
     end += sum(lengths) + len(index)
     return offset, end - offset
 
@@ -164,14 +175,25 @@ def _head(
     """Bytes of file meta, bytes in total, and (offset, length) of each zstd frame."""
     if length < _HEAD.size:
         raise _damaged()
-    magic, meta_length, size = _HEAD.unpack(read_pack(offset, _HEAD.size))
+    head = read_pack(offset, _HEAD.size)
+    magic, meta_length, size = _HEAD.unpack(head)
     count = -(-size // BLOCK)
     index_size = 4 * count
     if magic != _MAGIC or meta_length > size or _HEAD.size + index_size > length:
         raise _damaged()
-    lengths = (
-        struct.unpack(f"<{count}I", read_pack(offset + length - index_size, index_size)) if count else ()
-    )
+    if not count:
+        if length != _HEAD.size:
+            raise _damaged()
+        return meta_length, size, []
+    # What stands before the index is the seal, or the end of a frame of an earlier release.
+    before = min(_SEAL.size, length - _HEAD.size - index_size)
+    tail = read_pack(offset + length - index_size - before, before + index_size)
+    index = tail[before:]
+    if before == _SEAL.size:
+        mark, bytes_in_it, checksum = _SEAL.unpack_from(tail)
+        if (mark, bytes_in_it) == (_SKIPPABLE, 4) and checksum != zlib.crc32(index, zlib.crc32(head)):
+            raise _damaged()
+    lengths = struct.unpack(f"<{count}I", index)
     if _HEAD.size + sum(lengths) + index_size != length:
         raise _damaged()
     frames = []

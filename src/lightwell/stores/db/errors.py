@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
 
 from sqlalchemy import exc
 
-from lightwell.errors import CommitUnknownError, StorageError, StorageUnavailableError
+from lightwell.errors import CommitUnknownError, DamagedError, StorageError, StorageUnavailableError
+from lightwell.observe import metrics
+from lightwell.observe.logs import event
+
+_log = logging.getLogger(__name__)
 
 #: raised when the data violates a constraint of the database
 BROKEN_RULES: tuple[type[Exception], ...] = (exc.IntegrityError, exc.DataError)
@@ -15,6 +20,11 @@ BROKEN_RULES: tuple[type[Exception], ...] = (exc.IntegrityError, exc.DataError)
 # SQLSTATEs after which the same transaction, run again, may well succeed (PostgreSQL, appendix A).
 _SERIALIZATION, _DEADLOCK = "40001", "40P01"
 _READ_ONLY, _LOCK_TIMEOUT = "25006", "55P03"
+
+# What the database itself finds damaged. PostgreSQL: data_corrupted, index_corrupted. SQLite: by its result
+# codes; SQLITE_IOERR_DATA is a page whose checksum is wrong, and its text only says "disk I/O error".
+_DAMAGED_STATES = ("XX001", "XX002")
+_SQLITE_IOERR_DATA, _SQLITE_IOERR_CORRUPTFS = 10 | 32 << 8, 10 | 33 << 8
 
 _SQLITE: tuple[tuple[str, str], ...] = (
     ("no such table", "its schema is missing or behind: run `lightwell data migrate`"),
@@ -24,7 +34,6 @@ _SQLITE: tuple[tuple[str, str], ...] = (
     ("database or disk is full", "the disk is full: make room, nothing was lost"),
     ("locked", "another process has locked it for too long: is a backup or a shell open on it?"),
     ("not a database", "the file is not an SQLite database: check LIGHTWELL_DATABASE_URL"),
-    ("malformed", "the file is damaged: restore a backup, or try `sqlite3 FILE .recover`"),
     ("disk i/o error", "the disk failed: look at the system's log"),
 )
 _POSTGRESQL: tuple[tuple[str, str], ...] = (
@@ -41,7 +50,7 @@ _POSTGRESQL: tuple[tuple[str, str], ...] = (
 
 
 # What only an administrator can fix: the schema, or the file itself. Everything else may pass.
-_LASTING = ("no such table", "no such column", "not a database", "malformed")
+_LASTING = ("no such table", "no such column", "not a database")
 _PASSING = ("08", "53", "57", "55P03", "25006")
 
 
@@ -96,10 +105,33 @@ def _is_psycopg_failure(error: BaseException) -> bool:
     )
 
 
+def _is_damage(cause: BaseException) -> bool:
+    if isinstance(cause, sqlite3.Error):
+        code = getattr(cause, "sqlite_errorcode", 0)
+        return (code & 0xFF) == sqlite3.SQLITE_CORRUPT or code in (
+            _SQLITE_IOERR_DATA,
+            _SQLITE_IOERR_CORRUPTFS,
+        )
+    return getattr(cause, "sqlstate", None) in _DAMAGED_STATES
+
+
+def damaged_database(text: str) -> DamagedError:
+    """What to raise for rows or pages that are not what was written; the metrics count it.
+
+    ``text`` says what is damaged, without a full stop.
+    """
+    metrics.count("lightwell_damaged_reads_total", "database")
+    return DamagedError(
+        f"{text}; nothing of it is served. Run `lightwell data verify`, and restore what is damaged from "
+        "a backup."
+    )
+
+
 def explain(error: BaseException, address: str) -> StorageError:
     """A sentence for a person: which database, what happened, what to do. Never a bound value.
 
-    A `StorageUnavailableError` if trying again may help.
+    A `StorageUnavailableError` if trying again may help, a `DamagedError` where the database found that its
+    own pages are not what was written.
     """
     if isinstance(error, exc.TimeoutError):
         return StorageUnavailableError(
@@ -107,6 +139,9 @@ def explain(error: BaseException, address: str) -> StorageError:
         )
     cause = driver_error(error)
     text = masked(str(cause).strip().split("\n")[0])
+    if _is_damage(cause):
+        event(_log, logging.ERROR, "damaged_database", database=address, reason=text)
+        return damaged_database(f"The database is damaged: {text}")
     if isinstance(cause, sqlite3.Error):
         low = text.lower()
         advice = next((advice for mark, advice in _SQLITE if mark in low), None)

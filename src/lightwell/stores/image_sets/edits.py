@@ -5,8 +5,8 @@ from __future__ import annotations
 import zstandard
 
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits, decode_edits, encode_edits
-from lightwell.errors import StorageError
 from lightwell.stores.db.compression import compress, decompress
+from lightwell.stores.db.errors import damaged_database
 
 
 def pack(edits: Edits) -> bytes | None:
@@ -15,12 +15,10 @@ def pack(edits: Edits) -> bytes | None:
 
 
 def unpack(data: bytes | None) -> Edits:
-    """The inverse of `pack`. Raises `StorageError` where the bytes are damaged."""
+    """The inverse of `pack`. Raises `DamagedError` where the bytes are damaged."""
     if data is None:
         return NO_EDITS
     try:
         return decode_edits(decompress(data))
     except zstandard.ZstdError as error:
-        raise StorageError(
-            f"Stored edits cannot be decompressed ({error}); run `lightwell data verify`."
-        ) from None
+        raise damaged_database(f"Stored edits cannot be decompressed ({error})") from None

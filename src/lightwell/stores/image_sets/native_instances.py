@@ -17,10 +17,12 @@ from lightwell.domain.image_sets.metadata_document import LevelBlock, Member, Me
 from lightwell.domain.keys import ImageSetKey, PixelsKey
 from lightwell.errors import StorageError
 from lightwell.stores.db.compression import FragmentReader, decompress
+from lightwell.stores.db.errors import damaged_database
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import frame_table, level, level_value, member, record
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed_edits
+from lightwell.stores.image_sets.records import level_text
 
 _FEW, _MANY, _BYTES = 64, 2048, 2 << 20
 """Fragments are read ahead in batches of so many; how many follows from the bytes of the last one."""
@@ -44,7 +46,7 @@ def _order(place: ColumnElement[Any]) -> Select[Any]:
 # By what the records are then looked up. On SQLite the rowid spares a search in the index of the keys.
 _ORDER = {"sqlite": _order(literal_column("record.rowid")), "postgresql": _order(record.c.key)}
 _LEVELS: Select[Any] = (
-    select(level.c.level, level.c.base, level.c.edits, level_value.c.body_z)
+    select(level.c.level, level.c.base, level.c.edits, level_value.c.hash, level_value.c.body_z)
     .outerjoin(level_value, level_value.c.key == level.c.base)
     .where(_of_version(level))
     .order_by(level.c.level)
@@ -87,20 +89,24 @@ IMAGE_LOOK_UP = LookUp("SELECT p.image FROM pixels p WHERE p.key = ?")
 def levels(conn: Connection, image_set: ImageSetKey, version: int) -> list[LevelBlock]:
     """Patient, study and series block of a version.
 
-    Raises `StorageError` where one is missing.
+    Raises `StorageError` where one is missing, `DamagedError` where one is not what was stored.
     """
     rows = conn.execute(_LEVELS, {"set": image_set, "version": version}).all()
     if [row.level for row in rows] != [0, 1, 2] or any(row.body_z is None for row in rows):
         raise _lost(f"a level block of version {version}")
-    return [LevelBlock(row.base, _inflate(row.body_z), packed_edits.unpack(row.edits)) for row in rows]
+    return [
+        LevelBlock(row.base, level_text(row.hash, row.body_z, (row.level,)), packed_edits.unpack(row.edits))
+        for row in rows
+    ]
 
 
 def level_body(conn: Connection, key: int) -> bytes:
-    """The JSON object of one level value."""
-    row = conn.execute(select(level_value.c.body_z).where(level_value.c.key == key)).one_or_none()
+    """The JSON object of one level value. Raises `StorageError` where it is missing or damaged."""
+    columns = (level_value.c.hash, level_value.c.body_z)
+    row = conn.execute(select(*columns).where(level_value.c.key == key)).one_or_none()
     if row is None:
         raise _lost("a level block of an instance")
-    return _inflate(row.body_z)
+    return level_text(row.hash, row.body_z)
 
 
 Row = tuple[Any, ...]
@@ -124,7 +130,7 @@ class InstanceFragments:
         try:
             return decompress_it(data)
         except zstandard.ZstdError as error:
-            raise _damaged(error) from None
+            raise damaged_database(f"A stored attribute block cannot be decompressed ({error})") from None
 
     def _reader(self, key: int | None) -> FragmentReader:
         # There is one for each few dozen instances: too many for Core.
@@ -226,19 +232,6 @@ def read_frame_page(conn: Connection, pixels_key: PixelsKey, first: int) -> list
     if row is None:
         raise _lost("the frame table of an instance")
     return unpack_entries(row.entries)
-
-
-def _inflate(data: bytes) -> bytes:
-    try:
-        return decompress(data)
-    except zstandard.ZstdError as error:
-        raise _damaged(error) from None
-
-
-def _damaged(error: Exception) -> StorageError:
-    return StorageError(
-        f"A stored attribute block cannot be decompressed ({error}); run `lightwell data verify`."
-    )
 
 
 def _lost(what: str) -> StorageError:

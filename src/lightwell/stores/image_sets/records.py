@@ -5,10 +5,12 @@ Immutable.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import zstandard
 from sqlalchemy import Connection, bindparam, select
 
 from lightwell.domain.image_sets.frame_table import PAGE
@@ -16,6 +18,7 @@ from lightwell.domain.imports.records import NewRecord
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches, insert_many, insert_missing
 from lightwell.stores.db.compression import decompress
+from lightwell.stores.db.errors import damaged_database
 from lightwell.stores.db.tables import dictionary, frame_table, level_value, pixels, record
 
 _LEVEL_KEYS = select(level_value.c.hash, level_value.c.key).where(
@@ -155,11 +158,24 @@ def levels_of(conn: Connection, record_keys: Sequence[int]) -> dict[int, Levels]
 
 
 def level_bodies(conn: Connection, keys: Iterable[int]) -> dict[int, bytes]:
-    """The JSON of level values, by key."""
+    """The JSON of level values, by key. Raises `DamagedError` where one is not what was stored."""
     found: dict[int, bytes] = {}
+    columns = (level_value.c.key, level_value.c.hash, level_value.c.body_z)
     for some in batches(keys):
-        rows = conn.execute(
-            select(level_value.c.key, level_value.c.body_z).where(level_value.c.key.in_(some))
-        )
-        found.update((key, decompress(body_z)) for key, body_z in rows)
+        rows = conn.execute(select(*columns).where(level_value.c.key.in_(some)))
+        found.update((key, level_text(digest, body_z)) for key, digest, body_z in rows)
     return found
+
+
+def level_text(digest: bytes, body_z: bytes, levels: Sequence[int] = (0, 1, 2)) -> bytes:
+    """The JSON of a level value, compared with its hash as a block of one of ``levels``.
+
+    Raises `DamagedError` where it is not what was stored.
+    """
+    try:
+        body = decompress(body_z)
+    except zstandard.ZstdError as error:
+        raise damaged_database(f"A stored attribute block cannot be decompressed ({error})") from None
+    if all(hashlib.sha256(bytes((level,)) + body).digest() != digest for level in levels):
+        raise damaged_database("A stored attribute block has other bytes than were stored: its hash differs")
+    return body

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import struct
 
 import pytest
+import zstandard
 
 from lightwell.errors import DamagedError, StorageError
 from lightwell.imaging.dataset.byte_source import BytesSource
@@ -75,3 +78,48 @@ def test_reads_once_more_past_the_cache_what_is_damaged(place: str) -> None:
     assert bytes(Original(cached.read, offset, length, pack.read)) == b"meta" + data
     with pytest.raises(DamagedError):
         bytes(Original(cached.read, offset, length, cached.read))
+
+
+def test_answers_no_flipped_bit_of_head_and_index_with_other_bytes() -> None:
+    data = os.urandom(2 * BLOCK + 5)
+    pack = Pack()
+    offset, length = write_original(b"meta", BytesSource(data), [(0, len(data))], pack.append)
+    index = length - 4 * 3
+    for place in (*range(16), *range(index - 12, length)):
+        for bit in range(8):
+            flipped = Pack()
+            flipped.data[:] = pack.data
+            flipped.data[offset + place] ^= 1 << bit
+            if index - 12 <= place < index - 4:
+                # Of what says that there is a checksum: then there is none to compare with.
+                with contextlib.suppress(DamagedError):
+                    assert read_original(flipped.read, offset, length) == b"meta" + data
+                continue
+            with pytest.raises(DamagedError):
+                Original(flipped.read, offset, length)
+
+
+def test_reads_what_earlier_releases_wrote() -> None:
+    data = os.urandom(2 * BLOCK + 5)
+    pieces = [b"meta" + data[: BLOCK - 4], data[BLOCK - 4 : 2 * BLOCK - 4], data[2 * BLOCK - 4 :]]
+    frames = [zstandard.ZstdCompressor(level=3).compress(piece) for piece in pieces]
+    pack = Pack()
+    offset = pack.append(struct.pack("<4sIQ", b"LWO1", 4, 4 + len(data)) + b"".join(frames))
+    pack.append(struct.pack("<3I", *map(len, frames)))
+    original = Original(pack.read, offset, len(pack.data) - offset)
+    assert (original.file_meta(), bytes(original)) == (b"meta", b"meta" + data)
+
+
+def test_writes_what_earlier_releases_read() -> None:
+    """They took each frame by its length, and decompressed it alone."""
+    data = os.urandom(BLOCK + 5)
+    pack = Pack()
+    offset, length = write_original(b"meta", BytesSource(data), [(0, len(data))], pack.append)
+    container = pack.read(offset, length)
+    magic, meta, size = struct.unpack_from("<4sIQ", container)
+    lengths = struct.unpack("<2I", container[-8:])
+    assert (magic, meta, size, 16 + sum(lengths) + 8) == (b"LWO1", 4, 4 + len(data), length)
+    first = 16 + lengths[0]
+    slots = container[16:first], container[first:-8]
+    texts = [zstandard.ZstdDecompressor().decompress(slot, max_output_size=BLOCK) for slot in slots]
+    assert b"".join(texts) == b"meta" + data
