@@ -110,7 +110,7 @@ def build(
             stores=stores,
             clock=Clock(),
             ids=Ids(),
-            authenticator=Authenticator(principals),
+            authenticator=Authenticator(principals, stores.key_uses.note),
             access_control=access_control,
             data_access_roles=DataAccessRoles(
                 roles, settings.region, settings.account_id, settings.s3_endpoint_url

@@ -47,6 +47,12 @@ def test_all_servers_have_one_root_key_and_seal_secrets_alike(many: Deployment, 
     made = run(many, a, "key", "create", "--admin", "--name", "ana")
     ana = Credentials(made["accessKeyId"], made["secretAccessKey"])
     assert may(a, ana) and may(b, ana)
+    run(many, b, "key", "disable", made["accessKeyId"])
+    for server in (a, b):
+        until(lambda server=server: not may(server, ana))  # type: ignore[misc]
+    run(many, a, "key", "enable", made["accessKeyId"])
+    for server in (a, b):
+        until(lambda server=server: may(server, ana))  # type: ignore[misc]
     run(many, b, "key", "revoke", made["accessKeyId"])
     for server in (a, b):
         until(lambda server=server: not may(server, ana))  # type: ignore[misc]

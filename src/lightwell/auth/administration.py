@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightwell.auth import principals
+from lightwell.auth.access_keys import changes
 from lightwell.auth.policies.condition_keys import RESOURCE_TAG, tag_context, time_context
 from lightwell.auth.policies.policy import permissions
 from lightwell.auth.policies.validation import check_identity_policy, check_trust_policy
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from lightwell.auth.policies.condition_keys import Value
+    from lightwell.auth.principals import Principal
     from lightwell.auth.secret_box import SecretBox
     from lightwell.stores.account.principals import AccessKey
     from lightwell.stores.account.roles import Role
@@ -85,6 +87,11 @@ class Administration:
             )
         if not self._db.write(lambda conn: keys_table.revoke(conn, id, now)):
             raise NotFoundError(f"There is no valid access key {id[:128]}.")
+
+    def set_key_enabled(self, id: str, now: int, *, is_enabled: bool, asking: Principal) -> None:
+        """Disable or enable a key (`changes.set_enabled`)."""
+        own = (asking.access_key_id, asking.parent)
+        changes.set_enabled(self._db, id, now, is_enabled=is_enabled, asking=own)
 
     # Roles ------------------------------------------------------------------------------------------------
 

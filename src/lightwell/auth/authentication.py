@@ -23,8 +23,14 @@ _UNKNOWN_KEY = "The security token included in the request is invalid."
 class Authenticator:
     """Finds out who signed a request. One per process."""
 
-    def __init__(self, principals: Principals) -> None:
+    def __init__(
+        self,
+        principals: Principals,
+        note_use: Callable[[str, str | None, int], None] = lambda key, client, now: None,
+    ) -> None:
+        """``note_use`` gets the ID of a key that somebody has proved to have, their address, and now."""
         self._principals = principals
+        self._note_use = note_use
 
     def read_signature(self, request: SignedRequest) -> Signature:
         """The signature of a request, not verified yet.
@@ -84,4 +90,11 @@ class Authenticator:
             raise AuthenticationError(
                 "ExpiredTokenException", "The security token included in the request is expired."
             )
+        self.was_used(principal, request.client, now)
         return query
+
+    def was_used(self, principal: Principal, client: str | None, now: int) -> None:
+        """Note that a key was used from this address, and so was the key that it is a session of."""
+        self._note_use(principal.access_key_id, client, now)
+        if principal.parent is not None:
+            self._note_use(principal.parent, client, now)

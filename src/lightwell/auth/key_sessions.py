@@ -128,6 +128,8 @@ class KeySessions:
             parent = table.get(conn, caller.access_key_id)
             if parent is None or parent.revoked_at is not None:
                 raise AccessDeniedError("The access key was revoked")
+            if parent.disabled_at is not None:
+                raise AccessDeniedError("The access key is disabled")
             table.remove_ended(conn, now - KEPT_MS)
             key = self._row(made, token, parent, now, duration)
             check_room(conn, key, now)

@@ -135,7 +135,7 @@ class Principals:
         self._known.drop(access_key_id)
 
     def _principal(self, found: _Found) -> Principal | None:
-        """The owner of the key; None if the key, its parent or the role of its session is gone."""
+        """The owner of the key; None if the key, its parent or its session's role is gone, or disabled."""
         key, identity = found.key, _identity(found, self._account, self._region)
         if identity is None:
             return None
@@ -187,7 +187,7 @@ def _read(conn: Connection, access_key_id: str) -> _Found | None:
 
 def _identity(found: _Found, account: str, region: str) -> Identity | None:
     key, role, parent = found
-    if key.revoked_at is not None:
+    if key.revoked_at is not None or key.disabled_at is not None:
         return None
     if key.parent is not None:
         # A key of the same id that was put later, or is a session itself, is another one.

@@ -58,12 +58,16 @@ _SINGLE = (
 
 @dataclass(slots=True)
 class SignedRequest:
-    """A request as received: path and query still encoded, header names in lower case."""
+    """A request as received: path and query still encoded, header names in lower case.
+
+    ``client`` is the address that it came from, as far as that is known.
+    """
 
     method: str
     raw_path: bytes
     query: bytes
     headers: list[tuple[bytes, bytes]]
+    client: str | None = None
 
 
 class Signature(NamedTuple):

@@ -45,7 +45,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "data": ("lightwell.cli.contents.data", "verify stored data or migrate the database"),
     "doctor": ("lightwell.cli.doctor", "check this machine, the settings and the data folder"),
     "env": ("lightwell.cli.environment", "print export lines that point AWS clients at this server"),
-    "key": ("lightwell.cli.access.key", "create, list and revoke access keys"),
+    "key": ("lightwell.cli.access.key", "create, list, change, disable and revoke access keys"),
     "ohif": ("lightwell.cli.server.ohif", "install the viewer OHIF, to be served beside the console"),
     "console": ("lightwell.cli.access.console", "print a link that signs you in to the console, once"),
     "token": ("lightwell.cli.access.token", "print a token that lets a viewer into a data store"),

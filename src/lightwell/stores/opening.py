@@ -10,6 +10,7 @@ from typing import Protocol
 from lightwell.domain.imports.jobs import Job
 from lightwell.errors import StorageError
 from lightwell.stores.account.datastores import KnownKeys
+from lightwell.stores.account.key_uses import KeyUses
 from lightwell.stores.background.wakeups import wake_engine
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.data_folder.document_cache import DocumentCache
@@ -60,6 +61,7 @@ class Stores:
     documents: DocumentCache
     spool: Path  # for temporary files; on the disk of the data folder, not durable
     accesses: Accesses
+    key_uses: KeyUses
     node: Node
     enqueue: Enqueue = units.announce
     """Queues units of work of import jobs; `wake_engine` once the transaction is committed."""
@@ -103,6 +105,7 @@ class Stores:
     def close(self) -> None:
         """Close what this process has open, also before a fork. The next use reopens it."""
         self.accesses.flush()
+        self.key_uses.flush()
         self.db.close()
         self.objects.close()
         self.buckets.close()
@@ -144,6 +147,7 @@ def open_stores(
         documents=DocumentCache(data / "documents"),
         spool=spool,
         accesses=Accesses(db),
+        key_uses=KeyUses(db),
         node=Node(data),
         enqueue=enqueue_of(kind_of(settings.engine, db)),
     )

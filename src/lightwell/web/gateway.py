@@ -256,6 +256,8 @@ class Gateway:
         principal = await state.bearer_authentication.principal(
             request.headers, resource.datastore_id, resource.operation, request=request.id, now=now
         )
+        if principal.access_key_id:
+            state.authenticator.was_used(principal, request.client, now)
         if resource.kind != "store":
             await request.body(receive)
         request.principal = principal

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from lightwell.auth import principals
+from lightwell.auth.access_keys.changes import set_enabled
 from lightwell.auth.credentials import read_credentials, write_credentials
+from lightwell.auth.key_sessions import KeySessions
 from lightwell.auth.principals import Credentials, Principals, create_key, ensure_root
 from lightwell.auth.secret_box import SecretBox, create_secret_key, open_secret_box
 from lightwell.domain.recent import FRESH_MS
-from lightwell.errors import ConfigurationError
+from lightwell.errors import AccessDeniedError, ConfigurationError
 from lightwell.stores.account import principals as table
 from lightwell.stores.db.database import Database
 
@@ -98,6 +100,26 @@ def test_remembers_for_a_moment(database: Database, secret_box: SecretBox, known
     assert known.load(key, FRESH_MS) is None
     assert known.cached(key, FRESH_MS + 1) == (True, None)
     assert known.cached(key, 2 * FRESH_MS) == (False, None)
+
+
+def test_sees_within_a_moment_that_a_key_was_disabled_or_enabled(
+    database: Database, secret_box: SecretBox, known: Principals
+) -> None:
+    key = create_key(database, secret_box, "ana", 1).access_key_id
+    found = known.load(key, 0)
+    assert found is not None
+    session = KeySessions(database, secret_box).of_key(found, 2).credentials.access_key_id
+    assert known.load(session, 0) is not None
+    set_enabled(database, key, 3, is_enabled=False)
+    for id in (key, session):
+        assert known.cached(id, FRESH_MS) == (False, None), "it is looked up again within a second"
+        assert known.load(id, FRESH_MS) is None
+    with pytest.raises(AccessDeniedError, match="disabled"):
+        KeySessions(database, secret_box).of_key(found, 4)
+    set_enabled(database, key, 5, is_enabled=True)
+    for id in (key, session):
+        assert known.cached(id, 2 * FRESH_MS) == (False, None)
+        assert known.load(id, 2 * FRESH_MS) is not None
 
 
 def test_asks_nobody_about_what_is_no_id(known: Principals) -> None:

@@ -201,8 +201,8 @@ _NATIVE: dict[str, Callable[[Actions, str, Any], list[AuthorizationRequest]]] = 
 
 CREATE_USER, CREATE_ACCESS_KEY = "iam:CreateUser", "iam:CreateAccessKey"
 PUT_USER_POLICY, ATTACH_USER_POLICY = "iam:PutUserPolicy", "iam:AttachUserPolicy"
-DELETE_ACCESS_KEY, LIST_ACCESS_KEYS, GET_USER_POLICY = (
-    "iam:DeleteAccessKey", "iam:ListAccessKeys", "iam:GetUserPolicy",
+DELETE_ACCESS_KEY, LIST_ACCESS_KEYS, GET_USER_POLICY, UPDATE_ACCESS_KEY = (
+    "iam:DeleteAccessKey", "iam:ListAccessKeys", "iam:GetUserPolicy", "iam:UpdateAccessKey",
 )  # fmt: skip
 CREATE_ROLE, DELETE_ROLE, LIST_ROLES = "iam:CreateRole", "iam:DeleteRole", "iam:ListRoles"
 GET_ROLE = "iam:GetRole"
@@ -215,8 +215,9 @@ GET_METRICS = "cloudwatch:GetMetricData"
 
 CONSOLE = (
     CREATE_USER, CREATE_ACCESS_KEY, PUT_USER_POLICY, ATTACH_USER_POLICY, DELETE_ACCESS_KEY, LIST_ACCESS_KEYS,
-    GET_USER_POLICY, CREATE_ROLE, DELETE_ROLE, LIST_ROLES, GET_ROLE, PUT_ROLE_POLICY, PUT_TRUST_POLICY,
-    SIMULATE_PRINCIPAL, SIMULATE_CUSTOM, LIST_FUNCTIONS, UPDATE_FUNCTION, DELETE_FUNCTION, GET_METRICS,
+    GET_USER_POLICY, UPDATE_ACCESS_KEY, CREATE_ROLE, DELETE_ROLE, LIST_ROLES, GET_ROLE, PUT_ROLE_POLICY,
+    PUT_TRUST_POLICY, SIMULATE_PRINCIPAL, SIMULATE_CUSTOM, LIST_FUNCTIONS, UPDATE_FUNCTION, DELETE_FUNCTION,
+    GET_METRICS,
 )  # fmt: skip
 """What only the console's API asks for (`docs/reference/console-api.md`)."""
 

@@ -1,10 +1,9 @@
-"""``lightwell key create|list|revoke``: access keys, with the server up or down."""
+"""``lightwell key``: access keys, with the server up or down."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from lightwell.stores.db.database import Database
 
 _PLACES = ("data", "database_url", "allow_other_user", "root_access_key_id")
-
-_MOST_SESSIONS = 1_000
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -48,11 +45,20 @@ def add(parser: argparse.ArgumentParser) -> None:
         "revoke", help="revoke a key permanently; takes effect within seconds", allow_abbrev=False
     )
     revoke.add_argument("id", metavar="ID", help="access key ID")
-    for action in (create, listing, revoke):
+    disable = actions.add_parser(
+        "disable",
+        help="refuse a key and its sessions until it is enabled again; takes effect within a second",
+        allow_abbrev=False,
+    )
+    disable.add_argument("id", metavar="ID", help="access key ID")
+    enable = actions.add_parser("enable", help="accept a key again that was disabled", allow_abbrev=False)
+    enable.add_argument("id", metavar="ID", help="access key ID")
+    for action in (create, listing, revoke, disable, enable):
         flags.add(action, _PLACES)
 
 
 def run(args: argparse.Namespace) -> int:
+    from lightwell.cli.access.key_lists import print_keys, print_sessions
     from lightwell.cli.store_session import database_session
 
     settings = flags.settings(args)
@@ -61,10 +67,12 @@ def run(args: argparse.Namespace) -> int:
         if args.action == "create":
             return _create(settings, db, args.name, policies)
         if args.action == "list" and args.sessions:
-            return _list_sessions(db, as_json=args.json)
+            return print_sessions(db, as_json=args.json)
         if args.action == "list":
-            return _list(db, as_json=args.json)
-        return _revoke(settings, db, args.id)
+            return print_keys(db, as_json=args.json)
+        if args.action == "revoke":
+            return _revoke(settings, db, args.id)
+        return _set_enabled(db, args.id, is_enabled=args.action == "enable")
 
 
 def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
@@ -89,86 +97,6 @@ def _create(settings: Settings, db: Database, name: str, policies: list[str] | N
     return 0
 
 
-def _list(db: Database, *, as_json: bool) -> int:
-    from lightwell.cli.wording import moment, print_table
-    from lightwell.stores.account import principals
-
-    with db.read() as conn:
-        keys = principals.page(conn)
-    rows = [
-        {
-            "accessKeyId": key.id,
-            "name": key.name,
-            "isRoot": key.is_root,
-            "createdAt": _iso(key.created_at),
-            "expiresAt": None if key.expires_at is None else _iso(key.expires_at),
-            "policies": None if key.policies is None else [json.loads(policy) for policy in key.policies],
-        }
-        for key in keys
-    ]
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    else:
-        print_table(
-            ("ACCESS KEY ID", "CREATED", "ENDS", "MAY DO", "NAME"),
-            [
-                (
-                    key.id,
-                    moment(key.created_at),
-                    None if key.expires_at is None else moment(key.expires_at),
-                    "everything" if key.policies is None else "by policy",
-                    key.name,
-                )
-                for key in keys
-            ],
-            nothing="There are no keys; `lightwell key create` makes one",
-        )
-    return 0
-
-
-def _list_sessions(db: Database, *, as_json: bool) -> int:
-    from lightwell.cli.wording import moment, print_table
-    from lightwell.clock import Clock
-    from lightwell.stores.account import principals
-
-    with db.read() as conn:
-        found = principals.sessions(conn, Clock().now(), _MOST_SESSIONS)
-    if as_json:
-        rows = [
-            {
-                "accessKeyId": key.id,
-                "name": key.name,
-                "createdAt": _iso(key.created_at),
-                "expiresAt": None if key.expires_at is None else _iso(key.expires_at),
-                "parent": key.parent,
-                "provider": key.provider,
-                "subject": key.subject,
-            }
-            for key in found
-        ]
-        print(json.dumps(rows, indent=2))
-        return 0
-    print_table(
-        ("ACCESS KEY ID", "CREATED", "ENDS", "NAME", "OF"),
-        [
-            (
-                key.id,
-                moment(key.created_at),
-                "" if key.expires_at is None else moment(key.expires_at),
-                key.name,
-                key.parent or key.subject or "",
-            )
-            for key in found
-        ],
-        nothing="There are no sessions",
-    )
-    return 0
-
-
-def _iso(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
-
-
 def _revoke(settings: Settings, db: Database, id: str) -> int:
     from lightwell.clock import Clock
     from lightwell.stores.account import principals
@@ -181,4 +109,12 @@ def _revoke(settings: Settings, db: Database, id: str) -> int:
     now = Clock().now()
     if not db.write(lambda conn: principals.revoke(conn, id, now)):
         raise LightwellError(f"There is no valid access key {id}; `lightwell key list` shows the valid keys")
+    return 0
+
+
+def _set_enabled(db: Database, id: str, *, is_enabled: bool) -> int:
+    from lightwell.auth.access_keys.changes import set_enabled
+    from lightwell.clock import Clock
+
+    set_enabled(db, id, Clock().now(), is_enabled=is_enabled)
     return 0

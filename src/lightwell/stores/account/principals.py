@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,8 +28,22 @@ _COLUMNS = (
     access_key.c.provider,
     access_key.c.subject,
     access_key.c.taken_by,
+    access_key.c.last_used_at,
+    access_key.c.last_used_from,
+    access_key.c.disabled_at,
+    access_key.c.updated_at,
+    access_key.c.replaced_by,
 )
 _GET = select(*_COLUMNS).where(access_key.c.id == bindparam("access_key_id"))
+
+_SET_USED = (
+    update(access_key)
+    .where(
+        access_key.c.id == bindparam("access_key_id"),
+        or_(access_key.c.last_used_at.is_(None), access_key.c.last_used_at < bindparam("at")),
+    )
+    .values(last_used_at=bindparam("at"), last_used_from=bindparam("place"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,9 @@ class AccessKey:
     of temporary credentials, which have a ``role`` and a ``session_name``, the session's, None for none.
     Those without a role stand for the key ``parent`` and end with it. ``provider`` and ``subject`` say who
     took the role, if that was somebody with a token of an OpenID provider, else ``taken_by`` does: the
-    `Principal.owner` of who did.
+    `Principal.owner` of who did. ``last_used_at`` is exact to a minute, ``last_used_from`` the address;
+    a key that is ``disabled_at`` some time is refused until it is enabled. ``updated_at`` is when its
+    policies were changed, ``replaced_by`` the key that it was rotated to.
     """
 
     id: str
@@ -58,11 +74,16 @@ class AccessKey:
     provider: str | None = None
     subject: str | None = None
     taken_by: str | None = None
+    last_used_at: int | None = None
+    last_used_from: str | None = None
+    disabled_at: int | None = None
+    updated_at: int | None = None
+    replaced_by: str | None = None
 
 
-def get(conn: Connection, id: str) -> AccessKey | None:
-    """The access key with this id, revoked ones too."""
-    row = conn.execute(_GET, {"access_key_id": id}).first()
+def get(conn: Connection, id: str, *, lock: bool = False) -> AccessKey | None:
+    """The access key with this id, revoked ones too. ``lock``: nobody else changes it in this transaction."""
+    row = conn.execute(_GET.with_for_update() if lock else _GET, {"access_key_id": id}).first()
     return None if row is None else _key(row)
 
 
@@ -80,10 +101,12 @@ def sessions(
 ) -> Sequence[AccessKey]:
     """Temporary credentials that are good, newest first, after this (created_at, id).
 
-    Neither they nor the key or the role that they depend on are revoked, deleted or over.
+    Neither they nor the key or the role that they depend on are revoked, disabled, deleted or over.
     """
     parent = access_key.alias()
-    has_parent = exists().where(parent.c.id == access_key.c.parent, parent.c.revoked_at.is_(None))
+    has_parent = exists().where(
+        parent.c.id == access_key.c.parent, parent.c.revoked_at.is_(None), parent.c.disabled_at.is_(None)
+    )
     has_role = exists().where(role.c.name == access_key.c.role, role.c.created_at <= access_key.c.created_at)
     statement = (
         select(*_COLUMNS)
@@ -166,6 +189,20 @@ def revoke(conn: Connection, id: str, now: int) -> bool:
         .values(revoked_at=now)
     )
     return done.rowcount > 0
+
+
+def set_disabled(conn: Connection, id: str, at: int | None) -> None:
+    """Disable a key from this moment, ms since the epoch, or enable it with None."""
+    conn.execute(update(access_key).where(access_key.c.id == id).values(disabled_at=at))
+
+
+def set_used(conn: Connection, uses: Mapping[str, tuple[int, str | None]]) -> None:
+    """Note when keys were last used, ms since the epoch, and from which address; never an earlier use."""
+    conn.execute(
+        _SET_USED,
+        # In the order of their ids, so that two servers do not wait for each other's rows.
+        [{"access_key_id": id, "at": at, "place": place} for id, (at, place) in sorted(uses.items())],
+    )
 
 
 def revoke_other_roots(conn: Connection, id: str, now: int) -> None:

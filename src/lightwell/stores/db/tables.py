@@ -354,6 +354,11 @@ access_key = Table(
     Column("provider", _TEXT),  # of a role taken with an OpenID token: its issuer
     Column("subject", _TEXT),  # and its subject
     Column("taken_by", _TEXT),  # of a role taken with credentials: whose they were
+    Column("last_used_at", BigInteger),  # to the minute; NULL: not since this is kept
+    Column("last_used_from", _TEXT),  # the address it was used from then
+    Column("disabled_at", BigInteger),  # NULL: it is good
+    Column("updated_at", BigInteger),  # when its policies were changed; NULL: never
+    Column("replaced_by", _TEXT),  # the key that it was rotated to
     Index("session_by_end", "expires_at"),
     Index("session_by_parent", "parent", "expires_at"),
     Index("session_by_person", "provider", "subject", "expires_at"),
@@ -367,6 +372,8 @@ role = Table(
     Column("policies", _TEXT, nullable=False),  # JSON array of IAM policies
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("max_session_seconds", Integer),  # NULL: as long as AWS's longest
+    Column("emergency", Boolean),
 )
 
 authorizer = Table(

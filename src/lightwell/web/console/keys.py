@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -23,14 +23,20 @@ from lightwell.auth.policies.actions import (
     GET_USER_POLICY,
     LIST_ACCESS_KEYS,
     PUT_USER_POLICY,
+    UPDATE_ACCESS_KEY,
     AuthorizationRequest,
 )
 from lightwell.errors import ConfigurationError, NotFoundError, ValidationError
 from lightwell.observe.logs import event
 from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, place
 
+if TYPE_CHECKING:
+    from lightwell.stores.account.principals import AccessKey
+
 log = logging.getLogger(__name__)
 
+ACTIVE, INACTIVE = "Active", "Inactive"
+"""As IAM calls them (API_AccessKeyMetadata)."""
 _USERS = "user/*"
 _LONGEST_NAME = 64
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)")
@@ -39,7 +45,8 @@ _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\
 class Key(Answer):
     """An access key. ``policies`` are JSON texts; null where the caller may not read them, or there are none.
 
-    ``access``: everything, or what policies allow.
+    ``access``: everything, or what policies allow. ``status``: Active, or Inactive while it is disabled.
+    ``last_used_at`` is exact to a minute, null for a key that was not used since that is kept.
     """
 
     access_key_id: str
@@ -49,6 +56,9 @@ class Key(Answer):
     is_own: bool
     created_at: str
     expires_at: str | None
+    last_used_at: str | None
+    last_used_from: str | None
+    status: str
     access: str
     policies: list[str] | None
 
@@ -65,6 +75,12 @@ class NewKey(Body):
     policies: list[str] | None = None
     is_administrator: bool = False
     expires_at: str | None = None
+
+
+class KeyStatus(Body):
+    """``status``: Active or Inactive."""
+
+    status: Literal["Active", "Inactive"]
 
 
 class MadeKey(Answer):
@@ -101,6 +117,9 @@ def _key(call: Call, key: Any) -> Key:
         is_own=key.id == (call.principal.parent or call.principal.access_key_id),
         created_at=iso(key.created_at),
         expires_at=None if key.expires_at is None else iso(key.expires_at),
+        last_used_at=None if key.last_used_at is None else iso(key.last_used_at),
+        last_used_from=key.last_used_from,
+        status=ACTIVE if key.disabled_at is None else INACTIVE,
         access="everything" if key.policies is None else "policies",
         policies=list(key.policies) if may_read else None,
     )
@@ -152,14 +171,30 @@ def _required_to_create(call: Call) -> Sequence[AuthorizationRequest]:
 def revoke_key(call: Call) -> None:
     """Revoke a key for good, within a second on every server."""
     id = call.params["accessKeyId"]
-    key = call.state.administration.key(id)
-    if key is None:
-        # Whoever may not revoke any key does not learn which there are.
-        call.check(call.state.access_control.actions.iam(DELETE_ACCESS_KEY, _USERS))
-        raise NotFoundError(f"There is no valid access key {id[:128]}.")
-    call.check(_of(call, DELETE_ACCESS_KEY, key))
+    key = _found(call, id, DELETE_ACCESS_KEY)
     call.state.administration.revoke_key(id, call.now)
     _tell(call, "access key revoked", id, key.name)
+
+
+def set_status(call: Call) -> None:
+    """Disable a key, or enable it again, within a second on every server."""
+    id, asked = call.params["accessKeyId"], call.body
+    key = _found(call, id, UPDATE_ACCESS_KEY)
+    is_enabled = asked.status == ACTIVE
+    call.state.administration.set_key_enabled(id, call.now, is_enabled=is_enabled, asking=call.principal)
+    call.state.authenticator.forget(id)
+    _tell(call, f"access key {'enabled' if is_enabled else 'disabled'}", id, key.name)
+
+
+def _found(call: Call, id: str, action: str) -> AccessKey:
+    """The key, if the caller may do this to its user."""
+    key = call.state.administration.key(id)
+    if key is None:
+        # Whoever may not do it to any key does not learn which there are.
+        call.check(call.state.access_control.actions.iam(action, _USERS))
+        raise NotFoundError(f"There is no valid access key {id[:128]}.")
+    call.check(_of(call, action, key))
+    return key
 
 
 def _tell(call: Call, what: str, key: str, user: str) -> None:
@@ -219,5 +254,16 @@ ROUTES = (
         action="`iam:DeleteAccessKey` on `user/NAME`",
         says="Revoke a key for good; requests signed with it are refused within a second, on every server. "
         "Root's is refused with 409.",
+    ),
+    Route(
+        "ConsoleSetKeyStatus",
+        "PUT",
+        "keys/{accessKeyId}/status",
+        set_status,
+        None,
+        body=msgspec.json.Decoder(KeyStatus),
+        action="`iam:UpdateAccessKey` on `user/NAME`",
+        says="Disable a key (`Inactive`), its sessions with it, or enable it again (`Active`), within a "
+        "second on every server. Root's is refused with 409, and so is the key that asks.",
     ),
 )

@@ -106,7 +106,7 @@ class Request:
             )
 
     def signed(self) -> SignedRequest:
-        return SignedRequest(self.method, self.path, self.query, self.headers)
+        return SignedRequest(self.method, self.path, self.query, self.headers, self.client)
 
     def declared_length(self) -> int | None:
         """Bytes of the body, as Content-Length states them, if it is there. Raises `ValidationError`."""

@@ -1,0 +1,1 @@
+"""What becomes of access keys after they were made."""
