@@ -63,6 +63,14 @@ class Authenticator:
         """Look the access key up again before its next use: it has ended."""
         self._principals.forget(access_key_id)
 
+    def check_body(self, signature: Signature, digest: str) -> None:
+        """Compare the SHA-256 of the body, in lower-case hex, with the hash that the client states.
+
+        For a signature that was verified with that hash before the body had arrived. Raises
+        `AuthenticationError`.
+        """
+        sigv4.check_payload(signature.payload_hash, digest)
+
     def verify(
         self,
         signature: Signature,

@@ -173,10 +173,19 @@ def verify(
     else:
         raise _invalid(_DOES_NOT_MATCH)
     if signature.payload_hash is not None and not is_literal(stated):
-        actual = body_sha256 if isinstance(body_sha256, str) else body_sha256()
-        if not hmac.compare_digest(stated.lower().encode(), actual.encode()):
-            raise _invalid("The value of x-amz-content-sha256 is not the SHA-256 of the body received.")
+        check_payload(stated, body_sha256 if isinstance(body_sha256, str) else body_sha256())
     return as_signed
+
+
+def check_payload(stated: str | None, actual: str) -> None:
+    """Compare the hash that the client states with that of the body, unless it is none or a literal.
+
+    Raises `AuthenticationError` if they differ.
+    """
+    if stated is None or is_literal(stated):
+        return
+    if not hmac.compare_digest(stated.lower().encode(), actual.encode()):
+        raise _invalid("The value of x-amz-content-sha256 is not the SHA-256 of the body received.")
 
 
 def is_literal(payload_hash: str) -> bool:

@@ -39,6 +39,7 @@ from lightwell.web.pages.site_response import moved
 from lightwell.web.pages.welcome import WelcomePage, is_for_people
 from lightwell.web.requests import responses
 from lightwell.web.requests.authorization import authorize, native_check, required_for_image_set
+from lightwell.web.requests.claims import read_claim
 from lightwell.web.requests.cors import Cors
 from lightwell.web.requests.proxies import Proxies
 from lightwell.web.requests.request import PAGE, PREFLIGHT, STATUS, Disconnected, Request
@@ -170,12 +171,9 @@ class Gateway:
             match(request.method, request.path)
 
         # Who signed it? An unsigned request costs no look-up, and its body is not read.
-        signed_request, now = request.signed(), state.clock.now()
-        signature, principal = await state.identify(request, signed_request, now)
-        body = await request.body(receive)
-        admit = state.authenticator.verify
-        request.query = admit(signature, signed_request, principal, lambda: sha256(body).hexdigest(), now)
-        request.principal = principal
+        now = state.clock.now()
+        claim = await read_claim(state, request, now)
+        principal, body = claim.principal, await claim.body(receive)
 
         # Which operation?
         if request.path.endswith(get_image_frames.LAST_SEGMENT):
@@ -217,27 +215,17 @@ class Gateway:
         now = state.clock.now()
         if is_bearer(request.head.get(b"authorization", b"")):
             return await self._dicomweb_by_bearer(request, resource, receive, now)
-        signed_request = request.signed()
-        signature, principal = await state.identify(request, signed_request, now)
-
-        def prove(digest: str) -> None:
-            request.query = state.authenticator.verify(
-                signature, signed_request, principal, lambda: digest, now
-            )
-            request.principal = principal
-
+        claim = await read_claim(state, request, now)
         body_reader, is_proved = _BodyReader(receive), True
         if resource.kind != "store":
-            prove(sha256(await request.body(receive)).hexdigest())
-        elif signature.payload_hash is not None:
-            # Check everything but the body itself before reading a gigabyte of it.
-            prove(signature.payload_hash.lower())
+            await claim.body(receive)
         else:
-            is_proved = False
+            # Check everything but the body itself before reading a gigabyte of it, if that is possible.
+            is_proved = claim.prove_head()
         if state.throttle is not None:
             state.throttle.take(resource.operation)
         dicomweb_request = dispatch.DicomwebRequest(
-            state, request, resource, principal, body_reader, prove, is_proved
+            state, request, resource, claim.principal, body_reader, claim.prove, is_proved
         )
         try:
             return await dispatch.respond(dicomweb_request)
@@ -256,6 +244,7 @@ class Gateway:
         principal = await state.bearer_authentication.principal(
             request.headers, resource.datastore_id, resource.operation, request=request.id, now=now
         )
+        request.prove()
         if principal.access_key_id:
             state.authenticator.was_used(principal, request.client, now)
         if resource.kind != "store":

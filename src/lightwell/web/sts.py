@@ -11,7 +11,6 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
@@ -24,6 +23,7 @@ from lightwell.auth.sigv4 import MISSING
 from lightwell.errors import ApiError, AuthenticationError, UnavailableError, ValidationError
 from lightwell.observe.logs import event
 from lightwell.web.requests.authorization import request_context
+from lightwell.web.requests.claims import read_claim
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Receive, Response, plain
 
@@ -102,19 +102,14 @@ def error_response(error: ApiError, request_id: str) -> Response:
 
 
 async def _respond(state: AppState, request: Request, receive: Receive) -> Response:
-    signed_request, now = request.signed(), state.clock.now()
+    now = state.clock.now()
     try:
-        signature, principal = await state.identify(request, signed_request, now)
+        claim = await read_claim(state, request, now, SERVICE)
     except AuthenticationError as error:
         if error.code != MISSING:
             raise
         return await _respond_unsigned(state, request, receive, error)
-    body = await request.body(receive, _BODY_LIMIT)
-    admit = state.authenticator.verify
-    request.query = admit(
-        signature, signed_request, principal, lambda: sha256(body).hexdigest(), now, SERVICE
-    )
-    request.principal = principal
+    principal, body = claim.principal, await claim.body(receive, _BODY_LIMIT)
     parameters = _parameters(request.query, body)
     action = parameters.get("Action", "")
     if action not in OPERATIONS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +17,7 @@ from lightwell.web.console.route import Call, Route
 from lightwell.web.console.table import match
 from lightwell.web.console.usage_counts import UsageCounts
 from lightwell.web.requests.authorization import request_context
+from lightwell.web.requests.claims import read_claim
 from lightwell.web.requests.responses import Receive, Response, plain
 from lightwell.wire.query import query_pairs
 
@@ -58,23 +58,12 @@ class Api:
             )
             return await _perform(replace(call, body=_parsed(route, body)), route)
 
-        signed_request = request.signed()
-        signature, principal = await state.identify(request, signed_request, now)
-        if route.reads_body:
-            if signature.payload_hash is None:
-                raise AccessDeniedError("State the hash of the body in x-amz-content-sha256 when signing it.")
-            digest, body = signature.payload_hash, b""
-        else:
-            body = await request.body(receive, route.body_limit)
-            digest = None
-        request.query = state.authenticator.verify(
-            signature,
-            signed_request,
-            principal,
-            lambda: sha256(body).hexdigest() if digest is None else digest.lower(),
-            now,
-        )
-        request.principal = principal
+        claim = await read_claim(state, request, now)
+        principal, digest, body = claim.principal, claim.stated if route.reads_body else None, b""
+        if not route.reads_body:
+            body = await claim.body(receive, route.body_limit)
+        elif not claim.prove_head():
+            raise AccessDeniedError("State the hash of the body in x-amz-content-sha256 when signing it.")
         if state.throttle is not None:
             state.throttle.take(route.operation)
         context = state.context(state.caller(principal))

@@ -17,16 +17,14 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
 from lightwell.errors import (
-    RequestTimeoutError,
     StorageError,
     TooLargeError,
     UnavailableError,
     ValidationError,
 )
 from lightwell.web.dicomweb.upload_format import Inflater, UploadFormat
-from lightwell.web.dicomweb.upload_limits import HOW_TO_PROVE, UNPROVED_SECONDS, SpoolShare
+from lightwell.web.dicomweb.upload_limits import HOW_TO_PROVE, SpoolShare
 from lightwell.web.requests.request import Disconnected, drain
-from lightwell.web.requests.responses import Message, Receive
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
@@ -223,8 +221,7 @@ async def receive(
     """Read the body into ``file``, inflated by ``inflater`` if there is one.
 
     ``hashed`` False: the SHA-256 is not needed. Raises `TooLargeError` above ``limit`` bytes of DICOM data,
-    `ValidationError` for a malformed body, `UnavailableError` for a full disk or spool, `RequestTimeoutError`
-    if an unproved upload is too slow, `Disconnected`.
+    `ValidationError` for a malformed body, `UnavailableError` for a full disk or spool, `Disconnected`.
     """
     http = request.http
     declared = http.declared_length()
@@ -246,11 +243,8 @@ async def receive(
     pieces: list[bytes | memoryview] = []
     gathered, spooled, more = 0, 0, True
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + UNPROVED_SECONDS
     while more:
-        message = await (
-            request.receive() if spool_share.is_proved else _receive_before(deadline, request.receive)
-        )
+        message = await request.receive()
         if message["type"] != "http.request":
             raise Disconnected
         body, more = message["body"], message["more_body"]
@@ -286,29 +280,6 @@ async def receive(
         inflater.end()
     body_parser.end()
     return Received(body_parser.parts, body_parser.headers, "" if digest is None else digest.hexdigest())
-
-
-async def _receive_before(deadline: float, receive: Receive) -> Message:
-    """The next piece of the body, if it arrives in time. Raises `RequestTimeoutError`.
-
-    `asyncio.timeout` needs a task, and a request may run outside one (`web.http1.response_cycle`).
-    """
-
-    async def receive_one() -> Message:
-        return await receive()
-
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(receive_one())
-    try:
-        await asyncio.wait((task,), timeout=max(0.0, deadline - loop.time()))
-        if task.done():
-            return task.result()
-        raise RequestTimeoutError(
-            f"An upload that does not state its hash must arrive within {UNPROVED_SECONDS:.0f} seconds. "
-            f"{HOW_TO_PROVE}"
-        )
-    finally:
-        task.cancel()
 
 
 def _hash_and_write(digest: Any, file: SpoolFile, raw: list[bytes], pieces: list[bytes | memoryview]) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from lightwell.errors import TooLargeError, UnavailableError
 
-# Of uploads that cannot be proved before their end: the bytes of one, the bytes of all in a process, the
-# seconds of one.
+# Of uploads that cannot be proved before their end: the bytes of one, the bytes of all in a process. How long
+# one may take is up to `web.http1.protocol`.
 UNPROVED = 16 << 20
 ALL_UNPROVED = 4 * UNPROVED
-UNPROVED_SECONDS = 30.0
 # All uploads of a process together may take this many times the limit of one.
 AT_ONCE = 4
 

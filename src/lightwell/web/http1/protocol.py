@@ -2,12 +2,14 @@
 
 A head may have `HEAD_LIMIT` bytes and `MAX_HEADERS` headers, and take `HEAD_SECONDS`. A body must arrive at
 `BODY_RATE` or faster, averaged over `BODY_SECONDS`, and what surrounds it (chunk extensions, and trailers,
-which are dropped) may have `HEAD_LIMIT` bytes. A response that the client does not read is cut short after
-`UNREAD_SECONDS`, or after `STUCK_SECONDS` if others need the room. An idle connection is closed after
-`SILENT_SECONDS`. Of requests pipelined without waiting for responses, `MAX_PIPELINED` are queued; what
-follows them is not read, and if it has arrived already, the connection is closed after them (RFC 9112 §9.3.2:
-the client then sends the rest again). A request that arrives in one piece starts no timer, nor a task as long
-as nothing blocks. An ``Upgrade`` is ignored (RFC 9110 §7.8).
+which are dropped) may have `HEAD_LIMIT` bytes. As long as it is not known who sends it (`request.PROVED`), it
+must be complete after `UNPROVED_SECONDS`, and its connection may be dropped if others need the room. A
+response that the client does not read is cut short after `UNREAD_SECONDS`, or after `STUCK_SECONDS` if others
+need the room. An idle connection is closed after `SILENT_SECONDS`. Of requests pipelined without waiting for
+responses, `MAX_PIPELINED` are queued; what follows them is not read, and if it has arrived already, the
+connection is closed after them (RFC 9112 §9.3.2: the client then sends the rest again). A request that
+arrives in one piece starts no timer, nor a task as long as nothing blocks. An ``Upgrade`` is ignored (RFC
+9110 §7.8).
 """
 
 from __future__ import annotations
@@ -23,19 +25,27 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.clock import Ids
 from lightwell.web.http1.connections import Rank
+from lightwell.web.http1.ignored_upgrade import RestartedParser, framing
 from lightwell.web.http1.response_cycle import EXTENSIONS, Flag, ResponseCycle, SuspendedCoroutine, resume
+from lightwell.web.requests.request import PROVED
+from lightwell.web.requests.unproved_bodies import HOW_TO_PROVE
 
 HEAD_LIMIT = 64 << 10
 MAX_HEADERS = 200
 HEAD_SECONDS = 20.0
 BODY_SECONDS = 20.0
 BODY_RATE = 1 << 10  # bytes a second
+UNPROVED_SECONDS = 30.0
 SILENT_SECONDS = 75.0
 UNREAD_SECONDS = 300.0
 STUCK_SECONDS = 10.0
 LINGER_SECONDS = 20.0
 MAX_PIPELINED = 64
 
+_TOO_SLOW = (
+    f"The sender of a request must be known within {UNPROVED_SECONDS:.0f} seconds. {HOW_TO_PROVE}: then the "
+    "signature is verified first, and the body may take longer."
+)
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 # A target of only these characters is nothing but a path and a query.
 _PLAIN_TARGET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/?&=%:,+*@!$'();"
@@ -83,6 +93,8 @@ class Protocol(HttpToolsProtocol):
         self._body_open = False
         self._head_size = 0
         self._body_seen = 0
+        self._body_since = 0.0
+        self._body_left = 0.0  # seconds that a body of an unproved sender may still take
         self._body_overhead = 0  # bytes that were not part of the body, since the last that was
         self._unread: asyncio.TimerHandle | None = None
         self._unread_size = 0  # bytes that the client had yet to read at the last look
@@ -119,7 +131,14 @@ class Protocol(HttpToolsProtocol):
         is_answering = self._current is not None and not self._current.response_complete
         if self._head_open and not is_answering:
             return 1, self._head_since
+        if self._body_open and self._is_unproved():
+            return 1, self._body_since
         return None if self._unread is None else self._unread_rank()
+
+    def _is_unproved(self) -> bool:
+        """Whether the body that is being received is of somebody unknown, who gets no answer yet."""
+        cycle = self.cycle
+        return cycle is self._current and not cycle.response_started and PROVED not in cycle.scope
 
     def _unread_rank(self) -> Rank | None:
         """Rank 2 if nothing has been read for a while. A client on a slow line reads a little, and stays."""
@@ -174,8 +193,8 @@ class Protocol(HttpToolsProtocol):
                 self._head_since = self.loop.time()
                 self._timer = self.loop.call_later(HEAD_SECONDS, self._time_out)
             else:
-                self._body_seen = 0
-                self._timer = self.loop.call_later(BODY_SECONDS, self._check_body)
+                self._body_since, self._body_left = self.loop.time(), UNPROVED_SECONDS
+                self._watch_body()
 
     def _parse(self, data: bytes) -> None:
         while data:
@@ -192,7 +211,7 @@ class Protocol(HttpToolsProtocol):
     def _parse_body(self) -> None:
         """Parse the body of a request with an Upgrade, which the parser itself would not."""
         framing, self._framing = self._framing, b""
-        callbacks = _RestartedParser(self)
+        callbacks = RestartedParser(self)
         self.parser = httptools.HttpRequestParser(callbacks)
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
         callbacks.is_past_head = True
@@ -227,7 +246,7 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise httptools.HttpParserInvalidMethodError("What follows CONNECT need not be HTTP.")
-            self._framing = _framing(self.headers)
+            self._framing = framing(self.headers)
         self._head_open, self._body_open = False, True
         self._body_overhead = 0
         self._silent_since = None
@@ -347,14 +366,25 @@ class Protocol(HttpToolsProtocol):
             return
         self._refuse(408, "RequestTimeoutException", "The request did not arrive in time.")
 
-    def _check_body(self) -> None:
+    def _watch_body(self) -> None:
+        self._body_seen = 0
+        seconds = min(BODY_SECONDS, self._body_left) if self._is_unproved() else BODY_SECONDS
+        self._timer = self.loop.call_later(seconds, self._check_body, seconds)
+
+    def _check_body(self, seconds: float) -> None:
+        """The body has been arriving for this long since the last look."""
         self._timer = None
         # If reading is paused here, it is not the client that is slow.
-        if self._body_seen >= BODY_RATE * BODY_SECONDS or self.flow.read_paused:
-            self._body_seen = 0
-            self._timer = self.loop.call_later(BODY_SECONDS, self._check_body)
-        else:
-            self._time_out()
+        if not self.flow.read_paused:
+            self._body_left -= seconds
+            is_over = self._body_left <= 0 and self._is_unproved()
+            if is_over:
+                self._refuse(408, "RequestTimeoutException", _TOO_SLOW)
+                return
+            if self._body_seen < BODY_RATE * seconds:
+                self._time_out()
+                return
+        self._watch_body()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -396,42 +426,6 @@ class Protocol(HttpToolsProtocol):
             ]
             self.transport.write(b"\r\n".join(lines))
         self.transport.close()
-
-
-class _RestartedParser:
-    """The callbacks of a parser that was given a made-up first head: they drop that head."""
-
-    def __init__(self, protocol: Protocol) -> None:
-        self.is_past_head = False
-        self.on_body = protocol.on_body
-        self.on_message_complete = protocol.on_message_complete
-        self._protocol = protocol
-
-    def on_message_begin(self) -> None:
-        if self.is_past_head:
-            self._protocol.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if self.is_past_head:
-            self._protocol.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.is_past_head:
-            self._protocol.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if self.is_past_head:
-            self._protocol.on_headers_complete()
-
-
-def _framing(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The header lines that say how long the body is; empty if there is no body."""
-    lines = [
-        name + b": " + value + b"\r\n"
-        for name, value in headers
-        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
-    ]
-    return b"".join(lines)
 
 
 def _split(url: bytes) -> tuple[bytes, bytes]:

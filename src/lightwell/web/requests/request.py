@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightwell.auth.authentication import SignedRequest
 from lightwell.errors import TooLargeError, UriTooLongError, ValidationError
-from lightwell.web.requests.responses import Receive
+from lightwell.web.requests.responses import Message, Receive
+from lightwell.web.requests.unproved_bodies import unproved_bodies
 
 if TYPE_CHECKING:
     from lightwell.auth.policies.policy import Decision
@@ -26,6 +26,9 @@ DRAIN_LIMIT = 16 << 20
 # How requests that reach no operation are counted and logged.
 UNKNOWN, PREFLIGHT, STATUS, PAGE = "Unknown", "Preflight", "Status", "Page"
 OTHERS = (UNKNOWN, PREFLIGHT, STATUS, PAGE)
+
+PROVED = "lightwell.proved"
+"""Of a scope: it is known who sends the request, so that its body may take time (`web.http1.protocol`)."""
 
 
 class Disconnected(Exception):
@@ -56,7 +59,7 @@ class Request:
         "scope",
     )
 
-    def __init__(self, scope: Mapping[str, Any], id: str) -> None:
+    def __init__(self, scope: Message, id: str) -> None:
         self.scope = scope
         self.id = id
         self.method: str = scope["method"]
@@ -105,6 +108,10 @@ class Request:
                 "Ask for fewer frames at a time, in several requests."
             )
 
+    def prove(self) -> None:
+        """It is known who sends it: its body may take as long as it needs."""
+        self.scope[PROVED] = True
+
     def signed(self) -> SignedRequest:
         return SignedRequest(self.method, self.path, self.query, self.headers, self.client)
 
@@ -122,8 +129,9 @@ class Request:
     async def body(self, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
         """The whole body.
 
-        Raises `TooLargeError` above ``limit`` bytes, `ValidationError`, and `Disconnected`.
-        `web.http1.protocol` limits how long it may take.
+        Raises `TooLargeError` above ``limit`` bytes, `ValidationError`, `UnavailableError` if too much of
+        unproved senders is held already, and `Disconnected`. How long it may take is up to
+        `web.http1.protocol`.
         """
         declared = self.declared_length()
         if (declared is None and b"transfer-encoding" not in self.head) or declared == 0:
@@ -140,17 +148,24 @@ class Request:
         return await self._rest(receive, body, bool(message["more_body"]), limit)
 
     async def _rest(self, receive: Receive, first: bytes, more: bool, limit: int) -> bytes:
-        parts, size = [first], len(first)
-        while more:
-            if size > limit:
-                size += await drain(receive)
-                break
-            message = await receive()
-            if message["type"] != "http.request":
-                raise Disconnected
-            size += len(message["body"])
-            parts.append(message["body"])
-            more = message["more_body"]
+        parts, size, held, address = [first], len(first), 0, self.client
+        is_proved = PROVED in self.scope
+        try:
+            while more:
+                if size > limit:
+                    size += await drain(receive)
+                    break
+                if not is_proved:
+                    count, held = size - held, size
+                    unproved_bodies.add(address, count)
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise Disconnected
+                size += len(message["body"])
+                parts.append(message["body"])
+                more = message["more_body"]
+        finally:
+            unproved_bodies.remove(address, held)
         self.received = size
         if size > limit:
             raise TooLargeError(_too_large(limit))

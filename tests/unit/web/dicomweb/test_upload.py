@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from lightwell.errors import (
     MediaTypeError,
-    RequestTimeoutError,
     StorageError,
     TooLargeError,
     UnavailableError,
@@ -271,24 +270,6 @@ def test_counts_an_upload_as_proved_once_it_is() -> None:
     one.end()
     one.end()
     assert (spool.proved, spool.unproved) == (0, 0)
-
-
-def test_times_out_an_unproved_upload(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "UNPROVED_SECONDS", 0.05)
-    ended = []
-
-    async def never() -> dict[str, Any]:
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            ended.append(True)
-        return {}
-
-    request: Any = SimpleNamespace(http=_http(_CHUNKED), receive=never)
-    held = upload_limits.SpoolShare(upload_limits.SpoolUsage(), 100, is_proved=False)
-    with pytest.raises(RequestTimeoutError, match="x-amz-content-sha256"):
-        asyncio.run(receive(request, _Spool(), UploadFormat(None), 100, held))
-    assert ended == [True]
 
 
 def test_refuses_a_request_without_a_body() -> None:

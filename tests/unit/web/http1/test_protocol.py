@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from lightwell.web.http1 import protocol
 from lightwell.web.http1.protocol import Protocol
+from lightwell.web.requests.request import PROVED
 from lightwell.web.requests.responses import Message, Receive, Send
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -144,11 +145,11 @@ def test_accepts_a_slow_but_steady_body(monkeypatch: pytest.MonkeyPatch) -> None
             if data.endswith(b"\r\n"):
                 writer.write(b"x" * 50)
 
-        def checked(connection: Protocol) -> None:
+        def checked(connection: Protocol, seconds: float) -> None:
             nonlocal checks
             checks += 1
             writer.write(b"x" * 50)
-            check(connection)
+            check(connection, seconds)
 
         monkeypatch.setattr(Protocol, "data_received", received)
         monkeypatch.setattr(Protocol, "_check_body", checked)
@@ -157,6 +158,41 @@ def test_accepts_a_slow_but_steady_body(monkeypatch: pytest.MonkeyPatch) -> None
         assert (status, body, checks) == (200, b"250", 4)
 
     talk(slow)
+
+
+@pytest.mark.parametrize("is_proved", [False, True])
+def test_ends_a_steady_body_unless_its_sender_is_known(
+    monkeypatch: pytest.MonkeyPatch, is_proved: bool
+) -> None:
+    """It arrives fast enough, and would go on to: only for whom the application vouches may it take long."""
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "BODY_RATE", 1)
+    monkeypatch.setattr(protocol, "UNPROVED_SECONDS", 0.15)
+    check = Protocol._check_body
+
+    async def steady(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        looks: list[float] = []
+
+        def checked(connection: Protocol, seconds: float) -> None:
+            # What was sent before this look has arrived, however late the look is.
+            connection._body_seen += 100
+            if is_proved:
+                cast(dict[str, object], connection.cycle.scope)[PROVED] = True
+            looks.append(seconds)
+            if len(looks) == 5:
+                writer.write(b"x" * 96)
+            check(connection, seconds)
+
+        monkeypatch.setattr(Protocol, "_check_body", checked)
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf")
+        status, _, body = await answer(reader)
+        if is_proved:
+            assert (status, body) == (200, b"100") and len(looks) >= 5
+        else:
+            assert status == 408 and b"x-amz-content-sha256" in body
+            assert looks == [0.1, pytest.approx(0.05)]
+
+    talk(steady)
 
 
 def test_answers_many_requests_on_one_connection_however_they_are_cut() -> None:
