@@ -5,6 +5,8 @@ VENV   ?= .venv
 # One more than there are cores: many tests wait for the servers that they drive.
 JOBS   ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN    := $(VENV)/bin
+# What is run at a release, apart from what lightwell is installed with.
+RELEASE := .venv-release
 # Work stealing: a process that has run out of tests takes half of what another still has, so that one long file at the end
 # does not hold up the run.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -13,13 +15,16 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 # third of a server's start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock clean system venv venv-test
+.PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock clean system venv venv-test venv-release
 
 venv:
 	@tools/venv $(VENV) demo $(PYTHON)
 
 venv-test:
 	@tools/venv $(VENV) test $(PYTHON)
+
+venv-release:
+	@tools/venv $(RELEASE) release $(PYTHON)
 
 demo: venv  ## start lightwell, import sample studies, print a snippet that works
 	@$(BIN)/lightwell demo $(ARGS)
@@ -74,8 +79,8 @@ bench: venv-test  ## measure against Orthanc and nginx; writes docs/performance.
 docs: venv-test  ## generate the reference pages from the code
 	$(BIN)/python tools/reference.py
 
-lock: venv-test  ## write constraints/pyX.Y.txt for the interpreter of this venv
-	tools/lock $(BIN)/python
+lock: venv-release  ## write constraints/, for all Pythons; ARGS=--upgrade or ARGS=NAME takes newer versions
+	$(RELEASE)/bin/python tools/lock.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(RELEASE) .mypy_cache .ruff_cache .pytest_cache .hypothesis

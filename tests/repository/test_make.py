@@ -26,9 +26,8 @@ def interpreter(folder: Path, name: str, version: str, *, venv: bool = True) -> 
 def checkout(folder: Path, *versions: str) -> Path:
     """The tools, in a project that supports these versions of Python."""
     shutil.copytree(ROOT / "tools", folder / "tools")
-    (folder / "constraints").mkdir()
-    for version in versions:
-        (folder / "constraints" / f"py{version}.txt").touch()
+    named = [f'  "Programming Language :: Python :: {version}",' for version in versions]
+    (folder / "pyproject.toml").write_text("\n".join(["classifiers = [", *named, "]", ""]))
     return folder
 
 
