@@ -135,15 +135,16 @@ class AuthenticationError(ApiError):
 
 
 class AccessDeniedError(ApiError):
-    """``decided_by`` names the statement of a policy that refused, or says that none allows; None where no
-    policy was asked. It is for records, not for the caller.
+    """``statement`` is the title of the statement that refused, or says that none allows, and ``policy`` a
+    digest of its policy; None where no policy was asked. They are for records, not for the caller.
     """
 
     status, code = 403, "AccessDeniedException"
 
-    def __init__(self, message: str, decided_by: str | None = None) -> None:
+    def __init__(self, message: str, statement: str | None = None, policy: str | None = None) -> None:
         super().__init__(message)
-        self.decided_by = decided_by
+        self.statement = statement
+        self.policy = policy
 
 
 class NotFoundError(ApiError):

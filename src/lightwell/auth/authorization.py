@@ -92,7 +92,8 @@ class AccessControl:
                 raise AccessDeniedError(
                     f"User: {principal.arn} is not authorized to perform: {action} on resource: "
                     f"{request.resource} {decision.reason(action)}",
-                    decision.reference,
+                    decision.title,
+                    None if decision.statement is None else decision.statement.policy,
                 )
             # A statement is compared by identity: by value would cost more than all the rest.
             if not any(decision.statement is each.statement for each in allowing):

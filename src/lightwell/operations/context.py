@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lightwell.clock import Clock, Ids
 from lightwell.domain.events import EventHeader
+from lightwell.observe.audit.note import AuditNote
 
 if TYPE_CHECKING:
     from lightwell.codec_pool.client import CodecPoolClient
@@ -35,7 +36,8 @@ class Context:
 
     ``pool`` sends requests to codec workers; None in commands, which have no work process.
     ``authorized_image_sets`` are the ids of the image sets that the caller's policies let the operation
-    change although the request does not name them; None for all.
+    change although the request does not name them; None for all. ``note`` is for the audit trail:
+    whoever finds a row of a patient notes it there, at that moment.
     """
 
     stores: Stores
@@ -45,6 +47,7 @@ class Context:
     caller: Caller
     pool: CodecPoolClient | None = None
     authorized_image_sets: frozenset[str] | None = None
+    note: AuditNote = field(default_factory=AuditNote)
 
     @property
     def is_restricted(self) -> bool:

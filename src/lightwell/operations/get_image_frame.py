@@ -58,8 +58,8 @@ PIECE = 1 << 20
 LARGE = 4 << 20
 
 _LARGEST_KEY = (1 << 63) - 1
-# With its page, each takes a kilobyte.
-_MOST_PLACES = 8192
+MOST_PLACES = 8192
+"""How many places of frames are remembered. With its page, each takes a kilobyte."""
 _FOLLOWED = 256, 60.0  # sets, seconds
 _log = logging.getLogger(__name__)
 
@@ -182,8 +182,16 @@ class FrameReader:
         """Whether look-ups go over a network, so that they must not be made on an event loop."""
 
     def locate(self, datastore_id: str, image_set_id: str, wanted: str) -> FrameLocation:
-        """Where the frame is stored. Raises `NotFoundError` where the set does not have it, saying what does
-        not exist.
+        """`find` for those who need not know whom the frame is of."""
+        return self.find(datastore_id, image_set_id, wanted)[0]
+
+    def find(
+        self, datastore_id: str, image_set_id: str, wanted: str
+    ) -> tuple[FrameLocation, lookups.IdentityRow]:
+        """Where the frame is stored, and whom the set is about: that is never remembered, since copies of a
+        set have the same frames.
+
+        Raises `NotFoundError` where the set does not have the frame, saying what does not exist.
         """
         known = self._places.get(wanted)
         if known is not None:
@@ -192,7 +200,7 @@ class FrameReader:
                 lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels)
             )
             if row is not None:
-                return known if known.image_set == row[0] else known._replace(image_set=row[0])
+                return known if known.image_set == row[0] else known._replace(image_set=row[0]), row
             raise self._missing(datastore_id, image_set_id, wanted)
         parsed = parse_frame_id(wanted)
         if parsed is None or parsed[0] > _LARGEST_KEY:
@@ -205,13 +213,16 @@ class FrameReader:
         if place is None:
             raise self._missing(datastore_id, image_set_id, wanted)
         if place.checksum is not None:  # else one may be filled in, and is read with the page
-            if len(self._places) >= _MOST_PLACES:
+            if len(self._places) >= MOST_PLACES:
                 self._places.clear()
             self._places[wanted] = place
-        return place
+        assert row is not None
+        return place, row
 
-    async def locate_here(self, datastore_id: str, image_set_id: str, wanted: str) -> FrameLocation | None:
-        """`locate` on an event loop, where look-ups go over a network; None where `locate` raises, in a
+    async def find_here(
+        self, datastore_id: str, image_set_id: str, wanted: str
+    ) -> tuple[FrameLocation, lookups.IdentityRow] | None:
+        """`find` on an event loop, where look-ups go over a network; None where `find` raises, in a
         thread."""
         parsed = parse_frame_id(wanted)
         if parsed is None or parsed[0] > _LARGEST_KEY:
@@ -220,7 +231,8 @@ class FrameReader:
         look_up = self.stores.db.look_up_here
         row = await look_up(lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
         page = None if row is None else await self.page_here(pixels, number - number % PAGE)
-        return None if row is None or page is None else _place(row[0], page, pixels, number)
+        place = None if row is None or page is None else _place(row[0], page, pixels, number)
+        return None if row is None or place is None else (place, row)
 
     def read_warm(self, place: FrameLocation) -> bytes | memoryview | None:
         """The whole frame if it can be read without waiting for a disk or a network, else None.

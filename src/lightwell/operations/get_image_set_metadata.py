@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.clock import Clock
 from lightwell.documents import metadata_documents
+from lightwell.documents.identity import identity_of_version
 from lightwell.errors import StorageError
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import find_marked, find_readable
@@ -31,6 +32,8 @@ def get_image_set_metadata(
     version = readable_version(request.version_id, found)
     try:
         data = metadata_documents.native_document(ctx.stores, request.datastore_id, found, version, mark)
+        with ctx.stores.db.read() as conn:
+            ctx.note.saw(*identity_of_version(conn, found.key, version))
     except StorageError:
         # If the set was deleted meanwhile, its rows may be gone already.
         find_readable(ctx, request.datastore_id, request.image_set_id)
@@ -42,6 +45,7 @@ def get_image_set_metadata(
         metadata_documents.drop_documents(ctx.stores, found.key)
         raise
     ctx.stores.accesses.note(found.key, ctx.clock.now())
+    ctx.note.version = version
     return shapes.GetImageSetMetadataResponse(
         image_set_metadata_blob=data, content_type="application/json", content_encoding="gzip"
     )
@@ -57,8 +61,9 @@ class MetadataReader:
 
     async def cached_document(
         self, datastore_id: str, image_set_id: str, version: int | None
-    ) -> bytes | None:
-        """The document as `get_image_set_metadata` returns it; None where that must be called."""
+    ) -> tuple[bytes, lookups.IdentityRow] | None:
+        """The document as `get_image_set_metadata` returns it, and whom it is about; None where that must be
+        called."""
         db = self._stores.db
         if version is None:
             row = await db.look_up_here(lookups.READABLE_LOOK_UP, (image_set_id, datastore_id))
@@ -66,8 +71,9 @@ class MetadataReader:
             row = await db.look_up_here(lookups.VERSION_LOOK_UP, (image_set_id, datastore_id, version))
         if row is None:
             return None
-        key, number, mark = row
+        key, patient, study, series, number, mark = row
         data = metadata_documents.recent_documents.get(key, number, mark)
-        if data is not None:
-            self._stores.accesses.note(key, self._clock.now())
-        return data
+        if data is None:
+            return None
+        self._stores.accesses.note(key, self._clock.now())
+        return data, (key, patient, study, series)

@@ -181,7 +181,7 @@ class Gateway:
             if labels is not None:
                 return await self._image_frames(request, labels, principal, body)
         route, params = match(request.method, request.path)
-        request.operation = route.operation
+        request.operation, request.labels = route.operation, params
         if state.throttle is not None:
             state.throttle.take(route.operation)
         on_event_loop = EVENT_LOOP_OPERATIONS.get(route.operation)
@@ -191,7 +191,7 @@ class Gateway:
                 await authorize(state, request, principal, required, now)
             if (response := await on_event_loop(state, request, params, body)) is not None:
                 return response
-        context = state.context(state.caller(principal))
+        context = state.context(state.caller(principal), request)
         allow = None if principal.policies is None else native_check(state, request, principal, route, now)
         return await state.in_thread(partial(api.perform, context, route, params, request.query, body, allow))
 
@@ -200,18 +200,18 @@ class Gateway:
     ) -> Response:
         """Many frames of an image set at once, which the service model does not have."""
         state, operation = self.state, get_image_frames.OPERATION
-        request.operation = operation
+        request.operation, request.labels = operation, labels
         if state.throttle is not None:
             state.throttle.take(operation)
         if principal.policies is not None:
             required = required_for_image_set(state, operation, labels)
             await authorize(state, request, principal, required, state.clock.now())
-        return await get_image_frames.serve_frames(state, state.caller(principal), labels, body)
+        return await get_image_frames.serve_frames(state, request, state.caller(principal), labels, body)
 
     async def _dicomweb(self, request: Request, resource: DicomwebResource, receive: Receive) -> Response:
         """A request below ``/datastore/{id}`` that PS3.18 or HealthImaging's DICOMweb pages define."""
         state = self.state
-        request.operation = resource.operation
+        request.operation, request.resource = resource.operation, resource
         now = state.clock.now()
         if is_bearer(request.head.get(b"authorization", b"")):
             return await self._dicomweb_by_bearer(request, resource, receive, now)

@@ -48,8 +48,8 @@ class Statement:
     """One statement. ``source`` names its policy, in which ``number`` counts from 1.
 
     ``why`` says what about it is not understood, in which case it is unknown whether it applies. ``policy``
-    is the `digest` of the policy. ``title`` is where to find it: number, Sid and policy; ``reference`` is the
-    same with the digest, for records that outlive the policy. Both are made here, not for each request.
+    is the `digest` of the policy. ``title`` is where to find it: number, Sid and policy; it is made here, not
+    for each request.
     """
 
     source: str
@@ -65,12 +65,10 @@ class Statement:
     why: str | None = None
     policy: str = ""
     title: str = field(init=False)
-    reference: str = field(init=False)
 
     def __post_init__(self) -> None:
         title = f"statement {self.number}{f' ({self.sid})' if self.sid else ''} of {self.source}"
         object.__setattr__(self, "title", title)
-        object.__setattr__(self, "reference", f"{title}, {self.policy}" if self.policy else title)
 
     def covers_action(self, action: str) -> bool:
         """Whether the statement covers the action."""
@@ -118,9 +116,9 @@ class Decision:
         return not self.allowed and self.statement is not None
 
     @property
-    def reference(self) -> str:
-        """What decided, for a record: the statement's `Statement.reference`, or that there is none."""
-        return self.statement.reference if self.statement is not None else _NO_STATEMENT[self.layer]
+    def title(self) -> str:
+        """What decided: the statement's title, or that there is none."""
+        return self.statement.title if self.statement is not None else _NO_STATEMENT[self.layer]
 
     def reason(self, action: str) -> str:
         """The end of AWS's message for a denied request."""

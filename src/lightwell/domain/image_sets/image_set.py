@@ -6,6 +6,7 @@ Source: docs/design/versions.md; devguide/understanding-image-sets and /cost-opt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.keys import ImageSetKey, StudyKey
@@ -60,6 +61,15 @@ class Version:
     created_at: int
     reverted_to: int | None = None
     copied_from: str | None = None
+
+
+class Identity(NamedTuple):
+    """Whom a version is about: the id of its image set, and the PatientID and UIDs that it has."""
+
+    image_set: str
+    patient: str | None
+    study: str | None
+    series: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from lightwell.errors import NotAcceptableError, NotFoundError, ValidationError
 from lightwell.imaging.instances.writer import Part10File
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import retrieve
-from lightwell.operations.dicomweb.lookup import check_ids
+from lightwell.operations.dicomweb.lookup import check_ids, note_sets
 from lightwell.operations.dicomweb.retrieve import FoundInstance, RetrievedInstance
 from lightwell.stores.image_sets import by_series, part10_instances
 from lightwell.stores.image_sets.by_series import SeriesSet
@@ -48,6 +48,7 @@ def find_sets(ctx: Context, datastore_id: str, image_set_ids: Sequence[str]) -> 
             f"These image sets have {count:,} instances, and an archive has at most {MOST_INSTANCES:,}: "
             "export fewer at a time, or run `lightwell export`."
         )
+    note_sets(ctx, found.values())
     studies = list(dict.fromkeys(found[id].study_instance_uid for id in ids))
     return sorted((found[id] for id in ids), key=lambda each: studies.index(each.study_instance_uid))
 

@@ -60,7 +60,9 @@ def _delete_sets(ctx: Context, target: DicomwebTarget, allowed: frozenset[str] |
             delete_in(ctx, conn, each.datastore_id, each.id, now)
         return found
 
-    for each in ctx.stores.db.write(work):
+    deleted = ctx.stores.db.write(work)
+    lookup.note_sets(ctx, deleted)
+    for each in deleted:
         metadata_documents.drop_documents(ctx.stores, each.key)
 
 
@@ -99,6 +101,7 @@ def _delete_instance(ctx: Context, target: DicomwebTarget, uid: str, allowed: fr
         with ctx.stores.db.read() as conn:
             (found,) = _allowed_sets(conn, target, allowed)
             lookup.instance_of(conn, found, uid)
+            lookup.note_sets(ctx, [found])
             is_last = len(part10_instances.instances(conn, found.key, found.version)) == 1
             current = lookups.get(conn, found.datastore_id, found.id)
         if current is None or current.readable_version != found.version:

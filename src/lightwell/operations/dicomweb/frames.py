@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from cachetools import LRUCache
 
@@ -29,25 +30,29 @@ from lightwell.imaging.dataset.image_description import ImageDescription, descri
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, is_same_codestream
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
-from lightwell.operations.get_image_frame import FrameLocation, FramePage, FrameReader
+from lightwell.operations.get_image_frame import MOST_PLACES, FrameLocation, FramePage, FrameReader
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.image_sets import by_series, native_instances
 
 _DESCRIPTIONS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class InstancePixels:
-    """The pixels of an instance. ``image_set`` and ``key`` are keys of rows."""
+class InstancePixels(NamedTuple):
+    """The pixels of an instance. ``image_set`` and ``key`` are keys of rows.
+
+    Of pixels that were found by UIDs, ``image_set_id`` is the id of their set, and ``patient_id`` the
+    PatientID of its readable version.
+    """
 
     image_set: ImageSetKey
     key: PixelsKey
     stored_syntax: str
     frame_count: int
+    image_set_id: str = ""
+    patient_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BareFrame:
+class BareFrame(NamedTuple):
     """Where the bare codestream of one frame is stored, and its checksum; see
     `domain.image_sets.frame_table.Frame`."""
 
@@ -64,6 +69,10 @@ class InstanceFrames:
         self._stores = reader.stores
         self._descriptions: LRUCache[int, tuple[ImageDescription, str]] = LRUCache(_DESCRIPTIONS)
         self._lock = threading.Lock()
+        # Stored syntax and number of frames of pixels, and where their frames are, by the frame's number and
+        # for the set through which it was requested last: neither changes.
+        self._formats: dict[PixelsKey, tuple[str, int]] = {}
+        self._frames: dict[tuple[PixelsKey, int], BareFrame] = {}
 
     def find(
         self, datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None = None
@@ -79,10 +88,11 @@ class InstanceFrames:
             row = self._stores.db.look_up(statement, named)
         if row is None:
             return self._missing(datastore_id, study, series, instance, image_set_id)
-        image_set, pixels = row
+        image_set, pixels, *whose = row
         if pixels is None:
             raise NotFoundError(f"Instance {instance} has no pixel data.")
-        return _instance_pixels(image_set, pixels, self.reader.page(pixels, 0))
+        format = self._formats.get(pixels) or self._format_of(pixels, self.reader.page(pixels, 0))
+        return InstancePixels(image_set, pixels, *format, *whose)
 
     async def find_here(
         self, datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None = None
@@ -93,10 +103,33 @@ class InstanceFrames:
         row = await self._stores.db.look_up_here(statement, named)
         if row is None or row[1] is None:
             return None
-        return _instance_pixels(row[0], row[1], await self.reader.page_here(row[1], 0))
+        image_set, pixels, *whose = row
+        format = self._formats.get(pixels)
+        if format is None:
+            format = self._format_of(pixels, await self.reader.page_here(pixels, 0))
+        return InstancePixels(image_set, pixels, *format, *whose)
+
+    def _format_of(self, pixels: PixelsKey, page: FramePage | None) -> tuple[str, int]:
+        """Stored syntax and number of frames, from the first page of the pixels."""
+        if page is None:
+            raise InternalError("The frames of the instance are lost; run `lightwell data verify`.")
+        if not page.frame_count:
+            raise NotAcceptableError(
+                "The pixel data of this instance could not be split into frames at import. Request the "
+                "whole instance with transfer-syntax=*."
+            )
+        if len(self._formats) >= MOST_PLACES:
+            self._formats.clear()
+        format = self._formats[pixels] = page.stored_syntax, page.frame_count
+        return format
 
     def frame(self, pixels: InstancePixels, number: int) -> BareFrame:
         """Where frame ``number``, from 1, is stored. Raises `NotFoundError` where there are fewer frames."""
+        known = self._frames.get((pixels.key, number))
+        if known is not None:
+            if known.place.image_set == pixels.image_set:
+                return known
+            return BareFrame(known.place._replace(image_set=pixels.image_set), known.checksum)
         index = (number - 1) % PAGE
         first = number - 1 - index
         page = self.reader.page(pixels.key, first) if 0 < number <= pixels.frame_count else None
@@ -117,11 +150,16 @@ class InstanceFrames:
             pixels.key,
             first,
         )
-        return BareFrame(place, checksum)
+        found = BareFrame(place, checksum)
+        if place.checksum is not None:  # else one may be filled in, and is read with the page
+            if len(self._frames) >= MOST_PLACES:
+                self._frames.clear()
+            self._frames[pixels.key, number] = found
+        return found
 
     async def frame_here(self, pixels: InstancePixels, number: int) -> BareFrame:
         """The same on an event loop."""
-        if 0 < number <= pixels.frame_count:
+        if 0 < number <= pixels.frame_count and (pixels.key, number) not in self._frames:
             # From memory when `frame` looks for it.
             await self.reader.page_here(pixels.key, number - 1 - (number - 1) % PAGE)
         return self.frame(pixels, number)
@@ -277,7 +315,9 @@ class InstanceFrames:
         if stored.pixels is None:
             raise NotFoundError(f"Instance {instance} has no pixel data.")
         image = stored.pixels
-        return InstancePixels(found.key, image.key, image.stored_syntax, image.frame_count)
+        return InstancePixels(
+            found.key, image.key, image.stored_syntax, image.frame_count, found.id, found.patient_id
+        )
 
 
 def _pixels_look_up(
@@ -287,17 +327,6 @@ def _pixels_look_up(
     if image_set_id is None:
         return by_series.PIXELS_LOOK_UP, named
     return by_series.PIXELS_LOOK_UP_IN, (*named, image_set_id)
-
-
-def _instance_pixels(image_set: ImageSetKey, pixels: PixelsKey, page: FramePage | None) -> InstancePixels:
-    if page is None:
-        raise InternalError("The frames of the instance are lost; run `lightwell data verify`.")
-    if not page.frame_count:
-        raise NotAcceptableError(
-            "The pixel data of this instance could not be split into frames at import. Request the "
-            "whole instance with transfer-syntax=*."
-        )
-    return InstancePixels(image_set, pixels, page.stored_syntax, page.frame_count)
 
 
 def _cannot_be_sent(syntax: str, error: InputError) -> NotAcceptableError:

@@ -7,6 +7,7 @@ any set; always in the latest version with content. See `stores.image_sets.by_se
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 from lightwell.domain.image_sets.dicom_json_lines import instance_path
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import NotFoundError, ValidationError
+from lightwell.operations.context import Context
 from lightwell.stores.account import datastores
 from lightwell.stores.image_sets import by_series, part10_instances
 from lightwell.stores.image_sets.by_series import SeriesSet
@@ -27,6 +29,7 @@ __all__ = [
     "check_uids",
     "instance_of",
     "instance_path",
+    "note_sets",
     "series_set",
     "study_sets",
 ]
@@ -107,6 +110,12 @@ def instance_of(conn: Connection, found: SeriesSet, sop_instance_uid: str) -> St
             f"Image set {found.id} of series {found.series_instance_uid} has no instance {sop_instance_uid}."
         )
     return instance
+
+
+def note_sets(ctx: Context, sets: Iterable[SeriesSet]) -> None:
+    """Note for the audit trail whom these sets are about."""
+    for each in sets:
+        ctx.note.saw(each.id, each.patient_id, each.study_instance_uid, each.series_instance_uid)
 
 
 def check_uids(*uids: str | None) -> None:

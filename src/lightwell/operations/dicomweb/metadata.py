@@ -18,12 +18,14 @@ from sqlalchemy import Connection
 from lightwell.clock import Clock
 from lightwell.documents import dicom_json_documents, metadata_documents
 from lightwell.domain.image_sets import dicom_json_lines
+from lightwell.domain.image_sets.image_set import Identity
 from lightwell.errors import LightwellError, ValidationError
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb.lookup import (
     DicomwebTarget,
     SeriesSet,
     instance_of,
+    note_sets,
     series_set,
     study_sets,
 )
@@ -51,6 +53,7 @@ def find_image_sets(ctx: Context, target: DicomwebTarget) -> FoundImageSets:
         sets = _sets(conn, target)
         if target.instance is not None:
             instance_of(conn, sets[0], target.instance)
+    note_sets(ctx, sets)
     return FoundImageSets(
         sets, _etag(ctx.settings, [(each.id, each.version, each.mark) for each in sets], target)
     )
@@ -105,9 +108,9 @@ def metadata_as_xml(ctx: Context, target: DicomwebTarget, found: FoundImageSets)
 
 async def cached_series_metadata(
     stores: Stores, settings: Settings, clock: Clock, target: DicomwebTarget
-) -> tuple[str, bytes] | None:
-    """Entity tag and gzipped array of the primary set of a series, for an event loop; None unless the array
-    is in memory.
+) -> tuple[str, bytes, Identity] | None:
+    """Entity tag and gzipped array of the primary set of a series, and whom it is about, for an event loop;
+    None unless the array is in memory.
     """
     if target.instance is not None or target.series is None:
         return None
@@ -116,7 +119,7 @@ async def cached_series_metadata(
     )
     if row is None or target.image_set_id not in (None, row[1]):
         return None
-    key, id, version, mark = row
+    key, id, patient, version, mark = row
     format = _format(settings)
     data = metadata_documents.recent_documents.get(key, version, mark, format)
     if data is None:
@@ -124,7 +127,8 @@ async def cached_series_metadata(
     if data is None:
         return None
     stores.accesses.note(key, clock.now())
-    return _etag(settings, [(id, version, mark)], target), data
+    identity = Identity(id, patient, target.study, target.series)
+    return _etag(settings, [(id, version, mark)], target), data, identity
 
 
 def _sets(conn: Connection, target: DicomwebTarget) -> list[SeriesSet]:

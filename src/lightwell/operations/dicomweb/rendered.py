@@ -126,7 +126,7 @@ class EncodedImage:
     notes: tuple[str, ...] = ()
 
 
-def find_source(stores: Stores, target: DicomwebTarget, *, small: bool = False) -> RenderSource:
+def find_source(ctx: Context, target: DicomwebTarget, *, small: bool = False) -> RenderSource:
     """Find what ``target`` names; of several frames the first or, for a ``small`` image, the middle one.
 
     PS3.18 §10.4.1.1.4 leaves the choice for thumbnails to the server, and the first frames of volumes are
@@ -135,8 +135,9 @@ def find_source(stores: Stores, target: DicomwebTarget, *, small: bool = False) 
     Raises `ValidationError` for malformed ids, `NotFoundError` where the target does not exist,
     `NotAcceptableError` for a frame that cannot be rendered.
     """
-    with stores.db.read() as conn:
+    with ctx.stores.db.read() as conn:
         found, instance = _instance(conn, target)
+        lookup.note_sets(ctx, [found])
     stored = instance.pixels
     if stored is None and instance.sop_class_uid != PDF_STORAGE and (small or not is_report(instance)):
         raise NotAcceptableError(
@@ -160,7 +161,7 @@ def find_source(stores: Stores, target: DicomwebTarget, *, small: bool = False) 
             f"The instance {instance.sop_instance_uid} has no frame {number + 1}; its last frame is "
             f"{stored.frame_count}."
         )
-    pixels, span = Pixels(stored.stored_syntax, stored.image), _frame_span(stores, stored, number)
+    pixels, span = Pixels(stored.stored_syntax, stored.image), _frame_span(ctx.stores, stored, number)
     syntax = SYNTAXES.get(stored.stored_syntax)
     if syntax is not None and syntax.video and not small and target.number is None:
         kind = "video/mpeg" if syntax.codec == "mpeg2" else "video/mp4"

@@ -34,7 +34,6 @@ from lightwell.imaging.instances.writer import Part10File, fits_native_element
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
-from lightwell.stores import Stores
 from lightwell.stores.image_sets import part10_instances
 from lightwell.stores.image_sets.by_series import SeriesSet
 from lightwell.stores.image_sets.part10_instances import StoredImage, StoredInstance
@@ -84,13 +83,13 @@ class RetrievedInstance:
         )
 
 
-def find_instances(stores: Stores, target: DicomwebTarget) -> list[FoundInstance]:
+def find_instances(ctx: Context, target: DicomwebTarget) -> list[FoundInstance]:
     """The instances of the target, series by SeriesNumber and instances by InstanceNumber.
 
     Raises `NotFoundError` where the target does not exist, `ValidationError` for malformed ids.
     """
     ids = (target.datastore_id, target.study)
-    with stores.db.read() as conn:
+    with ctx.stores.db.read() as conn:
         if target.series is None:
             sets = lookup.study_sets(conn, *ids)
             if target.image_set_id is not None:
@@ -99,6 +98,7 @@ def find_instances(stores: Stores, target: DicomwebTarget) -> list[FoundInstance
                 raise NotFoundError(f"Image set {target.image_set_id} does not hold study {target.study}.")
         else:
             sets = [lookup.series_set(conn, *ids, target.series, target.image_set_id)]
+        lookup.note_sets(ctx, sets)
         if target.instance is not None:
             return [FoundInstance(each, lookup.instance_of(conn, each, target.instance)) for each in sets]
         return [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
+from lightwell.documents.identity import identity_of_version
 from lightwell.domain.image_sets import frame_order
 from lightwell.domain.image_sets.frame_order import BadSelectionError, NoSuchPositionError
 from lightwell.domain.image_sets.frame_table import frame_id, parse_frame_id
@@ -214,9 +215,11 @@ def _read(
     try:
         with ctx.stores.db.read() as conn:
             found = in_order.instances(conn, key, version[0])
+            ctx.note.saw(*identity_of_version(conn, key, version[0]))
     except StorageError:
         find_readable(ctx, datastore_id, image_set_id)  # deleted meanwhile: some rows may be gone
         raise
+    ctx.note.version = version[0]
     with_frames = tuple(each for each in found if each.frame_count)
     ends = tuple(accumulate(each.frame_count for each in with_frames))
     ctx.stores.accesses.note(key, ctx.clock.now())

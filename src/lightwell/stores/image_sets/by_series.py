@@ -20,7 +20,7 @@ class SeriesSet:
     """The readable version of an image set, which holds a series or a part of one.
 
     ``key``, ``datastore`` and ``study`` are keys of rows; the UIDs are those of the version. ``mark`` is
-    `lookups.MARK` of the version.
+    `lookups.MARK` of the version, ``patient_id`` its PatientID.
     """
 
     key: ImageSetKey
@@ -33,6 +33,7 @@ class SeriesSet:
     version: int
     is_primary: bool
     mark: int
+    patient_id: str | None = None
 
 
 _ALL_SETS: Select[Any] = (
@@ -47,6 +48,7 @@ _ALL_SETS: Select[Any] = (
         image_set.c.readable_version,
         image_set.c.is_primary,
         func.coalesce(version.c.mark, version.c.created_at, 0),
+        image_set.c.patient_id,
         image_set.c.series_number,
     )
     .join(datastore, datastore.c.key == image_set.c.datastore)
@@ -66,14 +68,14 @@ _PRIMARY = _SERIES_SETS.where(image_set.c.is_primary)
 _IN_SERIES = _SERIES_SETS.where(image_set.c.series_instance_uid == bindparam("series"))
 
 _PIXELS = (
-    "SELECT s.key, m.pixels FROM datastore d, image_set s, instance i, member m"
+    "SELECT s.key, m.pixels, s.id, s.patient_id FROM datastore d, image_set s, instance i, member m"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
     " AND s.state = 'ACTIVE' AND i.datastore = d.key AND i.sop_instance_uid = ?"
     " AND m.image_set = s.key AND m.instance = i.key AND " + holds_in_sql("m", "s.readable_version")
 )
 # The instance is looked up by itself: joined, PostgreSQL may go through all instances of the set instead.
 _PIXELS_APART = (
-    "SELECT s.key, m.pixels FROM datastore d, image_set s, member m"
+    "SELECT s.key, m.pixels, s.id, s.patient_id FROM datastore d, image_set s, member m"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
     " AND s.state = 'ACTIVE' AND m.image_set = s.key AND m.instance = (SELECT i.key FROM instance i"
     " WHERE i.datastore = s.datastore AND i.sop_instance_uid = ?) AND "
@@ -83,7 +85,8 @@ _PRIMARY_ONLY, _BY_ID = " AND s.is_primary", " AND s.id = ?"
 
 PIXELS_LOOK_UP = LookUp(_PIXELS_APART + _PRIMARY_ONLY, _PIXELS + _PRIMARY_ONLY)
 """For `Database.look_up` (data store id, study, series and SOP instance UID): the key of the series'
-primary set, and that of the pixels which the instance has in its readable version, NULL without pixels."""
+primary set, that of the pixels which the instance has in its readable version, NULL without pixels, and id
+and PatientID of the set."""
 
 PIXELS_LOOK_UP_IN = LookUp(_PIXELS_APART + _BY_ID, _PIXELS + _BY_ID)
 """The same in the set whose id is the fifth parameter, primary or not."""

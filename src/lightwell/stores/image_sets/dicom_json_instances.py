@@ -25,13 +25,13 @@ _FEW, _MANY, _BYTES = 64, 2048, 4 << 20
 
 
 PRIMARY_LOOK_UP = LookUp(
-    f"SELECT s.key, s.id, v.number, {MARK} FROM image_set s, datastore d, version v"
+    f"SELECT s.key, s.id, s.patient_id, v.number, {MARK} FROM image_set s, datastore d, version v"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
     " AND s.is_primary AND s.state = 'ACTIVE' AND s.readable_version > 0"
     " AND v.image_set = s.key AND v.number = s.readable_version"
 )
-"""For `Database.look_up` (data store id, study and series UID): key and id of the primary set, number and
-mark of its readable version."""
+"""For `Database.look_up` (data store id, study and series UID): key, id and PatientID of the primary set,
+number and mark of its readable version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Integer, Select, and_, bindparam, func, select, update
 
-from lightwell.domain.image_sets.image_set import ImageSet, Summary, Version
+from lightwell.domain.image_sets.image_set import Identity, ImageSet, Summary, Version
 from lightwell.domain.keys import ImageSetKey
 from lightwell.domain.states import ImageSetState, JobStatus, Origin, WorkflowStatus
+from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import datastore, image_set, import_job, staged, version
@@ -50,6 +51,15 @@ _FIND: Select[Any] = (
     .join(datastore, datastore.c.key == image_set.c.datastore)
     .where(image_set.c.id == bindparam("id"))
 )
+_WHOM = (image_set.c.patient_id, image_set.c.study_instance_uid, image_set.c.series_instance_uid)
+_IDENTITY: Select[Any] = (
+    select(image_set.c.key, *_WHOM)
+    .join(datastore, datastore.c.key == image_set.c.datastore)
+    .where(image_set.c.id == bindparam("id"), datastore.c.id == bindparam("datastore_id"))
+)
+_IDENTITY_OF: Select[Any] = select(image_set.c.readable_version, image_set.c.id, *_WHOM).where(
+    image_set.c.key == bindparam("key")
+)
 _SUMMARY: Select[Any] = select(*SUMMARY).where(image_set.c.key == bindparam("key"))
 _GET_VERSION: Select[Any] = select(*_VERSION).where(
     version.c.image_set == bindparam("key"), version.c.number == bindparam("number")
@@ -78,28 +88,35 @@ _WAITING: Select[Any] = (
 )
 _BELOW_ALL = 2**31 - 1
 
+IdentityRow = tuple[ImageSetKey, str | None, str | None, str | None]
+"""The key of a set, and PatientID, StudyInstanceUID and SeriesInstanceUID of its readable version."""
+
 FRAME_LOOK_UP = LookUp(
-    "SELECT s.key FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
+    "SELECT s.key, s.patient_id, s.study_instance_uid, s.series_instance_uid FROM image_set s"
+    " WHERE s.id = ? AND s.state = 'ACTIVE'"
     " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
     " AND (EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.instance = ? AND m.pixels = ?)"
     " OR EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.pixels = ?"
     " AND m.pixels <> m.instance))"
 )
-"""For `Database.look_up` (image set id, data store id, and the pixels key three times): a row where a frame
-of these pixels may be read through this set: it exists, is not deleted, and an instance of some version of
-it has them. Most pixels have the same key as their instance; the others are found by an index."""
+"""For `Database.look_up` (image set id, data store id, and the pixels key three times): an `IdentityRow`
+where a frame of these pixels may be read through this set: it exists, is not deleted, and an instance of some
+version of it has them. Most pixels have the same key as their instance; the others are found by an index."""
 
 _READABLE = (
-    f"SELECT s.key, v.number, {MARK} FROM image_set s, version v WHERE s.id = ? AND s.state = 'ACTIVE'"
+    "SELECT s.key, s.patient_id, s.study_instance_uid, s.series_instance_uid, v.number,"
+    f" {MARK} FROM image_set s, version v WHERE s.id = ? AND s.state = 'ACTIVE'"
     " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?) AND v.image_set = s.key"
+    " AND v.number = s.readable_version"
 )
-READABLE_LOOK_UP = LookUp(_READABLE + " AND v.number = s.readable_version")
-"""For `Database.look_up` (image set id, data store id): key, number and mark of the readable version of a set
-that is not deleted.
+READABLE_LOOK_UP = LookUp(_READABLE)
+"""For `Database.look_up` (image set id, data store id): the members of an `IdentityRow`, and number and mark
+of the readable version of a set that is not deleted.
 """
 
-VERSION_LOOK_UP = LookUp(_READABLE + " AND v.number = ? AND v.number <= s.readable_version")
-"""The same of the version whose number is the third parameter."""
+VERSION_LOOK_UP = LookUp(_READABLE + " AND v.number = ?")
+"""The same where the number of the readable version is the third parameter. An older version may be about
+another patient, of whom the row of the set says nothing."""
 
 
 def _image_set(row: Sequence[Any]) -> ImageSet:
@@ -164,6 +181,23 @@ def summary(conn: Connection, key: ImageSetKey) -> Summary:
 def get_version(conn: Connection, key: ImageSetKey, number: int) -> Version | None:
     row = conn.execute(_GET_VERSION, {"key": key, "number": number}).one_or_none()
     return None if row is None else _version(row)
+
+
+def identity(conn: Connection, datastore_id: str, image_set_id: str) -> tuple[ImageSetKey, Identity] | None:
+    """The key of a set, deleted or not, and whom it is about; None if there is no such set."""
+    row = conn.execute(_IDENTITY, {"id": image_set_id, "datastore_id": datastore_id}).one_or_none()
+    return None if row is None else (row[0], Identity(image_set_id, *row[1:]))
+
+
+def identity_of(conn: Connection, key: ImageSetKey) -> tuple[int, Identity]:
+    """The readable version of the set with this key, and whom it is about.
+
+    Raises `StorageError` where its row is gone.
+    """
+    row = conn.execute(_IDENTITY_OF, {"key": key}).one_or_none()
+    if row is None:
+        raise StorageError("The database has lost an image set; run `lightwell data verify`.")
+    return row[0], Identity(*row[1:])
 
 
 def mark_of(conn: Connection, key: ImageSetKey, number: int) -> int:

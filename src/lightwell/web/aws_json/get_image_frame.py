@@ -40,12 +40,15 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
     reader = state.frames
     try:
         named = params["datastoreId"], params["imageSetId"], frame_id
-        place = await reader.locate_here(*named) if reader.may_wait else reader.locate(*named)
-        if place is None:
-            place = await state.in_thread(reader.locate, *named)
+        found = await reader.find_here(*named) if reader.may_wait else reader.find(*named)
+        if found is None:
+            found = await state.in_thread(reader.find, *named)
     except NotFoundError:
         parse(_ROUTE, params, [], body)  # ids that break the model's pattern are a ValidationException
         raise
+    place, (_, patient, study, series) = found
+    request.shown = named[1], patient, study, series
+    request.item = frame_id
     if b"accept" in request.head:
         _check_accept(request.headers, place.content_type)
     reader.note_access(place)

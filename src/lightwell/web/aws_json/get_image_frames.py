@@ -55,13 +55,15 @@ def image_set_of(request: Request) -> dict[str, str] | None:
     return {"datastoreId": decoded(segments[2]), "imageSetId": decoded(segments[4])}
 
 
-async def serve_frames(state: AppState, caller: Caller, params: dict[str, str], body: bytes) -> Response:
+async def serve_frames(
+    state: AppState, request: Request, caller: Caller, params: dict[str, str], body: bytes
+) -> Response:
     """Raises `ValidationError` for a malformed request, `NotFoundError` if the image set, its version or a
     frame does not exist, `InternalError` or `UnavailableError` if what is stored cannot be read.
     """
     wanted = _parsed(body)
     selection = Selection(wanted.level, wanted.frames, wanted.image_frame_ids, wanted.first, wanted.uncut)
-    ctx = state.context(caller)
+    ctx = state.context(caller, request)
 
     def find() -> tuple[FrameList, int, Iterator[ListedFrame]]:
         named = params["datastoreId"], params["imageSetId"]

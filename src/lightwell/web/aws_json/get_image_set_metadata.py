@@ -22,9 +22,12 @@ async def serve_warm_metadata(
     if matched is None:
         return None
     version = None if matched[1] is None else int(matched[1])
-    data = await state.metadata.cached_document(params["datastoreId"], params["imageSetId"], version)
-    if data is None:
+    named = params["datastoreId"], params["imageSetId"]
+    found = await state.metadata.cached_document(*named, version)
+    if found is None:
         return None
+    data, (_, patient, study, series) = found
+    request.shown = named[1], patient, study, series
     return Response(
         200,
         [

@@ -48,7 +48,7 @@ class Api:
             path = b"/"
         # An unsigned request learns which paths there are; they are in the documentation.
         route, params = match(request.method, path)
-        request.operation = route.operation
+        request.operation, request.labels = route.operation, params
         if not route.is_signed:
             if state.throttle is not None:
                 state.throttle.take(route.operation)
@@ -66,7 +66,7 @@ class Api:
             raise AccessDeniedError("State the hash of the body in x-amz-content-sha256 when signing it.")
         if state.throttle is not None:
             state.throttle.take(route.operation)
-        context = state.context(state.caller(principal))
+        context = state.context(state.caller(principal), request)
         if principal.policies is not None:
             context = replace(context, authorized_image_sets=frozenset())
         call = Call(

@@ -38,7 +38,7 @@ async def bulkdata(request: DicomwebRequest) -> Response:
     target = metadata_target(request)
     find = partial(
         dicomweb_bulkdata.find_bulk_value,
-        state.context(request.caller),
+        request.ctx,
         target,
         request.resource.item or "",
     )
@@ -73,7 +73,7 @@ async def collection(request: DicomwebRequest) -> Response:
     state = request.state
     _is_multipart(request, alone=False)
     target = metadata_target(request)
-    ctx = state.context(request.caller)
+    ctx = request.ctx
 
     def first() -> tuple[tuple[str, BulkValue] | None, Iterator[tuple[str, BulkValue]]]:
         values = dicomweb_bulkdata.collect_bulk_values(ctx, target, metadata.find_image_sets(ctx, target))

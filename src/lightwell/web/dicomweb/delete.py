@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 async def delete(request: DicomwebRequest) -> Response:
     """204 once it is deleted."""
-    ctx = request.state.context(request.caller)
+    ctx = request.ctx
     target = request.target()
     allow = image_sets_check(
         request.state,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from lightwell.auth.principals import Principal
-from lightwell.operations.context import Caller
+from lightwell.operations.context import Context
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.resources import DicomwebResource, ResourceKind
@@ -47,8 +47,9 @@ class DicomwebRequest:
         )
 
     @property
-    def caller(self) -> Caller:
-        return self.state.caller(self.principal)
+    def ctx(self) -> Context:
+        """What operations work with."""
+        return self.state.context(self.state.caller(self.principal), self.http)
 
 
 Handler = Callable[[DicomwebRequest], Awaitable[Response]]

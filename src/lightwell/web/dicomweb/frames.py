@@ -79,6 +79,8 @@ async def frames(request: DicomwebRequest) -> Response:
     found = await reader.find_here(*path, image_set_id) if reader.may_wait else None
     if found is None:
         found = await _look_up(request, reader.find, *path, image_set_id)
+    http.shown = found.image_set_id, found.patient_id, resource.study, resource.series
+    http.item = resource.item
     most = max(numbers)
     if most > found.frame_count:
         raise NotFoundError(f"The instance has {found.frame_count} frames; frame {most} does not exist.")
@@ -305,7 +307,7 @@ async def _transcoded(
     threads = state.threads if form.syntax == EXPLICIT_LITTLE else state.encoders
     if await _look_up(request, reader.needs_worker, found):
         photometric, native = await loop.run_in_executor(
-            state.waiters, reader.decode_by_worker, state.context(request.caller), found, frame
+            state.waiters, reader.decode_by_worker, request.ctx, found, frame
         )
         if form.syntax == EXPLICIT_LITTLE:
             return native

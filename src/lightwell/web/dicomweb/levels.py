@@ -137,7 +137,7 @@ async def series_frames(request: DicomwebRequest) -> Response:
     )
     named = resource.datastore_id, resource.study or "", resource.series or ""
     image_set_id = media.query_parameter(http, "imageSetId")
-    ctx = state.context(request.caller)
+    ctx = request.ctx
 
     def find() -> tuple[FrameList, int, Iterator[ListedFrame]]:
         found = frame_list.of_series(ctx, *named, image_set_id)

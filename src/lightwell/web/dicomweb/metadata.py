@@ -38,8 +38,9 @@ async def metadata(request: DicomwebRequest) -> Response:
             state.stores, state.settings, state.clock, target
         )
         if found is not None:
-            etag = _etag(request, kind, found[0])
-            return _not_modified(request, etag) or _json(request, kind, etag, found[1])
+            known, data, http.shown = found
+            etag = _etag(request, kind, known)
+            return _not_modified(request, etag) or _json(request, kind, etag, data)
     return await state.in_thread(_respond, request, kind, target)
 
 
@@ -49,7 +50,7 @@ def metadata_target(request: DicomwebRequest) -> DicomwebTarget:
 
 
 def _respond(request: DicomwebRequest, kind: str, target: DicomwebTarget) -> Response:
-    ctx = request.state.context(request.caller)
+    ctx = request.ctx
     found = dicomweb_metadata.find_image_sets(ctx, target)
     etag = _etag(request, kind, found.etag)
     return _not_modified(request, etag) or _json(
@@ -81,7 +82,7 @@ def _not_modified(request: DicomwebRequest, etag: bytes) -> Response | None:
 
 async def _xml(request: DicomwebRequest, target: DicomwebTarget) -> Response:
     """Each instance as a part, made while the response is being sent."""
-    ctx, http = request.state.context(request.caller), request.http
+    ctx, http = request.ctx, request.http
     find = partial(dicomweb_metadata.find_image_sets, ctx, target)
     found = await request.state.in_thread(find)
     etag = f'W/"{found.etag}-xml"'.encode()

@@ -48,8 +48,8 @@ async def pixeldata(request: DicomwebRequest) -> Response:
 
     Raises `NotFoundError` if there are no frames, `NotAcceptableError` if none is available as accepted.
     """
-    ctx = request.state.context(request.caller)
-    found = await request.state.in_thread(retrieve.find_instances, request.state.stores, request.target())
+    ctx = request.ctx
+    found = await request.state.in_thread(retrieve.find_instances, ctx, request.target())
     with_pixels = [each for each in found if each.instance.pixels is not None]
     if not with_pixels:
         raise NotFoundError("There is no pixel data.")
@@ -78,7 +78,7 @@ async def bulk_data(request: DicomwebRequest, found: Sequence[FoundInstance]) ->
 
     Raises `NotFoundError` if there are none, `NotAcceptableError` if none is available without compression.
     """
-    ctx, state = request.state.context(request.caller), request.state
+    ctx, state = request.ctx, request.state
     best = media.accepted_media_ranges(request.http)[0]
     if best.transfer_syntax not in (None, "*", EXPLICIT_LITTLE):
         raise NotAcceptableError(f"Bulk data as {OCTET_STREAM} are in {EXPLICIT_LITTLE} only.")

@@ -117,7 +117,7 @@ def _make_response(
     side: int | None,
     headers: Headers,
 ) -> Response:
-    ctx = request.state.context(request.caller)
+    ctx = request.ctx
     if side is None:
         made = dicomweb_rendered.render_image(ctx, shown, rendering)
     else:

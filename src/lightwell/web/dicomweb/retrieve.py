@@ -42,8 +42,8 @@ async def part10(request: DicomwebRequest) -> Response:
 
     Raises `NotAcceptableError` if none is available in an accepted format.
     """
-    ctx = request.state.context(request.caller)
-    found = await request.state.in_thread(retrieve.find_instances, request.state.stores, request.target())
+    ctx = request.ctx
+    found = await request.state.in_thread(retrieve.find_instances, ctx, request.target())
     alone = request.resource.instance is not None
     accepted = media.accepted_media_ranges(request.http)
     if _wants_bulk_data(accepted):

@@ -40,7 +40,7 @@ def _respond(request: DicomwebRequest) -> Response:
     kind = media.json_type(http)
     base = media.base_url(http, settings)
     found = dicomweb_search.search(
-        request.state.context(request.caller),
+        request.ctx,
         dicomweb_search.SearchRequest(
             operation=resource.operation,
             datastore_id=resource.datastore_id,

@@ -50,7 +50,7 @@ async def store(request: DicomwebRequest) -> Response:
     form = upload_format(http.head.get(b"content-type"))
     stated = http.head.get(b"x-amz-content-sha256", b"")
     placeholder = stated.decode("latin-1") if stated.startswith(_UNHASHED) else None
-    ctx = state.context(request.caller)
+    ctx = request.ctx
     loop = asyncio.get_running_loop()
     begin = partial(dicomweb_store.begin_upload, ctx, resource.datastore_id, resource.study)
     spooled = await loop.run_in_executor(state.threads, begin)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lightwell.auth.authentication import SignedRequest
 from lightwell.errors import TooLargeError, UriTooLongError, ValidationError
+from lightwell.observe.audit.note import AuditNote
 from lightwell.web.requests.responses import Message, Receive
 from lightwell.web.requests.unproved_bodies import unproved_bodies
 
 if TYPE_CHECKING:
     from lightwell.auth.policies.policy import Decision
     from lightwell.auth.principals import Principal
+    from lightwell.web.dicomweb.resources import DicomwebResource
 
 # The largest body of a native operation. The longest valid one, CopiableAttributes, is 260,000 characters.
 BODY_LIMIT = 1 << 20
@@ -30,6 +33,9 @@ OTHERS = (UNKNOWN, PREFLIGHT, STATUS, PAGE)
 PROVED = "lightwell.proved"
 """Of a scope: it is known who sends the request, so that its body may take time (`web.http1.protocol`)."""
 
+Shown = tuple[str, str | None, str | None, str | None]
+"""The id of an image set that was read, and the PatientID, StudyInstanceUID and SeriesInstanceUID it has."""
+
 
 class Disconnected(Exception):
     """The client closed the connection before its request was complete."""
@@ -40,7 +46,11 @@ class Request:
 
     ``principal`` is whoever it has been proved to come from. ``named`` is who else is to be called its
     caller: the session that it has made, for whoever had none. ``claimed_key`` is the access key whose id it
-    states, proved or not. ``decisions`` are those of policies that allowed it.
+    states, proved or not. ``decisions`` are those of policies that allowed it. ``labels`` are those of the
+    path, ``resource`` is what it names below DICOMweb.
+
+    What was read is in ``shown`` and ``item`` (which frames) where that took a millisecond or less, else in
+    the note.
     """
 
     __slots__ = (
@@ -49,14 +59,19 @@ class Request:
         "head",
         "headers",
         "id",
+        "item",
+        "labels",
         "method",
         "named",
+        "note",
         "operation",
         "path",
         "principal",
         "query",
         "received",
+        "resource",
         "scope",
+        "shown",
     )
 
     def __init__(self, scope: Message, id: str) -> None:
@@ -72,6 +87,11 @@ class Request:
         self.named: str | None = None
         self.claimed_key: str | None = None
         self.decisions: tuple[Decision, ...] = ()
+        self.labels: Mapping[str, str] | None = None
+        self.resource: DicomwebResource | None = None
+        self.shown: Shown | None = None
+        self.item: str | None = None
+        self.note: AuditNote | None = None
         self.received = 0
 
     @property
@@ -84,6 +104,13 @@ class Request:
     def decided(self, decisions: tuple[Decision, ...]) -> None:
         """Keep what allowed the request, or some of it."""
         self.decisions = self.decisions + decisions if self.decisions else decisions
+
+    @property
+    def noted(self) -> AuditNote:
+        """The note, which is made when it is first asked for: frames have none."""
+        if self.note is None:
+            self.note = AuditNote()
+        return self.note
 
     @property
     def client(self) -> str | None:

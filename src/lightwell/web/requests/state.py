@@ -106,6 +106,8 @@ class AppState:
         """Whoever signed a request, as operations know them."""
         return Caller(self.settings.account_id, principal.arn, principal.access_key_id, principal.owner)
 
-    def context(self, caller: Caller) -> Context:
+    def context(self, caller: Caller, request: Request) -> Context:
         """What an operation may use, for one request."""
-        return Context(self.stores, self.settings, self.clock, self.ids, caller, self.pool)
+        return Context(
+            self.stores, self.settings, self.clock, self.ids, caller, self.pool, note=request.noted
+        )

@@ -55,13 +55,15 @@ def principal(*policies: str, session: str | None = None) -> Principal:
 
 
 def decided_by(who: Principal, required: list[AuthorizationRequest]) -> list[str]:
-    """The references of the statements that allow, or the one of what denies."""
+    """The titles of the statements that allow and the digests of their policies, or those of what denies."""
     access_control = AccessControl(cast("Any", None), REGION, ACCOUNT)
     try:
-        return [decision.reference for decision in access_control.check(who, required, NOW)]
+        allowing = [each.statement for each in access_control.check(who, required, NOW)]
     except AccessDeniedError as error:
-        assert error.decided_by is not None
-        return [f"denied: {error.decided_by}"]
+        assert error.statement is not None
+        return [f"denied: {error.statement}{f', {error.policy}' if error.policy else ''}"]
+    assert None not in allowing
+    return [f"{each.title}, {each.policy}" for each in allowing if each is not None]
 
 
 LOOK, SETS, KEEP = (

@@ -56,9 +56,8 @@ def test_encodes_frames_apart_from_operations(syntax: str, by_worker: bool, name
             waiters=waiters,
             encoders=encoders,
             instance_frames=_Reader(by_worker=by_worker),
-            context=lambda _: None,
         )
-        request: Any = SimpleNamespace(state=state, caller=None)
+        request: Any = SimpleNamespace(state=state, ctx=None)
         nothing: Any = None
         form = FrameFormat(syntax, "image/jls", in_parts=False, as_stored=False, is_assumed=False)
         made = asyncio.run(frames._transcoded(request, nothing, nothing, form))
