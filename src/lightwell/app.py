@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lightwell.auth.administration import Administration
+from lightwell.auth.administration.administration import Administration
 from lightwell.auth.authentication import Authenticator
 from lightwell.auth.authorization import AccessControl
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles

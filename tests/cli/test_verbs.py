@@ -13,11 +13,12 @@ import pytest
 
 from lightwell import __version__
 from lightwell.auth.credentials import read_credentials
+from lightwell.auth.principals import Credentials
 from lightwell.cli.main import VERBS, main
 from lightwell.cli.prefixed_names import named_url
 from lightwell.cli.server.serve import prepare
 from lightwell.settings import load
-from tests.cli.running import lightwell
+from tests.cli.running import lightwell, lightwell_here
 
 
 @pytest.fixture
@@ -155,6 +156,31 @@ def test_creates_lists_and_revokes_keys(data: Path) -> None:
     assert lightwell("key", "revoke", made["accessKeyId"], data=data).status == 0
     assert [key["name"] for key in lightwell("key", "list", "--json", data=data).json()] == ["root"]
     assert lightwell("key", "revoke", made["accessKeyId"], data=data).status == 1
+
+
+def test_makes_keys_that_end_and_rotates_root(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for when, shown in (("2999-01-31", "2999-01-31T00:00:00+00:00"), ("2d", None)):
+        made = lightwell_here("key", "create", "--admin", "--expires", when, data=data).json()
+        keys = lightwell_here("key", "list", "--json", data=data).json()
+        end = next(key["expiresAt"] for key in keys if key["accessKeyId"] == made["accessKeyId"])
+        assert end == shown if shown else end is not None
+    for when, why in (
+        ("2001-01-01", "not in the future"),
+        ("soon", "such as 90d"),
+        ("0d", "not in the future"),
+    ):
+        done = lightwell_here("key", "create", "--admin", "--expires", when, data=data)
+        assert (done.status, done.out) == (2, "") and why in done.err
+    old = read_credentials(data)
+    assert old is not None
+    rotated = lightwell_here("key", "rotate", old.access_key_id, data=data).json()
+    new = read_credentials(data)
+    assert new == Credentials(rotated["accessKeyId"], rotated["secretAccessKey"]) != old
+    monkeypatch.setenv("LIGHTWELL_ROOT_ACCESS_KEY_ID", new.access_key_id)
+    monkeypatch.setenv("LIGHTWELL_ROOT_SECRET_ACCESS_KEY", "s")
+    done = lightwell_here("key", "rotate", new.access_key_id, data=data)
+    assert done.status == 2 and "change the settings" in done.err
+    assert read_credentials(data) == new
 
 
 @pytest.mark.parametrize("words", [(), ("--admin", "--policy")])

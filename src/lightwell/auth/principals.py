@@ -145,7 +145,7 @@ class Principals:
             identity.arn,
             self._secret_box.decrypt(key.secret),
             None if key.session_token is None else self._secret_box.decrypt(key.session_token),
-            key.expires_at,
+            _end(key, found.parent),
             identity.policies,
             key.role if has_role else None,
             None if key.session_token is None else key.created_at,
@@ -209,6 +209,12 @@ def _identity(found: _Found, account: str, region: str) -> Identity | None:
     )
 
 
+def _end(key: AccessKey, parent: AccessKey | None) -> int | None:
+    """When it ends, with the key that it is a session of at the latest."""
+    ends = [each.expires_at for each in (key, parent) if each is not None and each.expires_at is not None]
+    return min(ends, default=None)
+
+
 def _arn(account: str, key: AccessKey) -> str:
     if key.is_root:
         return arn.root_arn(account)
@@ -231,6 +237,11 @@ def new_credentials(*, temporary: bool = False) -> Credentials:
         ("ASLW" if temporary else "AKLW") + "".join(secrets.choice(_ID_LETTERS) for _ in range(16)),
         "".join(secrets.choice(_LETTERS) for _ in range(40)),
     )
+
+
+def is_made_here(access_key_id: str) -> bool:
+    """Whether it looks like a key of `new_credentials`, and not like one that somebody put into settings."""
+    return re.fullmatch(r"AKLW[A-Z2-7]{16}", access_key_id) is not None
 
 
 def ensure_secret_box(db: Database, secret_key: str | None, data: Path) -> SecretBox:
@@ -260,7 +271,7 @@ def foreign_keys(conn: Connection, secret_box: SecretBox) -> list[str]:
     return foreign
 
 
-def _check_secret_key(conn: Connection, secret_box: SecretBox) -> None:
+def check_secret_key(conn: Connection, secret_box: SecretBox) -> None:
     """Raises `ConfigurationError` if the database has valid keys encrypted under another secret key."""
     kept = table.holding(conn)
     if kept is not None:
@@ -287,14 +298,14 @@ def create_key(
         )
     made = new_credentials()
     encrypted = replace(
-        _encrypted(secret_box, made, name, is_root=False, now=now),
+        encrypted_key(secret_box, made, name, is_root=False, now=now),
         policies=None if policies is None else tuple(policies),
         expires_at=expires_at,
     )
 
     def work(conn: Connection) -> None:
         table.lock_all(conn)
-        _check_secret_key(conn, secret_box)
+        check_secret_key(conn, secret_box)
         table.insert(conn, encrypted)
 
     db.write(work)
@@ -325,9 +336,9 @@ def ensure_root(
         if kept is not None:
             enter(conn, kept.id, False)
             return Credentials(kept.id, secret_box.decrypt(kept.secret)), False
-        _check_secret_key(conn, secret_box)
+        check_secret_key(conn, secret_box)
         enter(conn, made.access_key_id, False)
-        table.insert(conn, _encrypted(secret_box, made, ROOT, is_root=True, now=now))
+        table.insert(conn, encrypted_key(secret_box, made, ROOT, is_root=True, now=now))
         return made, True
 
     return db.write(work)
@@ -345,13 +356,16 @@ def _put_root(conn: Connection, secret_box: SecretBox, given: Credentials, now: 
         )
     is_valid = kept is not None and kept.revoked_at is None
     if not (is_valid and kept is not None and secret_box.decrypt(kept.secret) == given.secret_access_key):
-        _check_secret_key(conn, secret_box)
-        table.put(conn, _encrypted(secret_box, given, ROOT, is_root=True, now=now))
+        check_secret_key(conn, secret_box)
+        table.put(conn, encrypted_key(secret_box, given, ROOT, is_root=True, now=now))
     table.revoke_other_roots(conn, given.access_key_id, now)
     return given
 
 
-def _encrypted(secret_box: SecretBox, key: Credentials, name: str, *, is_root: bool, now: int) -> AccessKey:
+def encrypted_key(
+    secret_box: SecretBox, key: Credentials, name: str, *, is_root: bool, now: int
+) -> AccessKey:
+    """The row of a key that may do everything and never ends."""
     return AccessKey(
         id=key.access_key_id,
         name=name,

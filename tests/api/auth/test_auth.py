@@ -154,7 +154,7 @@ def test_takes_a_key_that_was_guessed_before_it_was_made(server: Server) -> None
     key = Credentials(made.access_key_id, made.secret_access_key)
     assert server.send(server.signed("GET", "/datastore", credentials=key)).status == 403
     secret_box, now = open_secret_box(None, server.data), Clock().now()
-    sealed = principals._encrypted(secret_box, made, "late", is_root=False, now=now)
+    sealed = principals.encrypted_key(secret_box, made, "late", is_root=False, now=now)
     with server.database() as db:
         db.write(lambda conn: table.insert(conn, sealed))
     for _ in range(100):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lightwell.auth.administration import Administration
+from lightwell.auth.administration.administration import Administration
 from lightwell.auth.secret_box import SecretBox
 from lightwell.errors import ConflictError
 from lightwell.stores.account import roles as roles_table

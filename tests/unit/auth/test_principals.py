@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from lightwell.auth import principals
-from lightwell.auth.access_keys.changes import set_enabled
+from lightwell.auth.administration.key_changes import set_enabled
+from lightwell.auth.administration.key_rotation import rotate
 from lightwell.auth.credentials import read_credentials, write_credentials
 from lightwell.auth.key_sessions import KeySessions
 from lightwell.auth.principals import Credentials, Principals, create_key, ensure_root
 from lightwell.auth.secret_box import SecretBox, create_secret_key, open_secret_box
 from lightwell.domain.recent import FRESH_MS
-from lightwell.errors import AccessDeniedError, ConfigurationError
+from lightwell.errors import AccessDeniedError, ConfigurationError, ConflictError
 from lightwell.stores.account import principals as table
 from lightwell.stores.db.database import Database
 
@@ -120,6 +121,42 @@ def test_sees_within_a_moment_that_a_key_was_disabled_or_enabled(
     for id in (key, session):
         assert known.cached(id, 2 * FRESH_MS) == (False, None)
         assert known.load(id, 2 * FRESH_MS) is not None
+
+
+def test_rotates_a_key_once_for_as_long_a_life(
+    database: Database, secret_box: SecretBox, known: Principals
+) -> None:
+    key = create_key(database, secret_box, "ana", 1_000, ["{}"], expires_at=91_000).access_key_id
+    made = rotate(database, secret_box, key, 11_000, 21_000)
+    assert (made.expires_at, made.old_ends_at) == (101_000, 21_000)
+    old, new = known.load(key, 0), known.load(made.credentials.access_key_id, 0)
+    assert old is not None and new is not None and (old.expires_at, new.expires_at) == (21_000, 101_000)
+    assert new.secret == made.credentials.secret_access_key != old.secret and new.arn == old.arn
+    with pytest.raises(ConflictError, match=f"successor is {made.credentials.access_key_id}"):
+        rotate(database, secret_box, key, 12_000, 22_000)
+    # An overlap does not lengthen the life of the old one.
+    again = rotate(database, secret_box, made.credentials.access_key_id, 12_000, 999_000)
+    assert again.old_ends_at == 101_000
+    with pytest.raises(ConflictError, match="expired"):
+        rotate(database, secret_box, again.credentials.access_key_id, 10**6, 10**7)
+    other = create_key(database, secret_box, "ana", 1).access_key_id
+    set_enabled(database, other, 2, is_enabled=False)
+    with pytest.raises(ConflictError, match="disabled"):
+        rotate(database, secret_box, other, 3, 4)
+    with pytest.raises(ConfigurationError):
+        rotate(database, SecretBox(b"o" * 32, "another"), again.credentials.access_key_id, 13_000, 14_000)
+
+
+def test_rotates_the_root_key_that_it_made(database: Database, secret_box: SecretBox) -> None:
+    first, _ = ensure_root(database, secret_box, None, 5)
+    with pytest.raises(ConflictError, match="root key"):
+        rotate(database, secret_box, first.access_key_id, 6, 100)
+    made = rotate(database, secret_box, first.access_key_id, 5, 100, root=True)
+    assert ensure_root(database, secret_box, None, 7) == (made.credentials, False)
+    with database.read() as conn:
+        old, new = table.get(conn, first.access_key_id), table.root(conn)
+    assert old is not None and (old.expires_at, old.revoked_at) == (100, None)
+    assert new is not None and new.is_root and new.policies is None and new.expires_at is None
 
 
 def test_asks_nobody_about_what_is_no_id(known: Principals) -> None:

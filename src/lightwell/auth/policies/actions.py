@@ -200,7 +200,9 @@ _NATIVE: dict[str, Callable[[Actions, str, Any], list[AuthorizationRequest]]] = 
 }
 
 CREATE_USER, CREATE_ACCESS_KEY = "iam:CreateUser", "iam:CreateAccessKey"
-PUT_USER_POLICY, ATTACH_USER_POLICY = "iam:PutUserPolicy", "iam:AttachUserPolicy"
+PUT_USER_POLICY, ATTACH_USER_POLICY, DETACH_USER_POLICY = (
+    "iam:PutUserPolicy", "iam:AttachUserPolicy", "iam:DetachUserPolicy",
+)  # fmt: skip
 DELETE_ACCESS_KEY, LIST_ACCESS_KEYS, GET_USER_POLICY, UPDATE_ACCESS_KEY = (
     "iam:DeleteAccessKey", "iam:ListAccessKeys", "iam:GetUserPolicy", "iam:UpdateAccessKey",
 )  # fmt: skip
@@ -217,7 +219,7 @@ CONSOLE = (
     CREATE_USER, CREATE_ACCESS_KEY, PUT_USER_POLICY, ATTACH_USER_POLICY, DELETE_ACCESS_KEY, LIST_ACCESS_KEYS,
     GET_USER_POLICY, UPDATE_ACCESS_KEY, CREATE_ROLE, DELETE_ROLE, LIST_ROLES, GET_ROLE, PUT_ROLE_POLICY,
     PUT_TRUST_POLICY, SIMULATE_PRINCIPAL, SIMULATE_CUSTOM, LIST_FUNCTIONS, UPDATE_FUNCTION, DELETE_FUNCTION,
-    GET_METRICS,
+    GET_METRICS, DETACH_USER_POLICY,
 )  # fmt: skip
 """What only the console's API asks for (`docs/reference/console-api.md`)."""
 

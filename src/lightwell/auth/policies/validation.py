@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ _PROVIDER = re.compile(
     r"arn:aws[a-z-]*:iam::\d{12}:(?:oidc|saml)-provider/[^\s*?/]+(?:/[^\s*?]*)?|[a-z0-9-]+(?:\.[a-z0-9-]+)+",
     re.ASCII,
 )
+MOST_POLICIES = 10
+"""Of a key or a role, as IAM's quota for the policies of a user or a role."""
 _PRINCIPAL_KINDS = ("AWS", "Service", "Federated", "CanonicalUser")
 
 
@@ -280,3 +282,18 @@ def _conditions(statement: dict[str, Any], variables: bool) -> None:
                 checked_condition(operator, key, scalars(values), variables=variables)
             except (ConditionError, TypeError) as error:
                 raise _Fault(str(error)) from None
+
+
+def checked_policies(policies: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """The texts of valid policies, and the warnings of each. Raises `ConfigurationError`."""
+    if len(policies) > MOST_POLICIES:
+        raise ConfigurationError(f"There are {len(policies)} policies; {MOST_POLICIES} are the most.")
+    found = []
+    for number, text in enumerate(policies, 1):
+        try:
+            checked = check_identity_policy(text)
+        except ConfigurationError as error:
+            where = f"Policy {number}: " if len(policies) > 1 else ""
+            raise ConfigurationError(f"{where}{error}") from None
+        found.append((checked.text, checked.warnings))
+    return found

@@ -33,6 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="IAM policy (JSON) that says what the key may do; repeatable",
     )
     create.add_argument("--admin", action="store_true", help="let the key do everything, instead of --policy")
+    _add_expires(create, "when the key ends by itself, such as 90d or 2027-01-31; never unless given")
     listing = actions.add_parser("list", help="list the keys that are not revoked", allow_abbrev=False)
     listing.add_argument(
         "--sessions",
@@ -53,8 +54,42 @@ def add(parser: argparse.ArgumentParser) -> None:
     disable.add_argument("id", metavar="ID", help="access key ID")
     enable = actions.add_parser("enable", help="accept a key again that was disabled", allow_abbrev=False)
     enable.add_argument("id", metavar="ID", help="access key ID")
-    for action in (create, listing, revoke, disable, enable):
+    put = actions.add_parser(
+        "put-policy",
+        help="replace what a key may do, for its sessions, too; takes effect within a second",
+        allow_abbrev=False,
+    )
+    put.add_argument("id", metavar="ID", help="access key ID")
+    put.add_argument(
+        "--policy",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        help="IAM policy (JSON) that says what the key may do from now on; repeatable",
+    )
+    put.add_argument("--admin", action="store_true", help="let the key do everything, instead of --policy")
+    put.add_argument(
+        "--if-revision",
+        metavar="N",
+        type=int,
+        help="only if the key still has this revision, as `key list --json` shows it",
+    )
+    rotate = actions.add_parser(
+        "rotate",
+        help="make a second key of the same user and print it as JSON; the old one ends by itself",
+        allow_abbrev=False,
+    )
+    rotate.add_argument("id", metavar="ID", help="access key ID of the old key")
+    rotate.add_argument(
+        "--overlap", metavar="TIME", default="24h", help="for how long both keys are good, such as 24h or 7d"
+    )
+    _add_expires(rotate, "when the new key ends; unless given, it lives as long as the old one was to")
+    for action in (create, listing, revoke, disable, enable, put, rotate):
         flags.add(action, _PLACES)
+
+
+def _add_expires(parser: argparse.ArgumentParser, says: str) -> None:
+    parser.add_argument("--expires", metavar="WHEN", help=says)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,10 +97,15 @@ def run(args: argparse.Namespace) -> int:
     from lightwell.cli.store_session import database_session
 
     settings = flags.settings(args)
-    policies = _policies(args.policy, is_admin=args.admin) if args.action == "create" else None
+    changes = args.action in ("create", "put-policy")
+    policies = _policies(args.policy, is_admin=args.admin) if changes else None
     with database_session(settings) as db:
         if args.action == "create":
-            return _create(settings, db, args.name, policies)
+            return _create(settings, db, args, policies)
+        if args.action == "put-policy":
+            return _put_policies(db, args, policies)
+        if args.action == "rotate":
+            return _rotate(settings, db, args)
         if args.action == "list" and args.sessions:
             return print_sessions(db, as_json=args.json)
         if args.action == "list":
@@ -87,13 +127,55 @@ def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
     return None if files is None else read_policies(files)
 
 
-def _create(settings: Settings, db: Database, name: str, policies: list[str] | None) -> int:
+def _create(settings: Settings, db: Database, args: argparse.Namespace, policies: list[str] | None) -> int:
     from lightwell.auth.principals import create_key, ensure_secret_box
+    from lightwell.cli.access.spans import end
     from lightwell.clock import Clock
 
+    now = Clock().now()
+    expires = None if args.expires is None else end(args.expires, "--expires", now)
     secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
-    made = create_key(db, secret_box, name, Clock().now(), policies)
+    made = create_key(db, secret_box, args.name, now, policies, expires)
     print(json.dumps({"accessKeyId": made.access_key_id, "secretAccessKey": made.secret_access_key}))
+    return 0
+
+
+def _put_policies(db: Database, args: argparse.Namespace, policies: list[str] | None) -> int:
+    from lightwell.auth.administration.key_changes import put_policies
+    from lightwell.clock import Clock
+
+    put_policies(db, args.id, policies, Clock().now(), seen=args.if_revision)
+    return 0
+
+
+def _rotate(settings: Settings, db: Database, args: argparse.Namespace) -> int:
+    from lightwell.auth.administration.key_rotation import rotate
+    from lightwell.auth.credentials import read_credentials, write_credentials
+    from lightwell.auth.principals import ensure_secret_box, is_made_here
+    from lightwell.cli.access.key_lists import iso
+    from lightwell.cli.access.spans import end, span
+    from lightwell.clock import Clock
+
+    if settings.root_access_key_id is not None and args.id == settings.root_access_key_id:
+        raise ConfigurationError(
+            f"{args.id} is the root key from the settings; to replace it, change the settings and restart "
+            "the servers. The old one ends at once then: use it for nothing but administration"
+        )
+    now = Clock().now()
+    expires = None if args.expires is None else end(args.expires, "--expires", now)
+    secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
+    last = now + span(args.overlap, "--overlap") * 1000
+    made = rotate(db, secret_box, args.id, now, last, expires_at=expires, root=is_made_here(args.id))
+    kept = read_credentials(settings.data)
+    if kept is not None and kept.access_key_id == args.id:
+        write_credentials(settings.data, made.credentials)
+    shown = {
+        "accessKeyId": made.credentials.access_key_id,
+        "secretAccessKey": made.credentials.secret_access_key,
+        "expiresAt": iso(made.expires_at),
+        "oldEndsAt": iso(made.old_ends_at),
+    }
+    print(json.dumps(shown))
     return 0
 
 
@@ -113,7 +195,7 @@ def _revoke(settings: Settings, db: Database, id: str) -> int:
 
 
 def _set_enabled(db: Database, id: str, *, is_enabled: bool) -> int:
-    from lightwell.auth.access_keys.changes import set_enabled
+    from lightwell.auth.administration.key_changes import set_enabled
     from lightwell.clock import Clock
 
     set_enabled(db, id, Clock().now(), is_enabled=is_enabled)

@@ -15,8 +15,10 @@ _MOST_SESSIONS = 1_000
 
 def print_keys(db: Database, *, as_json: bool) -> int:
     from lightwell.cli.wording import print_table
+    from lightwell.clock import Clock
     from lightwell.stores.account import principals
 
+    now = Clock().now()
     with db.read() as conn:
         keys = principals.page(conn)
     if as_json:
@@ -31,7 +33,7 @@ def print_keys(db: Database, *, as_json: bool) -> int:
                 _shown(key.expires_at),
                 _shown(key.last_used_at),
                 key.last_used_from,
-                _rights(key),
+                _rights(key, now),
                 key.name,
             )
             for key in keys
@@ -41,22 +43,28 @@ def print_keys(db: Database, *, as_json: bool) -> int:
     return 0
 
 
-def _rights(key: AccessKey) -> str:
+def _rights(key: AccessKey, now: int) -> str:
     if key.disabled_at is not None:
         return "nothing: disabled"
+    if key.expires_at is not None and key.expires_at <= now:
+        return "nothing: ended"
     return "everything" if key.policies is None else "by policy"
 
 
 def _key(key: AccessKey) -> dict[str, Any]:
+    from lightwell.auth.administration.key_changes import revision
+
     return {
         "accessKeyId": key.id,
         "name": key.name,
         "isRoot": key.is_root,
         "status": "Active" if key.disabled_at is None else "Inactive",
-        "createdAt": _iso(key.created_at),
-        "expiresAt": _iso(key.expires_at),
-        "lastUsedAt": _iso(key.last_used_at),
+        "createdAt": iso(key.created_at),
+        "expiresAt": iso(key.expires_at),
+        "lastUsedAt": iso(key.last_used_at),
         "lastUsedFrom": key.last_used_from,
+        "revision": revision(key),
+        "replacedBy": key.replaced_by,
         "policies": None if key.policies is None else [json.loads(policy) for policy in key.policies],
     }
 
@@ -75,9 +83,9 @@ def print_sessions(db: Database, *, as_json: bool) -> int:
                 "accessKeyId": key.id,
                 "name": key.name,
                 "kind": kind_of(key),
-                "createdAt": _iso(key.created_at),
-                "expiresAt": _iso(key.expires_at),
-                "lastUsedAt": _iso(key.last_used_at),
+                "createdAt": iso(key.created_at),
+                "expiresAt": iso(key.expires_at),
+                "lastUsedAt": iso(key.last_used_at),
                 "lastUsedFrom": key.last_used_from,
                 "parent": key.parent,
                 "provider": key.provider,
@@ -113,7 +121,8 @@ def _shown(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else moment(milliseconds)
 
 
-def _iso(milliseconds: int | None) -> str | None:
+def iso(milliseconds: int | None) -> str | None:
+    """A moment as JSON has it."""
     if milliseconds is None:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -105,7 +105,10 @@ def sessions(
     """
     parent = access_key.alias()
     has_parent = exists().where(
-        parent.c.id == access_key.c.parent, parent.c.revoked_at.is_(None), parent.c.disabled_at.is_(None)
+        parent.c.id == access_key.c.parent,
+        parent.c.revoked_at.is_(None),
+        parent.c.disabled_at.is_(None),
+        or_(parent.c.expires_at.is_(None), parent.c.expires_at > now),
     )
     has_role = exists().where(role.c.name == access_key.c.role, role.c.created_at <= access_key.c.created_at)
     statement = (
@@ -194,6 +197,23 @@ def revoke(conn: Connection, id: str, now: int) -> bool:
 def set_disabled(conn: Connection, id: str, at: int | None) -> None:
     """Disable a key from this moment, ms since the epoch, or enable it with None."""
     conn.execute(update(access_key).where(access_key.c.id == id).values(disabled_at=at))
+
+
+def set_policies(conn: Connection, id: str, policies: Sequence[str] | None, now: int) -> None:
+    """Replace a key's policies, and what sessions of it have for servers that do not know `parent`."""
+    texts = None if policies is None else json.dumps(list(policies))
+    conn.execute(update(access_key).where(access_key.c.id == id).values(policies=texts, updated_at=now))
+    conn.execute(update(access_key).where(access_key.c.parent == id).values(policies=texts or "[]"))
+
+
+def set_replaced(conn: Connection, id: str, by: str, end: int) -> None:
+    """Note a key's successor, and let the key and its sessions end then, ms since the epoch."""
+    conn.execute(update(access_key).where(access_key.c.id == id).values(replaced_by=by, expires_at=end))
+    conn.execute(
+        update(access_key)
+        .where(access_key.c.parent == id, access_key.c.expires_at > end)
+        .values(expires_at=end)
+    )
 
 
 def set_used(conn: Connection, uses: Mapping[str, tuple[int, str | None]]) -> None:

@@ -10,16 +10,18 @@ import logging
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from lightwell.auth.administration.key_changes import revision
 from lightwell.auth.policies.actions import (
     ADMINISTRATOR,
     ATTACH_USER_POLICY,
     CREATE_ACCESS_KEY,
     CREATE_USER,
     DELETE_ACCESS_KEY,
+    DETACH_USER_POLICY,
     GET_USER_POLICY,
     LIST_ACCESS_KEYS,
     PUT_USER_POLICY,
@@ -47,6 +49,7 @@ class Key(Answer):
 
     ``access``: everything, or what policies allow. ``status``: Active, or Inactive while it is disabled.
     ``last_used_at`` is exact to a minute, null for a key that was not used since that is kept.
+    ``replaced_by`` is the key that it was rotated to. ``revision`` is what `KeyPolicies` takes.
     """
 
     access_key_id: str
@@ -59,6 +62,8 @@ class Key(Answer):
     last_used_at: str | None
     last_used_from: str | None
     status: str
+    replaced_by: str | None
+    revision: int
     access: str
     policies: list[str] | None
 
@@ -81,6 +86,34 @@ class KeyStatus(Body):
     """``status``: Active or Inactive."""
 
     status: Literal["Active", "Inactive"]
+
+
+class KeyPolicies(Body):
+    """As of a new key. ``revision``: only if the key still has it."""
+
+    policies: list[str] | None = None
+    is_administrator: bool = False
+    revision: int | None = None
+
+
+class ChangedKey(Answer):
+    warnings: list[str]
+
+
+class Rotation(Body):
+    """``overlap_seconds``: for how long the old key is good, too; ``expires_at``: when the new one ends."""
+
+    overlap_seconds: Annotated[int, msgspec.Meta(ge=0, le=31_536_000)] = 86_400
+    expires_at: str | None = None
+
+
+class RotatedKey(Answer):
+    """The new key with its secret, which nothing shows again, and when the old one ends."""
+
+    access_key_id: str
+    secret_access_key: str
+    expires_at: str | None
+    old_ends_at: str
 
 
 class MadeKey(Answer):
@@ -120,6 +153,8 @@ def _key(call: Call, key: Any) -> Key:
         last_used_at=None if key.last_used_at is None else iso(key.last_used_at),
         last_used_from=key.last_used_from,
         status=ACTIVE if key.disabled_at is None else INACTIVE,
+        replaced_by=key.replaced_by,
+        revision=revision(key),
         access="everything" if key.policies is None else "policies",
         policies=list(key.policies) if may_read else None,
     )
@@ -128,13 +163,8 @@ def _key(call: Call, key: Any) -> Key:
 def create_key(call: Call) -> MadeKey:
     """A new key. The secret is in this answer and nowhere else."""
     asked: NewKey = call.body
-    if (asked.policies is None) is not asked.is_administrator:
-        raise ValidationError("Say what the key may do: either policies, or isAdministrator for everything.")
-    if asked.policies is not None and not asked.policies:
-        raise ValidationError("A key without policies may do nothing: give at least one.")
-    expires_at = None if asked.expires_at is None else _moment(asked.expires_at)
-    if expires_at is not None and expires_at <= call.now:
-        raise ValidationError("expiresAt is in the past.")
+    _check_rights(asked)
+    expires_at = _end(asked.expires_at, call.now)
     try:
         made, warnings = call.state.administration.create_key(
             asked.name, call.now, asked.policies, expires_at
@@ -155,14 +185,10 @@ def create_key(call: Call) -> MadeKey:
 def _required_to_create(call: Call) -> Sequence[AuthorizationRequest]:
     asked: NewKey = call.body
     actions, user = call.state.access_control.actions, f"user/{asked.name[:_LONGEST_NAME]}"
-    required = [*actions.iam(CREATE_ACCESS_KEY, user)]
-    if asked.is_administrator:
-        context = {"iam:policyarn": ADMINISTRATOR}
-        required += [
-            AuthorizationRequest((ATTACH_USER_POLICY,), each.resource, None, context) for each in required
-        ]
-    else:
-        required += actions.iam(PUT_USER_POLICY, user)
+    required = [
+        *actions.iam(CREATE_ACCESS_KEY, user),
+        *_to_give(call, user, everything=asked.is_administrator),
+    ]
     if not call.state.administration.has_user(asked.name):
         required += actions.iam(CREATE_USER, user)
     return required
@@ -186,15 +212,79 @@ def set_status(call: Call) -> None:
     _tell(call, f"access key {'enabled' if is_enabled else 'disabled'}", id, key.name)
 
 
+def put_policies(call: Call) -> ChangedKey:
+    """Replace what a key may do, for its running sessions, too."""
+    id, asked = call.params["accessKeyId"], call.body
+    _check_rights(asked)
+    key = _found(call, id, ATTACH_USER_POLICY if asked.is_administrator else PUT_USER_POLICY)
+    if key.policies is None and not asked.is_administrator:
+        call.check(_on_administrators(call, DETACH_USER_POLICY, _resource(key)))
+    administration = call.state.administration
+    try:
+        warnings = administration.put_key_policies(id, asked.policies, call.now, seen=asked.revision)
+    except ConfigurationError as error:
+        raise ValidationError(f"{str(error).rstrip('.')}.") from None
+    call.state.authenticator.forget(id)
+    _tell(call, "access key given other policies", id, key.name)
+    return ChangedKey(warnings=warnings)
+
+
+def rotate_key(call: Call) -> RotatedKey:
+    """A second key of the same user; the old one ends by itself."""
+    id, asked = call.params["accessKeyId"], call.body
+    key = _found(call, id, UPDATE_ACCESS_KEY)
+    call.check(call.state.access_control.actions.iam(CREATE_ACCESS_KEY, _resource(key)))
+    # Whoever is given the secret may do what the key may.
+    call.check(_to_give(call, _resource(key), everything=key.policies is None))
+    expires_at = _end(asked.expires_at, call.now)
+    old_end = call.now + asked.overlap_seconds * 1000
+    made = call.state.administration.rotate_key(id, call.now, old_end, expires_at)
+    call.state.authenticator.forget(id)
+    _tell(call, "access key rotated", id, key.name)
+    return RotatedKey(
+        access_key_id=made.credentials.access_key_id,
+        secret_access_key=made.credentials.secret_access_key,
+        expires_at=None if made.expires_at is None else iso(made.expires_at),
+        old_ends_at=iso(made.old_ends_at),
+    )
+
+
+def _check_rights(asked: NewKey | KeyPolicies) -> None:
+    if (asked.policies is None) is not asked.is_administrator:
+        raise ValidationError("Say what the key may do: either policies, or isAdministrator for everything.")
+    if asked.policies is not None and not asked.policies:
+        raise ValidationError("A key without policies may do nothing: give at least one.")
+
+
+def _to_give(call: Call, user: str, *, everything: bool) -> Sequence[AuthorizationRequest]:
+    """What it requires to give a user policies, or the right to do everything."""
+    if everything:
+        return _on_administrators(call, ATTACH_USER_POLICY, user)
+    return call.state.access_control.actions.iam(PUT_USER_POLICY, user)
+
+
+def _on_administrators(call: Call, action: str, user: str) -> Sequence[AuthorizationRequest]:
+    """What it requires to attach to a user the policy that allows everything, or to detach it."""
+    context = {"iam:policyarn": ADMINISTRATOR}
+    required = call.state.access_control.actions.iam(action, user)
+    return [AuthorizationRequest((action,), each.resource, None, context) for each in required]
+
+
 def _found(call: Call, id: str, action: str) -> AccessKey:
     """The key, if the caller may do this to its user."""
     key = call.state.administration.key(id)
     if key is None:
         # Whoever may not do it to any key does not learn which there are.
-        call.check(call.state.access_control.actions.iam(action, _USERS))
+        call.check(_required(call, action, _USERS))
         raise NotFoundError(f"There is no valid access key {id[:128]}.")
-    call.check(_of(call, action, key))
+    call.check(_required(call, action, _resource(key)))
     return key
+
+
+def _required(call: Call, action: str, user: str) -> Sequence[AuthorizationRequest]:
+    if action == ATTACH_USER_POLICY:
+        return _on_administrators(call, action, user)
+    return call.state.access_control.actions.iam(action, user)
 
 
 def _tell(call: Call, what: str, key: str, user: str) -> None:
@@ -208,6 +298,13 @@ def _of(call: Call, action: str, key: Any) -> list[AuthorizationRequest]:
 
 def _resource(key: Any) -> str:
     return "root" if key.is_root else f"user/{key.name}"
+
+
+def _end(text: str | None, now: int) -> int | None:
+    end = None if text is None else _moment(text)
+    if end is not None and end <= now:
+        raise ValidationError("expiresAt is in the past.")
+    return end
 
 
 def _moment(text: str) -> int:
@@ -265,5 +362,29 @@ ROUTES = (
         action="`iam:UpdateAccessKey` on `user/NAME`",
         says="Disable a key (`Inactive`), its sessions with it, or enable it again (`Active`), within a "
         "second on every server. Root's is refused with 409, and so is the key that asks.",
+    ),
+    Route(
+        "ConsolePutKeyPolicies",
+        "PUT",
+        "keys/{accessKeyId}/policies",
+        put_policies,
+        None,
+        body=msgspec.json.Decoder(KeyPolicies),
+        action="on `user/NAME` `iam:PutUserPolicy`, or `iam:AttachUserPolicy` for `isAdministrator`; for a "
+        "key that may do everything also `iam:DetachUserPolicy`",
+        says="Replace what a key may do; it and its sessions may do so within a second on every server. "
+        "Root's is refused with 409, and so is a key whose `revision` is another by now.",
+    ),
+    Route(
+        "ConsoleRotateKey",
+        "POST",
+        "keys/{accessKeyId}/rotation",
+        rotate_key,
+        None,
+        body=msgspec.json.Decoder(Rotation),
+        action="on `user/NAME` `iam:UpdateAccessKey`, `iam:CreateAccessKey` and `iam:PutUserPolicy`, or "
+        "`iam:AttachUserPolicy` for a key that may do everything",
+        says="Make a second key with the same user and policies; both are good for `overlapSeconds`, then "
+        "the old one has ended. The answer alone has the secret. Root's is refused with 409.",
     ),
 )

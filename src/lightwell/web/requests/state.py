@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from lightwell.auth.administration import Administration
+from lightwell.auth.administration.administration import Administration
 from lightwell.auth.authentication import Authenticator, Signature, SignedRequest
 from lightwell.auth.authorization import AccessControl
 from lightwell.auth.data_access_role import DataAccessRoles

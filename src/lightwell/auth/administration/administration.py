@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightwell.auth import principals
-from lightwell.auth.access_keys import changes
+from lightwell.auth.administration import key_changes, key_rotation
 from lightwell.auth.policies.condition_keys import RESOURCE_TAG, tag_context, time_context
 from lightwell.auth.policies.policy import permissions
-from lightwell.auth.policies.validation import check_identity_policy, check_trust_policy
+from lightwell.auth.policies.validation import check_trust_policy, checked_policies
 from lightwell.auth.principal_context import user_context
 from lightwell.auth.principals import Credentials, Identity
 from lightwell.auth.roles import Roles, check_name
@@ -25,15 +25,13 @@ from lightwell.stores.account import tags
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from lightwell.auth.administration.key_rotation import Rotated
     from lightwell.auth.policies.condition_keys import Value
     from lightwell.auth.principals import Principal
     from lightwell.auth.secret_box import SecretBox
     from lightwell.stores.account.principals import AccessKey
     from lightwell.stores.account.roles import Role
     from lightwell.stores.db.database import Database
-
-MOST_POLICIES = 10
-"""Of a key or a role, as IAM's quota for the policies of a user or a role."""
 
 
 class Administration:
@@ -70,7 +68,7 @@ class Administration:
 
         ``policies`` are JSON texts, None for a key that may do everything. Raises `ConfigurationError`.
         """
-        checked = None if policies is None else _checked(policies)
+        checked = None if policies is None else checked_policies(policies)
         texts = None if checked is None else [text for text, _ in checked]
         made = principals.create_key(self._db, self._secret_box, name, now, texts, expires_at)
         return made, [warning for _, warnings in checked or () for warning in warnings]
@@ -89,9 +87,22 @@ class Administration:
             raise NotFoundError(f"There is no valid access key {id[:128]}.")
 
     def set_key_enabled(self, id: str, now: int, *, is_enabled: bool, asking: Principal) -> None:
-        """Disable or enable a key (`changes.set_enabled`)."""
+        """Disable or enable a key (`key_changes.set_enabled`)."""
         own = (asking.access_key_id, asking.parent)
-        changes.set_enabled(self._db, id, now, is_enabled=is_enabled, asking=own)
+        key_changes.set_enabled(self._db, id, now, is_enabled=is_enabled, asking=own)
+
+    def put_key_policies(
+        self, id: str, policies: Sequence[str] | None, now: int, *, seen: int | None = None
+    ) -> list[str]:
+        """Replace a key's policies, None for everything, and return warnings (`key_changes.put_policies`)."""
+        checked = None if policies is None else checked_policies(policies)
+        texts = None if checked is None else [text for text, _ in checked]
+        key_changes.put_policies(self._db, id, texts, now, seen=seen)
+        return [warning for _, warnings in checked or () for warning in warnings]
+
+    def rotate_key(self, id: str, now: int, end: int, expires_at: int | None) -> Rotated:
+        """Make a second key like this one, which ends at ``end`` (`key_rotation.rotate`). Not root's."""
+        return key_rotation.rotate(self._db, self._secret_box, id, now, end, expires_at=expires_at)
 
     # Roles ------------------------------------------------------------------------------------------------
 
@@ -117,7 +128,7 @@ class Administration:
             trust = check_trust_policy(trust_policy)
         except ConfigurationError as error:
             raise ConfigurationError(f"The trust policy is not valid: {error}") from None
-        checked = _checked(policies)
+        checked = checked_policies(policies)
         if not checked:
             raise ConfigurationError("A role needs a policy that says what it may do.")
         texts = [text for text, _ in checked]
@@ -157,7 +168,7 @@ class Administration:
 
     def of_policies(self, policies: Sequence[str]) -> Identity:
         """A user who has these policies. Raises `ConfigurationError`."""
-        texts = [text for text, _ in _checked(policies)]
+        texts = [text for text, _ in checked_policies(policies)]
         subject = user_context(self._account, self._region, "explained")
         return Identity(arns.user_arn(self._account, "explained"), permissions(texts, subject))
 
@@ -180,18 +191,3 @@ def _check_seen(name: str, now: Role | None, seen: int | None) -> None:
     if now is None:
         raise ConflictError(f"The role {name} has been deleted meanwhile.")
     raise ConflictError(f"The role {name} has been changed meanwhile. Look at it again, then decide anew.")
-
-
-def _checked(policies: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """The texts of valid policies, and the warnings of each."""
-    if len(policies) > MOST_POLICIES:
-        raise ConfigurationError(f"There are {len(policies)} policies; {MOST_POLICIES} are the most.")
-    found = []
-    for number, text in enumerate(policies, 1):
-        try:
-            checked = check_identity_policy(text)
-        except ConfigurationError as error:
-            where = f"Policy {number}: " if len(policies) > 1 else ""
-            raise ConfigurationError(f"{where}{error}") from None
-        found.append((checked.text, checked.warnings))
-    return found

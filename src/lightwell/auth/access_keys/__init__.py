@@ -1,1 +1,0 @@
-"""What becomes of access keys after they were made."""

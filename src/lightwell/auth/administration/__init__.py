@@ -1,0 +1,1 @@
+"""What administrators do: keys and roles changed, looked through, and their decisions explained."""
