@@ -67,6 +67,9 @@ _LINGER_SECONDS = 18.0
 # Threads that wait for codec workers, one per request.
 _WAITERS = 64
 
+# Threads that look up keys, roles and data stores of requests whose sender is not certain yet.
+_LOOKUPS = 2
+
 # Threads that encode frames on request: large ones take seconds and several times their size in memory.
 _ENCODERS = 2
 
@@ -103,6 +106,7 @@ def build(
     access_control = AccessControl(stores.db, settings.region, settings.account_id)
     bindings = AuthorizerBindings(stores.db, settings.region, settings.account_id)
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation")
+    lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lightwell-lookup")
     principals = Principals(stores.db, secret_box, settings.account_id, settings.region)
     return Gateway(
         AppState(
@@ -122,11 +126,11 @@ def build(
                 settings,
                 bindings,
                 roles,
-                threads,
+                lookups,
                 partial(_builtin_authorizer, settings, secret_box),
                 ViewerSessions(
                     principals,
-                    threads,
+                    lookups,
                     partial(_viewer_tokens, settings, secret_box),
                     settings.authorizer_leeway,
                 ),
@@ -134,6 +138,7 @@ def build(
             administration=Administration(stores.db, secret_box, settings.region, settings.account_id),
             recorder=recorder,
             threads=threads,
+            lookups=lookups,
             pool=CodecPoolClient(settings.data, exists=settings.pool == "own"),
             waiters=ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter"),
             encoders=ThreadPoolExecutor(_ENCODERS, thread_name_prefix="lightwell-encoder"),
@@ -158,6 +163,8 @@ def _viewer_tokens(settings: Settings, secret_box: SecretBox) -> ViewerTokens:
 
 def close(gateway: Gateway) -> None:
     """Finish the work in threads and close the stores."""
+    gateway.close()
+    gateway.state.lookups.shutdown(wait=True)
     gateway.state.threads.shutdown(wait=True)
     gateway.state.waiters.shutdown(wait=True)
     gateway.state.encoders.shutdown(wait=True)

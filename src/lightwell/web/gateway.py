@@ -31,6 +31,7 @@ from lightwell.web.aws_json import api, get_image_frames
 from lightwell.web.aws_json.event_loop_operations import EVENT_LOOP_OPERATIONS
 from lightwell.web.console import api as console_api
 from lightwell.web.console import site
+from lightwell.web.console.table import UNSIGNED
 from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import DicomwebResource
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 
 _ORIGIN, _REQUESTED_METHOD = b"origin", b"access-control-request-method"
 _CLIENT_CLOSED_REQUEST = 499
+# What answers without a signature or token: a page that somebody visits could read it of a server inside.
+_NOT_FOR_OTHER_ORIGINS = frozenset({STATUS, PAGE, *UNSIGNED})
 _LOGGED_AT_DEBUG = frozenset(
     {*EVENT_LOOP_OPERATIONS, "GetDICOMInstanceFrames", PAGE, "ConsoleGetJob", "ConsolePutUploadedFile"}
 )
@@ -63,7 +66,7 @@ class Gateway:
     def __init__(self, state: AppState) -> None:
         self.state = state
         self._cors = Cors(state.settings.cors_origins)
-        self._status = Status(state.recorder.meter, state.checks, state.threads)
+        self._status = Status(state.recorder.meter, state.checks)
         self._proxies = Proxies(state.settings.proxies)
         self._welcome = WelcomePage(has_viewer=(state.settings.ohif_folder / "index.html").is_file())
         self._console_api = console_api.Api(state, self._status)
@@ -93,6 +96,10 @@ class Gateway:
             log.exception("response cut short", extra={"fields": {"request": request.id}})
         finally:
             self._record(request, response, perf_counter() - started)
+
+    def close(self) -> None:
+        """End what belongs to no request."""
+        self._status.close()
 
     async def _respond(self, request: Request, receive: Receive) -> Response:
         """The response to the request, errors included."""
@@ -242,7 +249,12 @@ class Gateway:
         """The same with a bearer token, which the data store's authorizer has to accept."""
         state = self.state
         principal = await state.bearer_authentication.principal(
-            request.headers, resource.datastore_id, resource.operation, request=request.id, now=now
+            request.headers,
+            resource.datastore_id,
+            resource.operation,
+            request=request.id,
+            now=now,
+            client=request.client,
         )
         request.prove()
         if principal.access_key_id:
@@ -264,7 +276,8 @@ class Gateway:
         """Add the headers that every response has."""
         cached = response.cache_control or cache_control(response.headers)
         response.headers += (cached, (b"x-amzn-requestid", request.id.encode()))
-        response.headers += self._cors.allowed(request.head.get(_ORIGIN))
+        if request.operation not in _NOT_FOR_OTHER_ORIGINS:
+            response.headers += self._cors.allowed(request.head.get(_ORIGIN))
 
     def _record(self, request: Request, response: Response | None, seconds: float) -> None:
         status = _CLIENT_CLOSED_REQUEST if response is None else response.status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import msgspec
@@ -33,12 +33,15 @@ Failures = dict[str, ReadinessFailure | None]
 
 
 class Status:
-    """The status routes of one process. ``threads`` run the checks."""
+    """The status routes of one process. `close` it at the end."""
 
-    def __init__(self, meter: Meter, checks: Sequence[ReadinessCheck], threads: Executor) -> None:
+    def __init__(self, meter: Meter, checks: Sequence[ReadinessCheck]) -> None:
         self._meter = meter
         self._check_list = checks
-        self._threads = threads
+        # Of their own, one for each check: neither may what is busy or hangs elsewhere make a server seem
+        # unready, nor one check another.
+        self._threads = ThreadPoolExecutor(max(1, len(checks)), thread_name_prefix="lightwell-status")
+        self._unfinished: dict[str, asyncio.Future[ReadinessFailure | None]] = {}
         self._routes: dict[bytes, Callable[[], Awaitable[Response]]] = {
             b"/healthz": self._alive,
             b"/readyz": self._ready,
@@ -83,6 +86,10 @@ class Status:
         """Each check, and why it failed, None if it did not; as found a moment ago."""
         return await asyncio.shield(self._checks())
 
+    def close(self) -> None:
+        """Start no more checks; what hangs is left to itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     def metrics(self) -> bytes:
         """What /metrics shows."""
         return self._meter.render([("version", __version__)])
@@ -95,8 +102,9 @@ class Status:
         return self._running[1]
 
     async def _run_checks(self) -> Failures:
-        """Run each check, and log why any failed."""
-        failures = {check.name: await self._run(check) for check in self._check_list}
+        """Run all checks at once, and log why any failed."""
+        found = await asyncio.gather(*map(self._run, self._check_list))
+        failures = {check.name: failure for check, failure in zip(self._check_list, found, strict=True)}
         failed = {name: failure for name, failure in failures.items() if failure is not None}
         self._log(failed)
         return failures
@@ -104,8 +112,12 @@ class Status:
     async def _run(self, check: ReadinessCheck) -> ReadinessFailure | None:
         loop = asyncio.get_running_loop()
         try:
-            result: asyncio.Future[ReadinessFailure | None] = loop.run_in_executor(self._threads, check.run)
-            return await asyncio.wait_for(result, _TIMEOUT_SECONDS)
+            # One that still hangs since the last time is waited for again, not started again.
+            result = self._unfinished.get(check.name)
+            if result is None or result.done():
+                result = self._unfinished[check.name] = loop.run_in_executor(self._threads, check.run)
+                result.add_done_callback(_seen)
+            return await asyncio.wait_for(asyncio.shield(result), _TIMEOUT_SECONDS)
         except TimeoutError:
             return ReadinessFailure("timeout", f"no answer within {_TIMEOUT_SECONDS:.0f} seconds")
         except LightwellError as error:
@@ -127,3 +139,9 @@ class Status:
             )
         else:
             event(log, logging.INFO, "ready again")
+
+
+def _seen(result: asyncio.Future[ReadinessFailure | None]) -> None:
+    """Whatever became of a check that nobody waits for any more is no news."""
+    if not result.cancelled():
+        result.exception()

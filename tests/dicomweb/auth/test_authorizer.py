@@ -243,7 +243,9 @@ def test_waits_a_second_and_no_longer(site: Site, store: str) -> None:
 
 
 def test_reports_what_is_wrong_with_the_data_store(site: Site, store: str) -> None:
-    assert refusal(site.get("0" * 32, "not even a token"))[:2] == (404, "ResourceNotFoundException")
+    assert refusal(site.get("0" * 32, jwt(answer=valid())))[:2] == (404, "ResourceNotFoundException")
+    # What cannot be a token is no reason to look for a data store.
+    assert refusal(site.get("0" * 32, "not even a token")) == INVALID
     assert refusal(site.get("NOT-AN-ID", jwt(answer=valid())))[:2] == (400, "ValidationException")
     client = site.server.client()
     without = client.create_datastore(datastoreName="without")["datastoreId"]

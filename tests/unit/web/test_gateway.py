@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,16 @@ from lightwell.settings import load
 from lightwell.stores.db.database import Database
 from lightwell.web.gateway import Gateway
 from lightwell.web.requests.responses import Message
+from lightwell.web.requests.state import ReadinessCheck
+from lightwell.web.status import Status
+
+
+def bearer_token() -> str:
+    """One that is well formed, and of nobody."""
+    now = int(time.time())
+    parts = ({"alg": "HS256"}, {"iat": now - 1, "exp": now + 600})
+    made = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    return ".".join([*made, "c2ln"])
 
 
 class Answered:
@@ -152,18 +165,75 @@ def test_says_what_a_server_without_ohif_lacks(gateway: Gateway) -> None:
 def test_lets_only_the_named_origins_read(build: Callable[..., Gateway]) -> None:
     gateway = build(cors_origins="https://a.example, https://b.example/")
     for origin in ("https://a.example", "https://b.example"):
-        answered = ask(gateway, "GET", "/healthz", headers={"origin": origin})
+        answered = ask(gateway, "GET", "/datastore", headers={"origin": origin})
         assert answered.headers["access-control-allow-origin"] == origin
         assert answered.headers["vary"] == "origin"
     for headers in ({"origin": "https://c.example"}, {}):
-        answered = ask(gateway, "GET", "/healthz", headers=headers)
+        answered = ask(gateway, "GET", "/datastore", headers=headers)
         assert "access-control-allow-origin" not in answered.headers
         assert answered.headers["vary"] == "origin"
 
 
 def test_allows_no_origin_if_none_is_named(build: Callable[..., Gateway]) -> None:
-    answered = ask(build(cors_origins=","), "GET", "/healthz", headers={"origin": "https://a.example"})
+    answered = ask(build(cors_origins=","), "GET", "/datastore", headers={"origin": "https://a.example"})
     assert not {"access-control-allow-origin", "vary"} & set(answered.headers)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/healthz", "/readyz", "/metrics", "/version", "/", "/console/", "/ohif/", "/console/api/config"],
+)
+def test_lets_no_other_origin_read_what_needs_no_signature(gateway: Gateway, path: str) -> None:
+    headers = {"origin": "https://elsewhere.example", "accept": "text/html"}
+    answered = ask(gateway, "GET", path, headers=headers)
+    assert answered.status in (200, 302, 404)
+    assert "access-control-allow-origin" not in answered.headers
+    assert "access-control-allow-origin" in ask(gateway, "GET", "/datastore", headers=headers).headers
+
+
+def test_looks_up_keys_and_stores_while_operations_are_busy(gateway: Gateway) -> None:
+    """And says that it is ready: whoever is not known yet waits for nobody's work, and nobody for theirs."""
+    release = threading.Event()
+    busy = [gateway.state.threads.submit(release.wait, 60) for _ in range(app.THREADS)]
+    try:
+        stranger = Credentials("AKLWSTRANGERXXXXXXXX", "s" * 40)
+        refused = ask(gateway, "GET", "/datastore", key=stranger)
+        assert (refused.status, refused.headers["x-amzn-errortype"]) == (403, "UnrecognizedClientException")
+        token = bearer_token()
+        headers = {"authorization": f"Bearer {token}"}
+        assert ask(gateway, "GET", f"/datastore/{'0' * 32}/studies", headers=headers).status == 404
+        assert ask(gateway, "GET", "/readyz").status == 200
+        assert not any(each.done() for each in busy), "these were waited for"
+    finally:
+        release.set()
+
+
+def test_finds_one_check_hanging_and_the_others_well(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightwell.web.status._TIMEOUT_SECONDS", 0.05)
+    release, started = threading.Event(), []
+
+    def hang() -> None:
+        started.append(True)
+        release.wait(60)
+
+    checks = [ReadinessCheck("hangs", hang), ReadinessCheck("goes", lambda: None)]
+    status = Status(gateway.state.recorder.meter, checks)
+
+    async def probe() -> None:
+        for _ in range(5):
+            failures = await status._run_checks()
+            assert failures["hangs"] is not None and failures["hangs"].code == "timeout"
+            assert failures["goes"] is None
+        release.set()
+        assert await status._unfinished["hangs"] is None
+        monkeypatch.setattr("lightwell.web.status._TIMEOUT_SECONDS", 60)
+        assert (await status._run_checks())["hangs"] is None
+
+    asyncio.run(probe())
+    assert len(started) == 2, "one at a time"
+    status.close()
 
 
 def test_does_not_echo_a_malformed_header_list(gateway: Gateway) -> None:

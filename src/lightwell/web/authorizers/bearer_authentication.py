@@ -76,10 +76,12 @@ class BearerAuthentication:
         *,
         request: str,
         now: int,
+        client: str | None = None,
     ) -> Principal:
         """Who requests ``operation`` of the data store; ``request`` is the id of the request.
 
-        Raises the `ApiError` that AWS's table of exception codes lists for what is wrong.
+        ``client`` is the address that it comes from. Nothing is looked up for what cannot be a token. Raises
+        the `ApiError` that AWS's table of exception codes lists for what is wrong.
         """
         if not _ID.fullmatch(datastore_id):
             raise ValidationError(
@@ -87,25 +89,24 @@ class BearerAuthentication:
             )
         if is_viewer_token(_authorization(headers)):
             return await self.viewers.principal(headers, datastore_id, operation, now)
+        token = read_token(
+            headers,
+            now,
+            self._settings.authorizer_leeway,
+            tell_expired=self._settings.expired_token_status == _UNAUTHORIZED,
+        )
         binding = self._bindings.cached(datastore_id, now)
         if binding is None:
             binding = await self._in_thread(partial(self._bindings.load, datastore_id, now))
         if binding is None:
             raise NotFoundError(f"Datastore {datastore_id} does not exist.")
         if binding.is_builtin:
-            token = read_token(headers, now, self._settings.authorizer_leeway)
             if self._builtin is None:
                 self._builtin = await self._in_thread(self._load_builtin)
             return self._builtin.principal(token, binding.datastore_arn, binding.datastore_revision, now)
         try:
-            function = self._function(binding)
-            token = read_token(
-                headers,
-                now,
-                self._settings.authorizer_leeway,
-                tell_expired=self._settings.expired_token_status == _UNAUTHORIZED,
-            )
-            decision = await self._decide(function, binding, token, datastore_id, operation, request, now)
+            call = partial(self._function(binding).call, request=request, client=client)
+            decision = await self._decide(call, binding, token, datastore_id, operation, now)
             if not decision.is_token_valid:
                 raise invalid_token()
             if not decision.role_arn:
@@ -156,12 +157,11 @@ class BearerAuthentication:
 
     async def _decide(
         self,
-        function: HttpFunction | PythonFunction,
+        call: Callable[[bytes], Coroutine[Any, Any, bytes]],
         binding: AuthorizerBinding,
         token: Token,
         datastore_id: str,
         operation: str,
-        request: str,
         now: int,
     ) -> AuthorizerDecision:
         """The authorizer's decision, within its second. Raises `AuthorizerFailure`."""
@@ -173,7 +173,7 @@ class BearerAuthentication:
             cached = self._decisions.get(key, now)
             if cached is not None:
                 return cached
-        result = await _with_timeout(lambda_authorizer.SECONDS, function.call(payload, request))
+        result = await _with_timeout(lambda_authorizer.SECONDS, call(payload))
         decision = lambda_authorizer.read_decision(result)
         if cache_seconds and decision.is_token_valid and decision.role_arn:
             self._decisions.put(key, decision, now)

@@ -14,6 +14,7 @@ from typing import cast
 import httptools
 
 from lightwell.auth.lambda_authorizer import AuthorizerFailure, HttpTarget
+from lightwell.web.authorizers.fair_queue import FairQueue
 
 MAX_CONNECTIONS = 64
 """Calls of one function that one HTTP worker has in progress at a time."""
@@ -34,28 +35,40 @@ class HttpFunction:
         ).encode()
         self._tls: ssl.SSLContext | None = None
         self._idle: list[_Connection] = []
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._waiting = 0
+        self._free = MAX_CONNECTIONS
+        self._waiting: FairQueue[None] = FairQueue(MAX_WAITING)
 
-    async def call(self, payload: bytes, request: str) -> bytes:
+    async def call(self, payload: bytes, request: str, client: str | None = None) -> bytes:
         """The body of the function's response to the JSON ``payload``. Raises `AuthorizerFailure`.
 
-        Cancel it when time is up; the connection is then closed.
+        Cancel it when time is up; the connection is then closed. ``client`` is the address for which it is
+        called: while calls wait, each address has its turn.
         """
-        if self._slots.locked():
-            if self._waiting >= MAX_WAITING:
-                raise AuthorizerFailure("busy", f"{MAX_WAITING} calls are already waiting for a connection")
-            self._waiting += 1
-            try:
-                await self._slots.acquire()
-            finally:
-                self._waiting -= 1
-        else:
-            await self._slots.acquire()
+        await self._take_place(client)
         try:
             return await self._exchange(self._head + b"%d\r\n\r\n" % len(payload) + payload)
         finally:
-            self._slots.release()
+            self._return_place()
+
+    async def _take_place(self, client: str | None) -> None:
+        if self._free > 0:
+            self._free -= 1
+            return
+        place = self._waiting.join(client)
+        if place is None:
+            raise AuthorizerFailure("busy", f"{len(self._waiting)} calls already wait for a connection")
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._return_place()
+            raise
+        finally:
+            self._waiting.leave(client, place)
+
+    def _return_place(self) -> None:
+        if not self._waiting.give(None):
+            self._free += 1
 
     def close(self) -> None:
         """Close the idle connections; calls in progress finish on their own."""

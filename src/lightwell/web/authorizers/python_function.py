@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from contextlib import suppress
 
 from lightwell.auth.lambda_authorizer import AuthorizerFailure, PythonTarget
 from lightwell.observe.logs import event
 from lightwell.settings import Settings
+from lightwell.web.authorizers.fair_queue import FairQueue
 from lightwell.web.authorizers.function_process import FunctionProcess
 
 log = logging.getLogger(__name__)
@@ -33,17 +33,18 @@ class PythonFunction:
         self._max_processes = settings.authorizer_processes
         self._processes: set[FunctionProcess] = set()
         self._idle: list[FunctionProcess] = []
-        self._waiting: deque[asyncio.Future[FunctionProcess]] = deque()
+        self._waiting: FairQueue[FunctionProcess] = FairQueue(MAX_WAITING)
         self._last_failure: tuple[float, AuthorizerFailure] | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def call(self, payload: bytes, request: str) -> bytes:
+    async def call(self, payload: bytes, request: str, client: str | None = None) -> bytes:
         """The JSON that the function returns for the JSON ``payload``. Raises `AuthorizerFailure`.
 
-        Cancel it when time is up; the result is then dropped.
+        Cancel it when time is up; the result is then dropped. ``client`` is the address for which it is
+        called: while calls wait, each address has its turn.
         """
-        process = self._idle.pop() if self._idle else await self._wait()
+        process = self._idle.pop() if self._idle else await self._wait(client)
         return await process.call(payload, request)
 
     def close(self) -> None:
@@ -62,14 +63,13 @@ class PythonFunction:
 
     # Waiting for a process
 
-    async def _wait(self) -> FunctionProcess:
+    async def _wait(self, client: str | None) -> FunctionProcess:
         loop = asyncio.get_running_loop()
         if self._last_failure is not None and loop.time() < self._last_failure[0]:
             raise _copy_of(self._last_failure[1])
-        if len(self._waiting) >= MAX_WAITING:
-            raise AuthorizerFailure("busy", f"{MAX_WAITING} calls are already waiting for the function")
-        waiter: asyncio.Future[FunctionProcess] = loop.create_future()
-        self._waiting.append(waiter)
+        waiter = self._waiting.join(client)
+        if waiter is None:
+            raise AuthorizerFailure("busy", f"{len(self._waiting)} calls already wait for the function")
         timer = None
         if self._processes:
             timer = loop.call_later(SCALE_UP_SECONDS, self._start_another, waiter)
@@ -84,8 +84,7 @@ class PythonFunction:
         finally:
             if timer is not None:
                 timer.cancel()
-            with suppress(ValueError):
-                self._waiting.remove(waiter)
+            self._waiting.leave(client, waiter)
 
     def _start_another(self, waiter: asyncio.Future[FunctionProcess]) -> None:
         """Start one at a time: while one is starting, it is not yet known whether another is needed."""
@@ -110,11 +109,8 @@ class PythonFunction:
         """Give the process to a waiting call, if there is one."""
         if process not in self._processes:
             return
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(process)
-                return
+        if self._waiting.give(process):
+            return
         process.idle_since = process.loop.time()
         self._idle.append(process)
 
@@ -127,7 +123,7 @@ class PythonFunction:
             return
         if failure is not None:
             self._start_failed(failure)
-        elif not self._processes and any(not waiter.done() for waiter in self._waiting):
+        elif not self._processes and self._waiting:
             self._start()
 
     def _start_failed(self, failure: AuthorizerFailure) -> None:
@@ -138,8 +134,7 @@ class PythonFunction:
             self._fail(failure)
 
     def _fail(self, failure: AuthorizerFailure) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        for waiter in waiting:
+        for waiter in self._waiting.clear():
             if not waiter.done():
                 waiter.set_exception(_copy_of(failure))
 

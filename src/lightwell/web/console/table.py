@@ -43,6 +43,8 @@ ROUTES: tuple[Route, ...] = (
 )
 
 OPERATIONS = tuple(route.operation for route in ROUTES)
+UNSIGNED = frozenset(route.operation for route in ROUTES if not route.is_signed)
+"""Those that need no signature, and say nothing to pages of other origins."""
 
 _Segments = tuple[str, ...]
 

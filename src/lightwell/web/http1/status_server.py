@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -33,8 +32,7 @@ class StatusServer:
 
     def __init__(self, listener: socket.socket, meter: Meter, checks: Sequence[ReadinessCheck]) -> None:
         self._listener = listener
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="lightwell-status")
-        self._status = Status(meter, checks, self._threads)
+        self._status = Status(meter, checks)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._respond,
@@ -66,7 +64,7 @@ class StatusServer:
         """Stop answering."""
         self._server.should_exit = True
         self._thread.join(_STOP_SECONDS)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._status.close()
 
     async def _respond(
         self,

@@ -55,7 +55,8 @@ class ReadinessCheck:
 class AppState:
     """Shared by all requests of a process.
 
-    ``threads`` run what blocks; ``waiters`` run what waits for a codec worker, and ``encoders`` what
+    ``threads`` run what blocks, and ``lookups`` what has to be known before it is certain who asks, of which
+    strangers can ask for any number; ``waiters`` run what waits for a codec worker, and ``encoders`` what
     encodes frames, so that nothing else waits behind either.
     """
 
@@ -73,6 +74,7 @@ class AppState:
     administration: Administration
     recorder: Recorder
     threads: ThreadPoolExecutor
+    lookups: ThreadPoolExecutor
     pool: CodecPoolClient
     waiters: ThreadPoolExecutor
     encoders: ThreadPoolExecutor
@@ -99,7 +101,8 @@ class AppState:
         request.claimed_key = signature.access_key_id
         principal = self.authenticator.cached_principal(signature, now)
         if principal is None:
-            principal = await self.in_thread(self.authenticator.load_principal, signature, now)
+            loop, load = asyncio.get_running_loop(), self.authenticator.load_principal
+            principal = await loop.run_in_executor(self.lookups, load, signature, now)
         return signature, principal
 
     def caller(self, principal: Principal) -> Caller:

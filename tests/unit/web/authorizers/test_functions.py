@@ -184,6 +184,32 @@ def test_fails_if_nobody_listens() -> None:
     asyncio.run(use())
 
 
+def test_calls_in_turns_of_the_addresses_that_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One address has sent all it may; who comes later from another is next."""
+    monkeypatch.setattr(http_function, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(http_function, "MAX_WAITING", 40)
+    endpoint = Endpoint()
+    order: list[str] = []
+
+    async def use(function: HttpFunction) -> None:
+        async def one(client: str) -> None:
+            await function.call(b"{}", "id", client)
+            order.append(client)
+
+        calls = [asyncio.create_task(one("greedy")) for _ in range(11)]
+        while len(endpoint.requests) < 1:
+            await asyncio.sleep(0.005)
+        assert await kind_of(function.call(b"{}", "id", "greedy")) == "busy"
+        calls.append(asyncio.create_task(one("other")))
+        await asyncio.sleep(0)
+        endpoint.push(said(b"1"))
+        endpoint.answers = [said(b"1")] * 11
+        await asyncio.gather(*calls)
+        assert order.index("other") <= 2
+
+    asyncio.run(endpoint.run(use))
+
+
 def test_cleans_up_after_cancelled_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_function, "MAX_CONNECTIONS", 4)
     monkeypatch.setattr(http_function, "MAX_WAITING", 3)
