@@ -23,7 +23,7 @@ from pydicom.uid import UID
 from sqlalchemy import Connection, select, text, update
 
 from lightwell.clock import Clock, Ids
-from lightwell.codec_pool import existing_lookup
+from lightwell.codec_pool.admission import offer_existing
 from lightwell.codec_pool.messages import FindExisting
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.states import JobPhase
@@ -349,7 +349,7 @@ class Interleaving:
 
         def find_existing(study: str, series: str, uid: str) -> list[ExistingInstance]:
             asked = FindExisting(claimed.task.task, study, series, uid, ahead=[])
-            return existing_lookup.find(stores.db, claimed.datastore, asked).instances or []
+            return offer_existing(stores.db, claimed.datastore, asked).instances or []
 
         inputs = PipelineInputs(
             storage_format=claimed.task.storage_format,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lightwell.codec_pool import existing_lookup
+from lightwell.codec_pool.admission import offer_existing
 from lightwell.codec_pool.failures import DIRECT, STORE, Cause, Consequence, cause_of, reason_of
 from lightwell.codec_pool.messages import (
     ChunkFailed,
@@ -190,7 +190,7 @@ class Dispatcher:
         elif isinstance(message, FindExisting):
             target = self._sent[message.task].target
             assert target is not None, "only files have UIDs"
-            self._slot.send(existing_lookup.find(self._stores.db, target.key, message))
+            self._slot.send(offer_existing(self._stores.db, target.key, message))
         elif isinstance(message, ChunkRead):
             self._commit(self._sent.pop(message.task), message)
         elif isinstance(message, ChunkFailed):
@@ -239,7 +239,8 @@ class Dispatcher:
             return
         log.warning("a codec worker ended at a request: %s", end)
         # Between two requests nobody knows which one it was: each may be.
-        blamed = self._sent if self._current is None else {self._current}
+        current = end.task if end.cause is Cause.FORGED else self._current
+        blamed = {current} if current in self._sent else set(self._sent)
         waiting = [(sent.pending, task in blamed) for task, sent in self._sent.items()]
         self._sent.clear()
         self._current = None

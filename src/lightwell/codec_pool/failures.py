@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Literal
 
 from lightwell.codec_pool.requests import RequestError, RequestErrorKind
-from lightwell.domain.imports.jobs import NO_FILE, STORAGE
+from lightwell.domain.imports.jobs import FORGED, NO_FILE, STORAGE
 from lightwell.errors import (
     DamagedError,
     InputError,
@@ -39,6 +39,8 @@ class Cause(StrEnum):
     """A worker was killed because it took too long over such a file."""
     DIED_BETWEEN_FILES = "died between files"
     """A worker ended, or was killed, when it was on no file."""
+    FORGED = "forged"
+    """A worker said what it cannot know, see `codec_pool.admission`: a file has taken it over."""
     UNAVAILABLE = "unavailable"
     """Something that the work needs is away."""
     STORAGE = "storage"
@@ -114,6 +116,14 @@ CHUNK: Mapping[Cause, Consequence] = {
     ),
     Cause.DIED_BETWEEN_FILES: _CHUNK_DIED,
     Cause.FAULT_BETWEEN_FILES: _CHUNK_DIED,
+    # Which file it was only the worker could say. Twice, since it may have been one of another chunk.
+    Cause.FORGED: Consequence(
+        blames="chunk",
+        tries=2,
+        counter=FORGED,
+        message="One of the files that were read together is hostile, and none of them was imported; the "
+        "codec worker was ended: {reason} Import the others without it",
+    ),
     Cause.STORAGE: Consequence(
         blames="chunk", tries=8, counter=STORAGE, message="The storage failed again and again: {reason}"
     ),
@@ -127,6 +137,7 @@ INSPECTION: Mapping[Cause, Consequence] = {
     Cause.DIED: _INSPECTION_DIED,
     Cause.TIMED_OUT: _INSPECTION_DIED,
     Cause.DIED_BETWEEN_FILES: _INSPECTION_DIED,
+    Cause.FORGED: _file("{name} is hostile, it took over the codec worker that read it: {reason}"),
     Cause.STORAGE: Consequence(blames="job"),  # its phase fails, see `PHASE`
     Cause.INPUT: _file("{reason}"),
     Cause.MEMORY: _file(
@@ -156,6 +167,9 @@ PHASE: Mapping[Cause, Consequence] = {
 
 _NO_WORKER = "No codec worker can be started at the moment. Try again later."
 _REQUEST_DIED = _request("died", "Codec workers ended again and again: {reason}.", tries=2)
+_REQUEST_FORGED = _request(
+    "died", "What was to be read is hostile, its codec worker was ended: {reason}", tries=2
+)
 _REQUEST_FAULT = _request("fault", "A fault in lightwell ({reason}): please report it.")
 
 STORE: Mapping[Cause, Consequence] = {
@@ -165,6 +179,7 @@ STORE: Mapping[Cause, Consequence] = {
     Cause.DIED: _file("Reading this file ended its codec worker: {reason}"),
     Cause.TIMED_OUT: _file("Reading this file ended its codec worker: {reason}"),
     Cause.DIED_BETWEEN_FILES: _REQUEST_DIED,
+    Cause.FORGED: _REQUEST_FORGED,
     Cause.FAULT: _REQUEST_FAULT,
     Cause.FAULT_BETWEEN_FILES: _request("storage", "Nothing was stored because of {reason}."),
 }
@@ -177,6 +192,7 @@ DIRECT: Mapping[Cause, Consequence] = {
     Cause.DIED: _request("died", "The codec worker at this request ended: {reason}."),
     Cause.TIMED_OUT: _request("time", "The codec worker at this request ended: {reason}."),
     Cause.DIED_BETWEEN_FILES: _REQUEST_DIED,
+    Cause.FORGED: _REQUEST_FORGED,
     Cause.INPUT: _request("input"),
     Cause.MEMORY: _request(
         "memory",

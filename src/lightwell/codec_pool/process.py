@@ -16,6 +16,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import assert_never
 
+import msgspec
+
+from lightwell.codec_pool.answers.forged import ForgedAnswerError
 from lightwell.codec_pool.far_storage.messages import FarChannel
 from lightwell.codec_pool.far_storage.server import LONGEST, FarServer, FarStorage
 from lightwell.codec_pool.messages import (
@@ -74,6 +77,7 @@ class WorkerProcess:
         nice: int = 0,
     ) -> None:
         self.grants = grants or of_storage(settings)
+        self._objects = storage.objects
         self._spool = storage.spool / f"worker-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(self._spool, ignore_errors=True)
         try:
@@ -143,11 +147,25 @@ class WorkerProcess:
             raise WorkerDied(self.reason()) from None
 
     def receive(self, timeout: float) -> FromWorker | None:
-        """The next message, None if none comes within ``timeout`` seconds."""
+        """The next message, None if none comes within ``timeout`` seconds.
+
+        Raises `ForgedAnswerError` for what is no message.
+        """
         try:
             return self._channel.receive_from_worker(timeout)
         except EOFError:
             raise WorkerDied(self.reason()) from None
+        except msgspec.DecodeError:
+            raise ForgedAnswerError("what is no message") from None
+
+    def pack_size(self, key: int) -> int | None:
+        """The size of the object of a pack that this worker has finished, as the storage has it.
+
+        None where there is none. Raises `StorageError`.
+        """
+        name = pack_name(key)
+        stored = self._far.stored_size(name) if self._far is not None else None
+        return self._objects.size(name) if stored is None else stored
 
     def waits_for_storage(self, *, between_files: bool, may_ask: bool = True) -> bool:
         """Whether it is S3 that it waits for, as `FarServer.is_awaited` says."""

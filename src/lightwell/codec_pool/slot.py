@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from lightwell.codec_pool.admission import Admission
+from lightwell.codec_pool.answers.forged import ForgedAnswerError
 from lightwell.codec_pool.failures import Cause
 from lightwell.codec_pool.far_storage.server import FarStorage
 from lightwell.codec_pool.messages import FileStarted, FromWorker, ToWorker
@@ -26,7 +28,8 @@ TimeLimit = Callable[[int, int | None], float]
 class WorkerEnded(Exception):
     """The worker has ended, or could not be started; ``str()`` of it says why.
 
-    ``cause`` is NOT_STARTED, DIED, TIMED_OUT or DIED_BETWEEN_FILES; ``task`` and ``file`` are what it was on.
+    ``cause`` is NOT_STARTED, DIED, TIMED_OUT, DIED_BETWEEN_FILES or FORGED; ``task`` and ``file`` are what it
+    was on, or what it gave a forged answer about.
     """
 
     def __init__(self, reason: str, cause: Cause, task: int, file: int | None) -> None:
@@ -52,6 +55,7 @@ class WorkerSlot:
         self._quiet = quiet
         self._nice = nice
         self._worker: WorkerProcess | None = None
+        self._admission: Admission | None = None
         self._task = 0
         self._file: int | None = None
         self._seconds = 0.0
@@ -83,6 +87,7 @@ class WorkerSlot:
             )
         except WorkerNotStarted as error:
             raise WorkerEnded(str(error), Cause.NOT_STARTED, 0, None) from error
+        self._admission = Admission(self._worker.pack_size)
         self._is_late = False
 
     def watch(self, task: int, file: int | None) -> None:
@@ -93,18 +98,30 @@ class WorkerSlot:
         self._deadline = self._watched_at + self._seconds
 
     def send(self, message: ToWorker) -> None:
+        worker = self._running()
+        self._admitting().told(message)
         try:
-            self._running().send(message)
+            worker.send(message)
         except WorkerDied as death:
             raise self._ended(death) from None
 
     def receive(self, seconds: float = STEP_SECONDS) -> FromWorker | None:
-        """The next message, None if none comes within ``seconds``. A worker that is late is killed."""
+        """The next message, None if none comes within ``seconds``. A worker that is late is killed, and so is
+        one that says what it cannot know (`codec_pool.admission`). Raises `StorageError` where that cannot be
+        found out.
+        """
         worker = self._running()
         try:
             message = worker.receive(seconds)
+            if message is not None:
+                self._admitting().admit(message)
         except WorkerDied as death:
             raise self._ended(death) from None
+        except ForgedAnswerError as forged:
+            self.close()
+            task = self._task if forged.task is None else forged.task
+            file = self._file if task == self._task else None
+            raise WorkerEnded(str(forged), Cause.FORGED, task, file) from None
         self._used = time.monotonic()
         if isinstance(message, FileStarted):
             self.watch(message.task, message.file)
@@ -132,6 +149,10 @@ class WorkerSlot:
     def _running(self) -> WorkerProcess:
         assert self._worker is not None, "start comes first"
         return self._worker
+
+    def _admitting(self) -> Admission:
+        assert self._admission is not None, "start comes first"
+        return self._admission
 
     def _ended(self, death: WorkerDied) -> WorkerEnded:
         self.close()

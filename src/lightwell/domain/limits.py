@@ -45,3 +45,6 @@ ELEMENTS = 20_000
 
 #: bytes of metadata of one instance
 METADATA = 256_000_000
+
+#: bytes of the first attributes of a series that those of its other instances are compressed by
+DICTIONARY = 256 << 10

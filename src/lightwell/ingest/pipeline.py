@@ -21,6 +21,7 @@ from lightwell.domain.image_sets.search_columns import clean_grouping, day
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import Dependencies, NewRecord, StoredPixels
 from lightwell.domain.imports.warnings import Warning
+from lightwell.domain.limits import DICTIONARY
 from lightwell.errors import InputError, NotDicomError
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.image_description import ImageDescription
@@ -38,7 +39,7 @@ from lightwell.stores.objects.interface import PackObjects
 from lightwell.stores.objects.pack_objects import PackWriter
 
 # A first fragment longer than this does not become a dictionary: it would take memory and gain little.
-_DICTIONARY_LIMIT, _DICOM_LIMIT = 128 << 10, 256 << 10
+_DICTIONARY_LIMIT, _DICOM_LIMIT = 128 << 10, DICTIONARY
 _PIECE = 1 << 20
 _INT32 = 1 << 31
 

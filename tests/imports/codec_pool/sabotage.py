@@ -20,6 +20,16 @@ _HANGS = """
     Worker._read_file = hang
 """
 
+_FORGES = """
+    from lightwell.codec_pool.worker import Worker
+    read = Worker._record
+    def forge(worker, task, pipeline, file):
+        from dataclasses import replace
+        record = read(worker, task, pipeline, file)
+        return replace(record, **{forged!r}) if "hostile" in file.name else record
+    Worker._record = forge
+"""
+
 
 def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     """Workers are started with a module in their path that runs the indented ``body`` first."""
@@ -33,6 +43,11 @@ def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
 def hang_at(files: Collection[int], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are never done with the files of these numbers, once they have announced them."""
     sabotage(folder, monkeypatch, _HANGS.format(files=set(files)))
+
+
+def forge(forged: dict[str, object], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files with "hostile" in their name take their worker over: it says this of them."""
+    sabotage(folder, monkeypatch, _FORGES.format(forged=forged))
 
 
 def hurry_at(files: Collection[int], monkeypatch: pytest.MonkeyPatch) -> None:

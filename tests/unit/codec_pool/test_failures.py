@@ -18,10 +18,10 @@ from lightwell.codec_pool.failures import (
     reason_of,
 )
 from lightwell.codec_pool.requests import RequestErrorKind
-from lightwell.domain.imports.jobs import NO_FILE, STORAGE
+from lightwell.domain.imports.jobs import FORGED, NO_FILE, STORAGE
 from lightwell.errors import DamagedError, InputError, ServerFault, StorageError, StorageUnavailableError
 
-WORKER_ENDS = {Cause.NOT_STARTED, Cause.DIED, Cause.TIMED_OUT, Cause.DIED_BETWEEN_FILES}
+WORKER_ENDS = {Cause.NOT_STARTED, Cause.DIED, Cause.TIMED_OUT, Cause.DIED_BETWEEN_FILES, Cause.FORGED}
 RAISED = {Cause.UNAVAILABLE, Cause.STORAGE, Cause.INPUT, Cause.MEMORY, Cause.FAULT}
 
 
@@ -60,7 +60,7 @@ def test_pauses_jobs_for_what_is_unavailable_and_for_nothing_else(table: object)
 
 
 def test_counts_failures_of_a_chunk_where_the_rows_have_them() -> None:
-    assert {c.counter for c in CHUNK.values() if c.blames == "chunk"} == {NO_FILE, STORAGE}
+    assert {c.counter for c in CHUNK.values() if c.blames == "chunk"} == {NO_FILE, STORAGE, FORGED}
     assert all(c.counter is None for c in CHUNK.values() if c.blames != "chunk")
     died = CHUNK[Cause.DIED]
     assert not died.is_final(1) and died.is_final(2)

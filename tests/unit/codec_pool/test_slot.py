@@ -13,13 +13,15 @@ from lightwell.codec_pool import dispatcher, slot
 from lightwell.codec_pool import queue as queue_module
 from lightwell.codec_pool.dispatcher import Dispatcher
 from lightwell.codec_pool.failures import Cause
-from lightwell.codec_pool.messages import FileStarted, Performed
+from lightwell.codec_pool.messages import FileRefused, FileStarted, Performed, ReadChunk
 from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted
 from lightwell.codec_pool.queue import PendingRequest, RequestQueue
 from lightwell.codec_pool.requests import Ping, Pong, PoolReply, RequestError, Spooled, Store
 from lightwell.codec_pool.sandbox.grants import Grants
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.codec_pool.store_committer import StoreCommitter, StoreTarget
+from lightwell.domain.imports.jobs import InputFile, pack_files
+from lightwell.domain.imports.records import Failure
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.objects.local import LocalObjects
@@ -27,6 +29,7 @@ from lightwell.stores.objects.local import LocalObjects
 _STORES = cast(
     Stores, SimpleNamespace(objects=LocalObjects(Path("/objects")), buckets=None, spool=Path("/spool"))
 )
+_REFUSED = Failure(3, "f", "ValidationException", "no")
 ONE, TWO = Grants(paths=frozenset({"/one"})), Grants(paths=frozenset({"/two"}))
 
 
@@ -65,6 +68,9 @@ class _Process:
     def kill(self, why: str | None = None) -> None:
         self.reason = self.reason or why or "killed"
 
+    def pack_size(self, key: int) -> int | None:
+        return 100
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -87,6 +93,15 @@ def _slot() -> WorkerSlot:
     return WorkerSlot(Settings(), _STORES, lambda task, file: 600.0 if file is None else 10.0)
 
 
+def _reading() -> WorkerSlot:
+    """A slot whose worker has been sent file 3, as task 5."""
+    place = _slot()
+    place.start()
+    place.watch(5, None)
+    place.send(ReadChunk(5, "", "HTJ2K", pack_files([InputFile(3, "f", None, 1)]), 3, [], [], [9], [], False))
+    return place
+
+
 def _ended(act: Callable[[], object]) -> WorkerEnded:
     with pytest.raises(WorkerEnded) as ended:
         act()
@@ -94,9 +109,7 @@ def _ended(act: Callable[[], object]) -> WorkerEnded:
 
 
 def test_blames_the_file_that_was_announced(now: list[float]) -> None:
-    place = _slot()
-    place.start()
-    place.watch(5, None)
+    place = _reading()
     _Process.says = [FileStarted(5, 3)]
     place.receive()
     _Process.started[0].reason = "SIGSEGV"
@@ -106,8 +119,7 @@ def test_blames_the_file_that_was_announced(now: list[float]) -> None:
 
 
 def test_is_not_late_while_it_waits_for_storage(now: list[float]) -> None:
-    place = _slot()
-    place.start()
+    place = _reading()
     _Process.says = [FileStarted(5, 3)]
     place.receive()
     _Process.awaits_storage = True
@@ -125,8 +137,7 @@ def test_is_not_late_while_it_waits_for_storage(now: list[float]) -> None:
 
 def test_is_late_in_the_end_though_it_always_waits_for_storage(now: list[float]) -> None:
     """A file that has taken the worker over may let it ask for something without end."""
-    place = _slot()
-    place.start()
+    place = _reading()
     _Process.says = [FileStarted(5, 3)]
     place.receive()
     _Process.awaits_storage = True
@@ -145,12 +156,10 @@ def test_is_late_in_the_end_though_it_always_waits_for_storage(now: list[float])
 
 
 def test_blames_no_file_between_files(now: list[float]) -> None:
-    place = _slot()
-    place.start()
-    place.watch(5, None)
-    _Process.says = [FileStarted(5, 3), FileStarted(5, None)]
-    place.receive()
-    place.receive()
+    place = _reading()
+    _Process.says = [FileStarted(5, 3), FileRefused(5, _REFUSED), FileStarted(5, None)]
+    for _ in range(3):
+        place.receive()
     now[0] += 599
     place.receive()
     assert _Process.started[0].reason is None
@@ -224,9 +233,10 @@ def test_gives_bytes_their_time_to_become_durable_whatever_was_served_meanwhile(
     serving, replies = _dispatcher(now, (store, 60.0), (Ping(), 5.0))
     step: Any = serving
     step._send_next(0.0)
-    _Process.says = [FileStarted(1, 0), FileStarted(1, None)]
-    step._receive()
-    step._receive()
+    failure = Failure(0, "f", "ValidationException", "no")
+    _Process.says = [FileStarted(1, 0), FileRefused(1, failure), FileStarted(1, None)]
+    for _ in range(3):
+        step._receive()
     step._send_next(0.0)
     _Process.says = [FileStarted(2, 0), Performed(2, Pong(1))]
     step._receive()

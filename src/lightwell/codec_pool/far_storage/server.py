@@ -121,6 +121,7 @@ class FarServer:
         self._documents: dict[tuple[str, str], bool] = {}
         self._readable: OrderedDict[str, None] = OrderedDict()
         self._writable: set[str] = set()
+        self._stored: OrderedDict[str, int] = OrderedDict()
         self._closed = False
         self._outgoing: queue.SimpleQueue[_Outgoing | None] = queue.SimpleQueue()
         self._threads = [
@@ -142,6 +143,11 @@ class FarServer:
         """The worker may write each of these packs once."""
         with self._lock:
             self._writable.update(names)
+
+    def stored_size(self, name: str) -> int | None:
+        """The size of a pack that the worker has written, None for one of which nothing is known."""
+        with self._lock:
+            return self._stored.get(name)
 
     def let_fetch(self, bucket: str, keys: Iterable[str], *, far: bool) -> None:
         """The worker may have these overrides. ``far`` as in `codec_pool.messages.ReadChunk`."""
@@ -280,6 +286,10 @@ class FarServer:
             stream.seek(0)
             with UPLOAD_MEMORY.taken(min(asked.size, PART * PARTS_AT_ONCE), self._upload_memory):
                 self._storage.objects.put_stream(asked.name, stream, asked.size)
+        with self._lock:
+            self._stored[asked.name] = asked.size
+            while len(self._stored) > _NAMES:
+                self._stored.popitem(last=False)
         return Answer(asked.number)
 
     @staticmethod

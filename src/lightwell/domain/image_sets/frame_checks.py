@@ -95,6 +95,12 @@ def blocks_at(checks: bytes, lengths: Sequence[int], index: int) -> tuple[int, .
     return struct.unpack_from(f"<{block_count(lengths[index])}I", checks, start)
 
 
+def row_size(checks: bytes, lengths: Sequence[int]) -> int:
+    """How many bytes a row that begins like ``checks`` has for frames of these lengths."""
+    of_frames = len(lengths) * (_U32.size + _LEVEL.size * checks[0]) if checks else 0
+    return 1 + of_frames + _U32.size * sum(map(block_count, lengths))
+
+
 def unpack_checks(checks: bytes, lengths: Sequence[int]) -> list[FrameChecks]:
     """The checks of all frames of a row. Raises struct.error where it is too short for them."""
     return [

@@ -81,6 +81,12 @@ def entry_lengths(entries: bytes) -> list[int]:
     return [entry[1] for entry in _ENTRY.iter_unpack(entries)]
 
 
+def row_end(entries: bytes) -> int:
+    """Where in the pack the last byte of a row's frames has been passed."""
+    end: int = max(entry[0] + entry[1] for entry in _ENTRY.iter_unpack(entries))
+    return end
+
+
 read_entry = _ENTRY.unpack
 """The fields of a row of one entry: offset, length, head, checksum, whether low and high are known, low,
 high.

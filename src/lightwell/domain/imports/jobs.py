@@ -18,9 +18,9 @@ ALREADY_THERE = "already there"
 NOT_DICOM = "not DICOM"
 """The message of a file that shows no sign of DICOM; the manifests say it in AWS's words."""
 
-# Keys of `Chunk.deaths` that are no file: failures when no file was being read, and of the storage. How many
-# are too many: `codec_pool.failures.CHUNK`.
-NO_FILE, STORAGE = "none", "storage"
+# Keys of `Chunk.deaths` that are no file: failures when no file was being read, of the storage, and workers
+# that said what they could not know. How many are too many: `codec_pool.failures.CHUNK`.
+NO_FILE, STORAGE, FORGED = "none", "storage", "forged"
 
 MESSAGE_LENGTH = 2048
 _FOREIGN = str.maketrans(

@@ -33,6 +33,17 @@ def decompress(data: bytes, dictionary_bytes: bytes | None = None) -> bytes:
     return bytes(decompressor.decompress(data))
 
 
+def stated_size(data: bytes) -> int:
+    """How many bytes `decompress` would return, as the head of the frame states it: no more come out of it.
+
+    -1 where the head states nothing or is none; `compress` always states it.
+    """
+    try:
+        return zstandard.frame_content_size(data)
+    except zstandard.ZstdError:
+        return -1
+
+
 def _raw(dictionary_bytes: bytes) -> zstandard.ZstdCompressionDict:
     return zstandard.ZstdCompressionDict(dictionary_bytes, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from lightwell.codec_pool import existing_lookup
+from lightwell.codec_pool.admission import offer_existing
 from lightwell.codec_pool.failures import CHUNK, Cause
 from lightwell.codec_pool.messages import (
     ChunkFailed,
@@ -159,7 +159,7 @@ class ChunkReader:
             self._slot.send(PacksOpened(self._leases.open_packs(leased, message.count)))
         elif isinstance(message, FindExisting):
             leased = self._sent[message.task].leased
-            self._slot.send(existing_lookup.find(self._stores.db, leased.datastore, message))
+            self._slot.send(offer_existing(self._stores.db, leased.datastore, message))
         elif isinstance(message, ChunkRead):
             leased = self._sent.pop(message.task).leased
             leased.result.dependencies = message.dependencies
@@ -179,7 +179,10 @@ class ChunkReader:
             self._drop(lambda leased: self._leases.settle(leased, end.cause, str(end)))
             return
         log.warning("a codec worker ended on file %s: %s", end.file, end)
-        blamed = self._sent.pop(end.task, None)
+        task = end.task
+        if end.cause is Cause.FORGED and task not in self._sent:
+            task = min(self._sent, default=task)  # what it said was about nothing that it has
+        blamed = self._sent.pop(task, None)
         self._drop()
         if blamed is not None:
             self._give_back(
