@@ -64,7 +64,7 @@ async def render(
     """``target`` rendered in the best ``accepted`` media type; ``side`` bounds a thumbnail, in pixels."""
     state = request.state
     shown = await state.in_thread(
-        partial(dicomweb_rendered.find_source, small=side is not None), state.stores, target
+        partial(dicomweb_rendered.find_source, small=side is not None), request.ctx, target
     )
     kind = media_type(accepted, shown.offered)
     if kind == GIF and target.number is None and side is None:

@@ -113,7 +113,7 @@ async def _has_picture(
     """
     state = request.state
     try:
-        shown = await state.in_thread(dicomweb_rendered.find_source, state.stores, target)
+        shown = await state.in_thread(dicomweb_rendered.find_source, request.ctx, target)
     except NotAcceptableError:
         return False
     stored = shown.instance.pixels
@@ -141,7 +141,7 @@ async def _file(request: DicomwebRequest, target: DicomwebTarget, syntax: str | 
     query = f"accept={quote(', '.join([*wanted, DICOM, _AS_STORED]))}"
     if target.image_set_id is not None:
         query += f"&imageSetId={quote(target.image_set_id)}"
-    http = Request({**request.http.scope, "query_string": query.encode()}, request.http.id)
+    http = request.http.with_query(query.encode())
     resource = replace(
         request.resource,
         kind="part10",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING
 
 from lightwell.auth.authentication import SignedRequest
@@ -111,6 +112,13 @@ class Request:
         if self.note is None:
             self.note = AuditNote()
         return self.note
+
+    def with_query(self, query: bytes) -> Request:
+        """The same request, by the same caller and with the same note, as if it had this query."""
+        note = self.noted
+        made = copy(self)
+        made.scope, made.query, made.note = {**self.scope, "query_string": query}, query, note
+        return made
 
     @property
     def client(self) -> str | None:
