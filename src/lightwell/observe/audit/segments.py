@@ -1,0 +1,130 @@
+"""The files of the audit trail: ``DATA/audit/WRITER/000000000001.jsonl`` and so on, one folder a writer.
+
+The last one is being written. Those before it are complete, and may have been compressed to ``.jsonl.zst``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+FOLDER = "audit"
+LOCK = "lock"
+PLAIN, COMPRESSED, INDEX = ".jsonl", ".jsonl.zst", ".idx"
+_NAME = re.compile(r"(\d{12})(\.jsonl|\.jsonl\.zst)")
+_WRITER = re.compile(r"[a-z]{1,16}(-\d{1,4})?")
+# Several times what a segment may hold before the next is begun: more is not one of ours.
+MOST_BYTES = 1 << 29
+_LEVEL = 3
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Segment:
+    """A file that is there, by its number in its chain."""
+
+    number: int
+    path: Path
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.path.name.endswith(COMPRESSED)
+
+    def read(self) -> bytes:
+        """All lines. Raises `OSError`, and `ValueError` if the file cannot be decompressed."""
+        with self.path.open("rb") as file:
+            if not self.is_compressed:
+                return file.read(MOST_BYTES)
+            with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False) as reader:
+                try:
+                    data = reader.read(MOST_BYTES)
+                except zstandard.ZstdError as error:
+                    raise ValueError(f"it cannot be decompressed: {error}") from None
+            return data
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Where the segment with this number is written."""
+    return folder / f"{number:012d}{PLAIN}"
+
+
+def index_path(segment: Path) -> Path:
+    """Where the index of a segment is."""
+    return segment.with_name(segment.name.partition(".")[0] + INDEX)
+
+
+def writers(root: Path) -> list[Path]:
+    """The folders of all writers below ``DATA/audit``. Raises `OSError` if it cannot be read."""
+    try:
+        entries = list(root.iterdir())
+    except FileNotFoundError:
+        return []
+    return sorted(path for path in entries if path.is_dir() and _WRITER.fullmatch(path.name))
+
+
+def segments(folder: Path) -> list[Segment]:
+    """The segments of a writer in their order. Raises `OSError`.
+
+    Where a segment is there twice, its compression was cut short, and the plain file is the one to read.
+    """
+    found: dict[int, Segment] = {}
+    try:
+        paths = list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    for path in sorted(paths, reverse=True):
+        if match := _NAME.fullmatch(path.name):
+            number = int(match[1])
+            found[number] = Segment(number, path)
+    return sorted(found.values())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a writer's folder and those above, for their owner only, durably. Raises `OSError`."""
+    for path in (folder.parent, folder):
+        with suppress(FileExistsError):
+            path.mkdir(0o700)
+            sync_folder(path.parent)
+
+
+def compress(segment: Segment) -> Segment:
+    """Replace a complete segment by a compressed file; the same if it is one. Raises `OSError`.
+
+    At every moment at least one of both is there, complete and durable.
+    """
+    if segment.is_compressed:
+        return segment
+    target = segment.path.with_name(segment.path.name.removesuffix(PLAIN) + COMPRESSED)
+    temporary = target.with_name(f".{target.name}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file, segment.path.open("rb") as plain:
+        # With its checksum in the frame, and its size.
+        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        compressor.copy_stream(plain, file, size=segment.path.stat().st_size)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    sync_folder(target.parent)
+    segment.path.unlink()
+    return Segment(segment.number, target)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Raises `OSError`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def all_segments(root: Path) -> Iterator[tuple[str, Segment]]:
+    """Each segment below ``DATA/audit``, with the name of its writer. Raises `OSError`."""
+    for folder in writers(root):
+        for segment in segments(folder):
+            yield folder.name, segment
