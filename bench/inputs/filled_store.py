@@ -26,6 +26,7 @@ from bench.workspace import work_folder
 from lightwell.domain.qido.grams import fold_name
 from lightwell.domain.qido.index_columns import series_columns, study_columns
 from lightwell.stores.db import tables
+from lightwell.stores.page_checksums import vfs
 from lightwell.stores.qido import grams
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ def filled_store(sets: int, series: int = 5) -> FilledStore:
 
 def _fill(database: Path, result: FilledStore, series: int) -> None:
     random_ = random.Random(result.sets)
+    vfs.why_unavailable()  # loads it, so that pages get their checksums
     db = sqlite3.connect(database, isolation_level=None)
     try:
         store = db.execute("SELECT key FROM datastore WHERE id = ?", (result.datastore,)).fetchone()[0]

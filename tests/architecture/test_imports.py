@@ -54,7 +54,7 @@ HOMES: dict[str, set[str]] = {
         "pydicom", "imagecodecs", "gdcm", "openjpeg", "pylibjpeg", "jpeg_ls", "rle", "libjpeg", "_openjpeg",
         "ojph",
     },
-    "stores": {"sqlalchemy", "alembic", "psycopg", "pgqueuer", "sqlite3", "obstore"},
+    "stores": {"sqlalchemy", "alembic", "psycopg", "pgqueuer", "sqlite3", "obstore", "apsw"},
     "web": {"uvicorn", "uvloop", "httptools", "starlette"},
     "auth": {"cryptography"},
 }  # fmt: skip

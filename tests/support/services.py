@@ -85,6 +85,7 @@ def postgres_in(folder: Path, port: int) -> Iterator[str]:
         _run_postgres_tool(
             user, folder, "initdb", "-D", folder / "data", "-U", "lightwell", "--pwfile", password,
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+            "--data-checksums",
         )  # fmt: skip
     with _postgres_on(folder, user, port):
         yield _postgres_url(port)

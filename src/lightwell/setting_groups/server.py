@@ -82,6 +82,10 @@ class ServerSettings:
         "prepared statements on PostgreSQL; auto: on, but off behind a pooler",
         choices=("auto", "on", "off"),
     )
+    require_page_checksums: bool = setting(
+        False,
+        "true: refuse to start on a database whose pages have no checksums, instead of a warning in the log",
+    )
     storage_url: str | None = setting(None, "file:///PATH or s3://BUCKET/PREFIX; DATA/objects if unset")
     storage_endpoint_url: str | None = setting(None, "S3 endpoint for s3:// storage; AWS if unset")
     storage_cache_dir: Path | None = setting(

@@ -156,6 +156,7 @@ class Collector:
         Whoever collects gives old frames their checksums, too, and big tables the indexes that they lack.
         """
         self._stores.sweep_cache()
+        self._stores.db.shorten_log()
         is_due = self._housekeeping_due()
         try:
             if self._take_turn():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
 from lightwell.cli.contents import data_move
+from lightwell.cli.running_server import ServerLock
 from lightwell.cli.store_session import (
     check_owner,
     chown_command,
@@ -24,6 +25,7 @@ from lightwell.cli.store_session import (
 )
 from lightwell.cli.wording import counted
 from lightwell.domain.integrity import FaultKind
+from lightwell.errors import LightwellError
 from lightwell.stores.objects.open import local_root
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     migrate = actions.add_parser(
         "migrate", help="migrate the database to the schema of this version", allow_abbrev=False
     )
+    migrate.add_argument(
+        "--page-checksums",
+        action="store_true",
+        help="give the pages of an SQLite database checksums, too, by copying it; stop the server before",
+    )
     move = actions.add_parser(
         "move", help="copy everything to another database, another storage, or both", allow_abbrev=False
     )
@@ -54,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "move":
         return data_move.run(args)
     settings = flags.settings(args)
-    return _migrate(settings) if args.action == "migrate" else _verify(settings, args)
+    return _migrate(settings, args) if args.action == "migrate" else _verify(settings, args)
 
 
-def _migrate(settings: Settings) -> int:
+def _migrate(settings: Settings, args: argparse.Namespace) -> int:
     from lightwell.stores.db.open import migrate_database, open_database
 
     check_owner(settings)
@@ -71,7 +78,31 @@ def _migrate(settings: Settings) -> int:
         f"{db.address}: "
         f"{'migrated to the schema of this version' if changed else 'the schema is already current'}"
     )
+    if args.page_checksums:
+        print(f"{db.address}: {_give_pages_checksums(settings)}")
     return 0
+
+
+def _give_pages_checksums(settings: Settings) -> str:
+    from lightwell.stores.db.drivers import sqlite_path
+    from lightwell.stores.page_checksums.conversion import convert
+    from lightwell.work.engine_lock import EngineLock
+
+    if not settings.database.startswith("sqlite:"):
+        raise LightwellError(
+            "--page-checksums is for SQLite; for PostgreSQL stop it and run `pg_checksums --enable`"
+        )
+    lock, engine = ServerLock(settings), EngineLock(settings.data)
+    try:
+        if not engine.take():
+            raise LightwellError(
+                f"Process {engine.holder()} works on the data folder {settings.data}: stop it first"
+            )
+        with engine:
+            is_new = convert(sqlite_path(settings.database))
+    finally:
+        lock.clear()
+    return "its pages have checksums now" if is_new else "its pages have checksums already"
 
 
 def _verify(settings: Settings, args: argparse.Namespace) -> int:

@@ -52,6 +52,7 @@ def owner(settings: Settings) -> str:
 def database(settings: Settings) -> str:
     from lightwell.stores.db.open import check_direct_url, open_database
     from lightwell.stores.db.schema import schema_state
+    from lightwell.stores.page_checksums.state import missing
 
     if not _has_database(settings):
         return _NOT_CREATED
@@ -64,7 +65,11 @@ def database(settings: Settings) -> str:
                 "the database was migrated by a newer lightwell: install that version or a later one"
             )
         schema = "is current" if state == "current" else "will be migrated at the next start"
-        return f"{db.address}; its schema {schema}"
+        with db.read() as conn:
+            reason = missing(conn)
+        if reason is not None:
+            raise (LightwellError if settings.require_page_checksums else DoctorWarning)(reason)
+        return f"{db.address}; its schema {schema}, its pages have checksums"
     finally:
         db.close()
 

@@ -176,12 +176,13 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
     from lightwell.cli.store_session import restrict_access
     from lightwell.stores import open_stores
     from lightwell.stores.background import servers
-    from lightwell.stores.db.open import migrate_database
+    from lightwell.stores.db.open import check_pages, migrate_database
 
     try:
         restrict_access(settings, warn=True)
         stores = open_stores(settings)
         migrate_database(settings, stores.db)
+        check_pages(settings, stores.db)
         secret_box = ensure_secret_box(stores.db, settings.read_secret_key(), settings.data)
         given = None
         if settings.root_access_key_id and settings.root_secret_access_key:

@@ -132,12 +132,13 @@ def _prepare(settings: Settings, row: Server) -> int:
     from lightwell.cli.store_session import restrict_access
     from lightwell.stores import open_stores
     from lightwell.stores.background import servers
-    from lightwell.stores.db.open import migrate_database
+    from lightwell.stores.db.open import check_pages, migrate_database
 
     try:
         restrict_access(settings, warn=True)
         stores = open_stores(settings)
         migrate_database(settings, stores.db)
+        check_pages(settings, stores.db)
         stores.db.write(lambda conn: servers.register(conn, row, "", changes_root=False))
         agree_on_storage(stores, row)
         stores.close()

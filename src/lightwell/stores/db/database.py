@@ -318,6 +318,8 @@ class Database:
             state.raw.connection = connection
             with self._lock:
                 state.keep_raw(connection)
+        elif self.dialect == "sqlite":
+            connection.still_compares()
         return connection
 
     def look_up(self, statement: LookUp, parameters: Sequence[object]) -> tuple[Any, ...] | None:
@@ -379,6 +381,19 @@ class Database:
                 prepares=self._options.prepares,
             )
         return await pipeline.look_up(statement, parameters)
+
+    def shorten_log(self) -> None:
+        """Have SQLite copy its write-ahead log into the file, whose pages have checksums; best now and then.
+
+        Does nothing while others are busy, nor on PostgreSQL. Raises `StorageError`.
+        """
+        if self.dialect == "sqlite":
+            try:
+                drivers.shorten_log(self.url)
+            except Exception as error:
+                if is_failure(error):
+                    raise explain(error, self.address) from error
+                raise
 
     def close(self) -> None:
         """Close everything that this process has open. The next use reopens it. Call it before a fork."""

@@ -15,8 +15,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
 from lightwell.errors import ConfigurationError
+from lightwell.stores.db.errors import damaged_database
+from lightwell.stores.page_checksums import vfs
+from lightwell.stores.page_checksums.state import CHECKSUMS, PAGES
 
 _BUSY_SECONDS = 10.0
+# A connection is asked this often whether it still compares pages with their checksums.
+_PAGES_SECONDS = 1.0
 
 # Milliseconds. A statement that runs for a minute has a bad plan; a lock held that long, a stuck process.
 _TIME_LIMITS = {
@@ -69,7 +74,57 @@ def sqlite_path(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-def _connect_sqlite(path: Path, *, create: bool) -> sqlite3.Connection:
+class SqliteConnection(sqlite3.Connection):
+    """A connection that says whether it compares the pages that it reads with their checksums."""
+
+    compares_pages = False
+    asked_at = 0.0
+
+    def begin_comparing(self) -> None:
+        """Raises `DamagedError` where a database with checksums is not known as one any more,
+        `ConfigurationError` where this Python cannot compare them."""
+        must = self._must_compare()  # which reads the file's header, if nothing else has yet
+        row = self.execute("PRAGMA checksum_verification").fetchone()
+        self.compares_pages = row is not None and str(row[0]) == "1"
+        self.asked_at = time.monotonic()
+        if must and not self.compares_pages:
+            if (reason := vfs.why_unavailable()) is None:
+                raise _unprotected()
+            raise ConfigurationError(
+                f"The pages of this database have checksums, which cannot be kept here: {reason}. Use the "
+                "Python environment that the database was made with, or install apsw in this one"
+            )
+
+    def _must_compare(self) -> bool:
+        """Whether the database itself says that its pages have checksums."""
+        try:
+            found = self.execute("SELECT value FROM installation WHERE name = ?", (PAGES,)).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return False
+            raise
+        return bool(found == (CHECKSUMS,))
+
+    def still_compares(self) -> None:
+        """Raises `DamagedError` if it compared pages, and does so no more.
+
+        The VFS goes by a byte of the file's header, which no checksum covers while that byte says so.
+        """
+        now = time.monotonic()
+        if self.compares_pages and now - self.asked_at > _PAGES_SECONDS:
+            if str(self.execute("PRAGMA checksum_verification").fetchone()[0]) != "1":
+                raise _unprotected()
+            self.asked_at = now
+
+
+def _unprotected() -> Exception:
+    return damaged_database(
+        "The database is damaged: its header no longer says that its pages have checksums"
+    )
+
+
+def _connect_sqlite(path: Path, *, create: bool) -> SqliteConnection:
+    vfs.why_unavailable()  # so that it is there, if it can be
     connection = sqlite3.connect(
         path.absolute().as_uri() + ("?mode=rwc" if create else "?mode=rw"),
         uri=True,
@@ -77,27 +132,37 @@ def _connect_sqlite(path: Path, *, create: bool) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
+        factory=SqliteConnection,
     )
     connection.execute("PRAGMA temp_store=MEMORY")
     return connection
 
 
-def _sqlite_reader(path: Path) -> sqlite3.Connection:
+def _sqlite_reader(path: Path) -> SqliteConnection:
     connection = _connect_sqlite(path, create=False)
-    connection.execute("PRAGMA query_only=1")
+    try:
+        connection.execute("PRAGMA query_only=1")
+        connection.begin_comparing()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-def _sqlite_writer(path: Path) -> sqlite3.Connection:
+def _sqlite_writer(path: Path) -> SqliteConnection:
     path.absolute().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # SQLite would create it as the umask says, and -wal, -shm and -journal with its mode. Never opened if
     # it exists: closing it would release the locks that this process has on it.
+    with contextlib.suppress(OSError):
+        if vfs.why_unavailable() is None:
+            vfs.create(path)
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = _connect_sqlite(path, create=True)
     try:
         connection.execute("PRAGMA synchronous=FULL")
         _switch_to_wal(connection)
+        connection.begin_comparing()
     except BaseException:
         connection.close()
         raise
@@ -137,6 +202,12 @@ def sqlite_engines(url: str, pool: int) -> tuple[Engine, Engine]:
         "sqlite://", creator=lambda: _sqlite_writer(path), pool_size=1, max_overflow=0, **options
     )
 
+    for engine in (reader, writer):
+
+        @event.listens_for(engine, "checkout")
+        def look_again(connection: Any, record: object, proxy: object) -> None:
+            connection.still_compares()
+
     # sqlite3 itself would begin a transaction only at the first write, and then without the lock.
     @event.listens_for(reader, "begin")
     def begin_read(connection: Connection) -> None:
@@ -147,6 +218,16 @@ def sqlite_engines(url: str, pool: int) -> tuple[Engine, Engine]:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return reader, writer
+
+
+def shorten_log(url: str) -> None:
+    """Copy SQLite's write-ahead log into the file and empty it, if nobody is reading or writing just now."""
+    connection = _connect_sqlite(sqlite_path(url), create=False)
+    try:
+        connection.execute("PRAGMA busy_timeout=0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.close()
 
 
 def postgresql_engines(url: str, options: PostgresqlOptions) -> tuple[Engine, Engine]:

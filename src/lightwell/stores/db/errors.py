@@ -108,7 +108,10 @@ def _is_psycopg_failure(error: BaseException) -> bool:
 def _is_damage(cause: BaseException) -> bool:
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0)
+        # While it reads its schema, SQLite leaves out what kind of SQLITE_IOERR (10) it was. That of a disk
+        # that fails is rather met elsewhere, where it has its number.
         return (code & 0xFF) == sqlite3.SQLITE_CORRUPT or code in (
+            10,
             _SQLITE_IOERR_DATA,
             _SQLITE_IOERR_CORRUPTFS,
         )

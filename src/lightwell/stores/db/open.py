@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from typing import Protocol
 
@@ -11,6 +12,9 @@ from lightwell.errors import ConfigurationError
 from lightwell.stores.db.database import Database, Replica
 from lightwell.stores.db.drivers import PostgresqlOptions
 from lightwell.stores.db.schema import migrate
+from lightwell.stores.page_checksums.state import missing
+
+log = logging.getLogger(__name__)
 
 
 class DatabaseSettings(Protocol):
@@ -30,6 +34,8 @@ class DatabaseSettings(Protocol):
     def database_pooler(self) -> str: ...
     @property
     def database_prepared(self) -> str: ...
+    @property
+    def require_page_checksums(self) -> bool: ...
 
 
 def open_database(settings: DatabaseSettings) -> Database:
@@ -56,6 +62,20 @@ def migrate_database(settings: DatabaseSettings, db: Database) -> bool:
     with closing(Database(settings.database_direct_url)) as direct:
         _check_same(db, direct)
         return migrate(direct)
+
+
+def check_pages(settings: DatabaseSettings, db: Database) -> None:
+    """Tell the log if pages of the database are not compared with checksums.
+
+    Raises `ConfigurationError` then if the settings require that they are.
+    """
+    with db.read() as conn:
+        reason = missing(conn)
+    if reason is None:
+        return
+    if settings.require_page_checksums:
+        raise ConfigurationError(f"LIGHTWELL_REQUIRE_PAGE_CHECKSUMS is on, and {reason}")
+    log.warning("what the disk of the database damages may go unnoticed: %s", reason)
 
 
 def check_direct_url(settings: DatabaseSettings, db: Database) -> None:

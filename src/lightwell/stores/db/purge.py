@@ -7,6 +7,7 @@ import time
 
 from lightwell.stores.db import drivers
 from lightwell.stores.db.database import Database
+from lightwell.stores.page_checksums import vfs
 
 _SECONDS = 60.0
 _IN_MEMORY = 256 << 20
@@ -21,6 +22,7 @@ def purge(db: Database) -> bool:
         return False
     path = drivers.sqlite_path(db.url)
     deadline = time.monotonic() + _SECONDS
+    vfs.why_unavailable()  # loads it: what is written must have checksums, if the file has any
     connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)
     try:
         in_memory = path.stat().st_size <= _IN_MEMORY

@@ -15,9 +15,12 @@ from sqlalchemy import Connection, inspect, text
 
 from lightwell.errors import ConfigurationError, StorageError
 from lightwell.stores.db import pgqueuer_schema
+from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.db.errors import is_lock_timeout
+from lightwell.stores.db.server_tables import installation
+from lightwell.stores.page_checksums import state as page_checksums
 
 # The revisions, oldest first; a test compares them with `migrations/versions`. They are repeated here so that
 # finding out the state does not import Alembic.
@@ -97,6 +100,7 @@ def _migrate(conn: Connection, address: str) -> bool:
             "or restore a backup from before."
         )
     if state == "current":
+        _mark_pages(conn)
         return conn.dialect.name == "postgresql" and pgqueuer_schema.prepare(conn)
     from alembic import command
     from alembic.config import Config
@@ -108,7 +112,15 @@ def _migrate(conn: Connection, address: str) -> bool:
     command.upgrade(config, "head")
     if conn.dialect.name == "postgresql":
         pgqueuer_schema.prepare(conn)
+    _mark_pages(conn)
     return True
+
+
+def _mark_pages(conn: Connection) -> None:
+    """Note that the pages have checksums, where they do: who opens the file then knows that they must."""
+    if conn.dialect.name == "sqlite" and page_checksums.missing(conn) is None:
+        row = {"name": page_checksums.PAGES, "value": page_checksums.CHECKSUMS}
+        insert_missing(conn, installation, [row], ["name"])
 
 
 @contextmanager

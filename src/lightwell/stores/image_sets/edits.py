@@ -11,7 +11,8 @@ from lightwell.stores.db.errors import damaged_database
 
 def pack(edits: Edits) -> bytes | None:
     """For an ``edits`` column. Equal edits give equal bytes, so that rows can be compared in SQL."""
-    return compress(encode_edits(edits)) if edits else None
+    # Without a checksum, as earlier releases wrote them: those are compared, too.
+    return compress(encode_edits(edits), has_checksum=False) if edits else None
 
 
 def unpack(data: bytes | None) -> Edits:

@@ -35,7 +35,7 @@ def add(
 
 
 def compress_files(files: list[InputFile]) -> bytes:
-    return zstandard.ZstdCompressor().compress(domain.pack_files(files))
+    return zstandard.ZstdCompressor(write_checksum=True).compress(domain.pack_files(files))
 
 
 _OF_JOB = select(chunk.c.number, chunk.c.first_file, chunk.c.files_z, chunk.c.deaths).where(

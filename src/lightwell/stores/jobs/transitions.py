@@ -172,7 +172,9 @@ def studies_together(series: Iterable[WaitingSeries]) -> Iterator[list[WaitingSe
 
 def _pack(series: list[WaitingSeries]) -> bytes:
     named = [[one.study_instance_uid, one.series_instance_uid] for one in series]
-    return zstandard.ZstdCompressor().compress(json.dumps(named, separators=(",", ":")).encode())
+    return zstandard.ZstdCompressor(write_checksum=True).compress(
+        json.dumps(named, separators=(",", ":")).encode()
+    )
 
 
 def unpack_series(content: bytes) -> list[tuple[str, str]]:
