@@ -7,6 +7,7 @@ JOBS   ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN    := $(VENV)/bin
 # What is run at a release, apart from what lightwell is installed with.
 RELEASE := .venv-release
+RUNTIME := .venv-runtime
 # Work stealing: a process that has run out of tests takes half of what another still has, so that one long file at the end
 # does not hold up the run.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -15,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 # third of a server's start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock clean system venv venv-test venv-release
+.PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock sbom licences audit clean system venv venv-test venv-release
 
 venv:
 	@tools/venv $(VENV) demo $(PYTHON)
@@ -82,5 +83,18 @@ docs: venv-test  ## generate the reference pages from the code
 lock: venv-release  ## write constraints/, for all Pythons; ARGS=--upgrade or ARGS=NAME takes newer versions
 	$(RELEASE)/bin/python tools/lock.py $(ARGS)
 
+sbom: venv-release  ## what a release consists of, as CycloneDX in dist/: packages, the console's, C libraries inside wheels
+	@tools/venv $(RUNTIME) runtime $(PYTHON)
+	$(RELEASE)/bin/python -m tools.sbom $(RUNTIME)/bin/python
+
+licences: venv-test  ## packages that lightwell and the console are made of, with their licences; fails on one not allowed
+	@$(BIN)/python -m tools.licences
+
+audit: venv-release  ## ask the databases of known vulnerabilities about all that is pinned; needs the network
+	# Without --strict a package that the database cannot be asked about would count as harmless.
+	$(RELEASE)/bin/pip-audit --strict --disable-pip --require-hashes $(patsubst %,--requirement %,$(wildcard constraints/*.txt))
+	cd console && npm audit --package-lock-only
+	for folder in tests/browser tests/js tests/js/openid-provider; do (cd $$folder && npm audit --package-lock-only) || exit 1; done
+
 clean:
-	rm -rf $(VENV) $(RELEASE) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(RELEASE) $(RUNTIME) .mypy_cache .ruff_cache .pytest_cache .hypothesis
