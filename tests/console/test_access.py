@@ -195,7 +195,12 @@ def test_roles_are_put_listed_and_deleted(root: ConsoleClient, limited: Callable
     assert "deleted" in root.refused("PUT", "roles/None", {**body, "revision": 1})[2]
     root("PUT", "roles/Reader", {**body, "revision": shown["revision"]})
     assert root.refused("PUT", "roles/Reader", {**body, "revision": shown["revision"]})[0] == 409
-    root("PUT", "roles/Fresh", {**body, "revision": 0})
+    root("PUT", "roles/Fresh", {**body, "revision": 0, "maxSessionSeconds": 900})
+    for more, longest in (({}, 900), ({"maxSessionSeconds": 3600}, 3600)):
+        root("PUT", "roles/Fresh", {**body, **more})
+        fresh = next(role for role in root("GET", "roles")["roles"] if role["name"] == "Fresh")
+        assert fresh["maxSessionSeconds"] == longest and shown["maxSessionSeconds"] == 43_200
+    assert root.refused("PUT", "roles/Fresh", {**body, "maxSessionSeconds": 60})[0] == 400
     root("DELETE", "roles/Fresh", status=204)
     lister = limited(allow("iam:ListRoles"))
     hidden = next(role for role in lister("GET", "roles")["roles"] if role["name"] == "Reader")

@@ -40,12 +40,12 @@ export async function getSessionToken(key: SigningKey, seconds: number): Promise
   return credentials(await document(await request('/', { body, headers: FORM, service: 'sts', key })))
 }
 
-export async function assumeRoleWithWebIdentity(roleArn: string, sessionName: string, token: string): Promise<{ credentials: Credentials; arn: string }> {
+export async function assumeRoleWithWebIdentity(roleArn: string, sessionName: string, token: string, seconds: number): Promise<{ credentials: Credentials; arn: string }> {
   const body = form('AssumeRoleWithWebIdentity', {
     RoleArn: roleArn,
     RoleSessionName: sessionName,
     WebIdentityToken: token,
-    DurationSeconds: '43200'
+    DurationSeconds: String(seconds)
   })
   const xml = await document(await unsigned('/', { method: 'POST', body, headers: FORM }))
   return { credentials: credentials(xml), arn: text(xml, 'Arn') }

@@ -116,6 +116,8 @@ export async function beginOidc(): Promise<void> {
 export interface OfferedRole {
   arn: string
   name: string
+  /** What no older server of an upgrade knows. */
+  maxSessionSeconds?: number
 }
 
 export interface OidcIdentity {
@@ -157,7 +159,7 @@ export async function finishOidc(): Promise<OidcIdentity | null> {
 }
 
 export async function takeRole(identity: OidcIdentity, role: OfferedRole): Promise<void> {
-  const { credentials, arn } = await assumeRoleWithWebIdentity(role.arn, identity.sessionName, identity.token)
+  const { credentials, arn } = await assumeRoleWithWebIdentity(role.arn, identity.sessionName, identity.token, role.maxSessionSeconds ?? 43_200)
   // First: the pages read the address as soon as the session has begun.
   if (identity.back !== location.pathname) history.replaceState(null, '', identity.back)
   await begin(credentials, arn, { keep: true })

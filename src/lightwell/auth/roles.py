@@ -34,6 +34,9 @@ _ARN = re.compile(r"arn:aws:iam::([0-9]{12}):role/([\w+=,.@-]{1,64})", re.ASCII)
 _NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 
+SHORTEST_SESSION, LONGEST_SESSION = 900, 43_200
+"""Seconds that a session of a role may last."""
+
 RoleErrorKind = Literal["missing", "trust", "foreign"]
 """Why a role cannot be assumed: *missing*, there is no role of this name, or the text is not a role's ARN;
 *trust*, its trust policy does not allow it; *foreign*, it belongs to another account.
@@ -45,6 +48,15 @@ def check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"{name!r} is not a valid role name: use 1 to 64 letters, digits or any of _+=,.@-"
+        )
+
+
+def check_max_session(seconds: int | None) -> None:
+    """Raises `ConfigurationError` unless sessions of a role may be limited to so many seconds."""
+    if seconds is not None and not SHORTEST_SESSION <= seconds <= LONGEST_SESSION:
+        raise ConfigurationError(
+            f"The maximum session of a role must be from {SHORTEST_SESSION // 60} minutes to "
+            f"{LONGEST_SESSION // 3600} hours, not {seconds} seconds"
         )
 
 
@@ -118,12 +130,12 @@ class Roles:
         provider = caller.issuer if isinstance(caller, WebIdentity) else None
         return self.session(role, session, now, session_policies, provider)
 
-    def trusting(self, identity: WebIdentity, session: str, now: int, context: Context) -> list[str]:
-        """The names of the roles that somebody may take in a session of this name. Blocks."""
+    def trusting(self, identity: WebIdentity, session: str, now: int, context: Context) -> list[Role]:
+        """The roles that somebody may take in a session of this name. Blocks."""
         with self._db.read() as conn:
             found = table.page(conn)
         whole: Context = {**context, "sts:rolesessionname": session}
-        return [role.name for role in found if self._trusts(role, identity, whole, now)]
+        return [role for role in found if self._trusts(role, identity, whole, now)]
 
     def _trusts(
         self, role: Role, caller: Principal | ServicePrincipal | WebIdentity, context: Context, now: int

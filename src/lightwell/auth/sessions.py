@@ -17,7 +17,14 @@ from lightwell.auth.policies.trust import ASSUME_ROLE_WITH_WEB_IDENTITY
 from lightwell.auth.policies.validation import check_session_policy
 from lightwell.auth.principal_context import role_id
 from lightwell.auth.principals import Credentials, Principal, new_credentials
-from lightwell.auth.roles import SESSION_NAME, RoleError, Roles, WebIdentity
+from lightwell.auth.roles import (
+    LONGEST_SESSION,
+    SESSION_NAME,
+    SHORTEST_SESSION,
+    RoleError,
+    Roles,
+    WebIdentity,
+)
 from lightwell.auth.secret_box import SecretBox
 from lightwell.domain import arn as arns
 from lightwell.errors import AccessDeniedError, ConfigurationError, QuotaExceededError, ValidationError
@@ -29,9 +36,11 @@ if TYPE_CHECKING:
 
     from lightwell.auth.authorization import AccessControl, RequestContext
     from lightwell.auth.policies.policy import Decision
+    from lightwell.stores.account.roles import Role
     from lightwell.stores.db.database import Database
 
-SHORTEST, DEFAULT_DURATION, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
+SHORTEST, LONGEST = SHORTEST_SESSION, LONGEST_SESSION
+DEFAULT_DURATION, LONGEST_CHAINED = 3_600, 3_600
 LONGEST_POLICY = 2_048
 KEPT_MS = 24 * 3600 * 1000
 """How long temporary credentials are kept after they have ended."""
@@ -90,11 +99,11 @@ class Sessions:
         session: str,
         request_context: RequestContext,
         *,
-        duration: int = DEFAULT_DURATION,
+        duration: int | None = None,
         policy: str | None = None,
         external_id: str | None = None,
     ) -> AssumedRole:
-        """Assume a role for ``duration`` seconds. Blocks.
+        """Assume a role for ``duration`` seconds, an hour or as long as the role allows if None. Blocks.
 
         Both the caller's own policies and the role's trust policy must allow it. Raises `ValidationError` for
         a parameter out of bounds, `PolicyError` for an invalid session policy, or `AccessDeniedError`.
@@ -128,7 +137,8 @@ class Sessions:
                 f"User: {caller.arn} is not authorized to perform: {ASSUME_ROLE} on resource: "
                 f"{role_arn}{hint}"
             ) from None
-        issued = self._issue(assumed, session, request_context.now, duration, policy, caller)
+        seconds = self._seconds(assumed, request_context.now, duration)
+        issued = self._issue(assumed, session, request_context.now, seconds, policy, caller)
         return replace(issued, decisions=decisions)
 
     def assume_with_token(
@@ -138,7 +148,7 @@ class Sessions:
         session: str,
         request_context: RequestContext,
         *,
-        duration: int = DEFAULT_DURATION,
+        duration: int | None = None,
         policy: str | None = None,
     ) -> AssumedRole:
         """The same for somebody with a token of an OpenID provider; the trust policy alone decides. Blocks.
@@ -160,10 +170,24 @@ class Sessions:
         except RoleError:
             # As on AWS, the message does not reveal whether the role is missing or does not trust the bearer.
             raise AccessDeniedError(f"Not authorized to perform {ASSUME_ROLE_WITH_WEB_IDENTITY}") from None
-        return self._issue(assumed, session, request_context.now, duration, policy, identity)
+        seconds = self._seconds(assumed, request_context.now, duration)
+        return self._issue(assumed, session, request_context.now, seconds, policy, identity)
 
-    def roles_for(self, identity: WebIdentity, session: str, request_context: RequestContext) -> list[str]:
-        """The names of the roles that somebody with a token may take. Blocks."""
+    def _seconds(self, assumed: Principal, now: int, duration: int | None) -> int:
+        """How long a session of the role lasts. Raises `ValidationError` if it may not last so long."""
+        assert assumed.role is not None
+        role = self._roles.get(assumed.role, now)
+        longest = LONGEST if role is None else role.max_session_seconds or LONGEST
+        if duration is None:
+            return min(DEFAULT_DURATION, longest)
+        if duration > longest:
+            raise ValidationError(
+                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+            )
+        return duration
+
+    def roles_for(self, identity: WebIdentity, session: str, request_context: RequestContext) -> list[Role]:
+        """The roles that somebody with a token may take. Blocks."""
         context = request_context.as_condition_keys()
         return self._roles.trusting(identity, session, request_context.now, context)
 
@@ -225,7 +249,7 @@ def _context(session: str, external_id: str | None) -> dict[str, str]:
 
 
 def _check(
-    caller: Principal | None, role_arn: str, session: str, duration: int, external_id: str | None
+    caller: Principal | None, role_arn: str, session: str, duration: int | None, external_id: str | None
 ) -> None:
     if not 20 <= len(role_arn) <= 2048 or not role_arn.isprintable():
         raise _refused(role_arn, "roleArn", "Member must have length between 20 and 2048")
@@ -235,11 +259,11 @@ def _check(
             "roleSessionName",
             f"Member must satisfy regular expression pattern: {SESSION_NAME.pattern}",
         )
-    if not SHORTEST <= duration <= LONGEST:
+    if duration is not None and not SHORTEST <= duration <= LONGEST:
         raise _refused(
             str(duration), "durationSeconds", f"Member must have value between {SHORTEST} and {LONGEST}"
         )
-    if caller is not None and caller.role is not None and duration > LONGEST_CHAINED:
+    if caller is not None and caller.role is not None and (duration or 0) > LONGEST_CHAINED:
         raise ValidationError(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role "
             "chaining"

@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 from lightwell.auth.key_sessions import DEFAULT_DURATION as KEY_SESSION_SECONDS
 from lightwell.auth.openid.errors import WebIdentityError
 from lightwell.auth.principals import Credentials, Principal, principal_context
-from lightwell.auth.sessions import DEFAULT_DURATION, AssumedRole
+from lightwell.auth.sessions import AssumedRole
 from lightwell.auth.sigv4 import MISSING
 from lightwell.errors import ApiError, AuthenticationError, UnavailableError, ValidationError
 from lightwell.observe.logs import event
@@ -145,7 +145,7 @@ async def _respond_unsigned(
 async def _assume_by_token(state: AppState, parameters: Parameters, request: Request, now: int) -> Response:
     _refuse_unsupported(parameters)
     token, arn = _required(parameters, "WebIdentityToken"), _required(parameters, "RoleArn")
-    session, duration = _required(parameters, "RoleSessionName"), _duration(parameters, DEFAULT_DURATION)
+    session, duration = _required(parameters, "RoleSessionName"), _duration(parameters)
     identity = await state.federation.verify(token, now)
     assume = partial(
         state.sessions.assume_with_token,
@@ -214,8 +214,10 @@ def _refuse_unsupported(parameters: Parameters) -> None:
         )
 
 
-def _duration(parameters: Parameters, default: int) -> int:
-    duration = parameters.get("DurationSeconds", str(default))
+def _duration(parameters: Parameters) -> int | None:
+    duration = parameters.get("DurationSeconds")
+    if duration is None:
+        return None
     if not (duration.isascii() and duration.isdigit() and len(duration) <= 9):
         raise ValidationError(f"DurationSeconds must be a number of seconds, not {duration[:60]!r}")
     return int(duration)
@@ -225,7 +227,7 @@ def _session_token(
     state: AppState, principal: Principal, parameters: Parameters, request: Request, now: int
 ) -> str:
     _refuse_unsupported(parameters)
-    made = state.key_sessions.of_key(principal, now, _duration(parameters, KEY_SESSION_SECONDS))
+    made = state.key_sessions.of_key(principal, now, _duration(parameters) or KEY_SESSION_SECONDS)
     return _render_credentials(made.credentials, made.session_token, made.expires_at)
 
 
@@ -236,7 +238,7 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
         _required(parameters, "RoleArn"),
         _required(parameters, "RoleSessionName"),
         request_context(request, now),
-        duration=_duration(parameters, DEFAULT_DURATION),
+        duration=_duration(parameters),
         policy=parameters.get("Policy"),
         external_id=parameters.get("ExternalId"),
     )

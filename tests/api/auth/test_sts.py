@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from operator import methodcaller
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -21,7 +22,8 @@ from lightwell.clock import Clock
 from lightwell.stores.account import principals, roles
 from lightwell.stores.db.tables import access_key
 from tests.api.auth.restricted_keys import ACCOUNT, REGION, allow, deny, document, key, role, store_arn
-from tests.support.server import Reply, Server
+from tests.cli.running import Done, lightwell_here
+from tests.support.server import Reply, Server, until
 
 Refused = Callable[..., str]
 EVERYBODY = {"AWS": ACCOUNT}
@@ -166,6 +168,54 @@ def test_lets_a_session_take_another_role_for_an_hour_at_most(server: Server, re
     more = {"RoleArn": second, "RoleSessionName": "me", "DurationSeconds": 3_601}
     assert "1 hour" in refused("ValidationError", sts(server, session).assume_role, **more)
     refused("AccessDenied", sts(server).assume_role, RoleArn=second, RoleSessionName="me")
+
+
+def test_lets_no_session_last_longer_than_its_role_allows(
+    server: Server, refused: Refused, tmp_path: Path
+) -> None:
+    role(server, "Brief", EVERYBODY, allow("*"))
+    trust, policy = tmp_path / "trust.json", tmp_path / "policy.json"
+    trusting = {"Effect": "Allow", "Principal": EVERYBODY, "Action": "sts:AssumeRole"}
+    trust.write_text(document([trusting]))
+    policy.write_text(document([allow("*")]))
+
+    def put(*words: str) -> Done:
+        files = ("--trust-policy", trust, "--policy", policy)
+        return lightwell_here(
+            "role", "put", "Brief", *files, *words, data=server.data, database_url=server.database_url
+        )
+
+    def lasts(**more: Any) -> timedelta:
+        now = datetime.now(UTC)
+        answer = sts(server).assume_role(RoleArn=arn, RoleSessionName="me", **more)
+        return timedelta(seconds=round((answer["Credentials"]["Expiration"] - now).total_seconds() / 60) * 60)
+
+    arn = f"arn:aws:iam::{ACCOUNT}:role/Brief"
+    assert lasts(DurationSeconds=43_200) == timedelta(hours=12)
+    assert put("--max-session", "2h").status == 0
+    until(lambda: _is_refused(server, arn, 7_201))
+    asked = {"RoleArn": arn, "RoleSessionName": "me", "DurationSeconds": 7_201}
+    assert refused("ValidationError", sts(server).assume_role, **asked) == (
+        "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+    )
+    assert lasts(DurationSeconds=7_200) == timedelta(hours=2)
+    assert lasts() == timedelta(hours=1)
+    # Policies alone leave it; and who asks for no time gets no more than the role has.
+    assert put().status == 0 and put("--max-session", "15m").status == 0 and put().status == 0
+    until(lambda: _is_refused(server, arn, 7_200))
+    assert lasts() == lasts(DurationSeconds=900) == timedelta(minutes=15)
+    listed = lightwell_here("role", "list", data=server.data, database_url=server.database_url).out
+    assert "15 min" in next(line for line in listed.splitlines() if line.startswith(f"{arn} "))
+    for wrong in ("13h", "14m", "long"):
+        assert put("--max-session", wrong).status == 2
+
+
+def _is_refused(server: Server, arn: str, seconds: int) -> bool:
+    try:
+        assume(server, arn, DurationSeconds=seconds)
+    except ClientError:
+        return True
+    return False
 
 
 def test_ends_a_session(server: Server, datastore: str) -> None:

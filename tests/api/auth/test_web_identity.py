@@ -13,10 +13,12 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from sqlalchemy import update
 
 from lightwell.auth.policies.validation import check_identity_policy, check_trust_policy
 from lightwell.clock import Clock
 from lightwell.stores.account import principals, roles
+from lightwell.stores.db.tables import role
 from tests.api.auth.restricted_keys import ACCOUNT, REGION, allow, document
 from tests.api.auth.test_sts import may, sts, taken
 from tests.dicomweb.support.openid import Provider
@@ -91,6 +93,14 @@ def refusal(server: Server, arn: str, token: str, **more: Any) -> tuple[str, str
     )
 
 
+def is_refused(server: Server, arn: str, token: str) -> bool:
+    try:
+        take(server, arn, token, DurationSeconds=901)
+    except ClientError:
+        return True
+    return False
+
+
 def roles_of(server: Server, token: str) -> dict[str, Any]:
     reply = server.call("POST", "/console/api/oidc/roles", json.dumps({"token": token}).encode())
     assert reply.status == 200, reply.body
@@ -109,6 +119,16 @@ def test_gives_a_role_to_whoever_signed_in(server: Server, openid: Provider, tru
     assert may(server, session, store) is None
     with pytest.raises(ClientError, match="is not authorized"):
         server.client(session).list_datastores()
+    # Nor may it last longer than the role allows.
+    with server.database() as db:
+        db.write(
+            lambda conn: conn.execute(
+                update(role).where(role.c.name == "Anyone").values(max_session_seconds=900)
+            )
+        )
+    until(lambda: roles_of(server, ana)["roles"][0]["maxSessionSeconds"] == 900)
+    until(lambda: is_refused(server, arn, ana))
+    assert "MaxSessionDuration" in refusal(server, arn, ana, DurationSeconds=901)[1]
     # A session policy narrows it, and it is one like those of AssumeRole.
     narrow = taken(take(server, arn, ana, Policy=document([allow("sts:*")])))
     assert may(server, narrow, store) == "AccessDeniedException"
@@ -162,7 +182,7 @@ def test_trust_policies_ask_for_claims(server: Server, openid: Provider, trust: 
 
     found = roles_of(server, ana)
     assert {role["name"] for role in found["roles"]} >= {"ForEveryone", "ForReaders", "ForNested", "ForNamed"}
-    assert {"name": "ForMail", "arn": mail} in found["roles"]
+    assert {"name": "ForMail", "arn": mail, "maxSessionSeconds": 43_200} in found["roles"]
     assert (found["sessionName"], found["subject"], found["name"]) == ("ana", "ana", "ana of the tests")
     names = {role["name"] for role in roles_of(server, bob)["roles"]}
     assert not names & {"ForReaders", "ForNested", "ForOther", "ForForeign"}

@@ -37,10 +37,10 @@ def test_one_of_two_who_create_a_role_at_once_is_told_so(
     both = threading.Barrier(2, timeout=60)
     create_role = roles_table.create
 
-    def create_together(*arguments: Any) -> bool:
+    def create_together(*arguments: Any, **more: Any) -> bool:
         if database.dialect == "postgresql":  # SQLite has one writer at a time
             both.wait()
-        return create_role(*arguments)
+        return create_role(*arguments, **more)
 
     monkeypatch.setattr(roles_table, "create", create_together)
     administrators = Administration(database, SecretBox(b"k" * 32, "a test"), REGION, ACCOUNT)

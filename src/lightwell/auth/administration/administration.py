@@ -15,7 +15,7 @@ from lightwell.auth.policies.policy import permissions
 from lightwell.auth.policies.validation import check_trust_policy, checked_policies
 from lightwell.auth.principal_context import user_context
 from lightwell.auth.principals import Credentials, Identity
-from lightwell.auth.roles import Roles, check_name
+from lightwell.auth.roles import Roles, check_max_session, check_name
 from lightwell.domain import arn as arns
 from lightwell.errors import ConfigurationError, ConflictError, NotFoundError
 from lightwell.stores.account import principals as keys_table
@@ -116,14 +116,23 @@ class Administration:
             return roles_table.get(conn, name)
 
     def put_role(
-        self, name: str, trust_policy: str, policies: Sequence[str], now: int, *, seen: int | None = None
+        self,
+        name: str,
+        trust_policy: str,
+        policies: Sequence[str],
+        now: int,
+        *,
+        seen: int | None = None,
+        max_session: int | None = None,
     ) -> list[str]:
         """Create a role or replace its policies; returns warnings.
 
-        ``seen``: only if this is when it was last changed, 0 if there was no such role. Raises
-        `ConfigurationError`, and `ConflictError` if it is not as it was seen.
+        ``max_session``: how many seconds a session of it may last; None leaves that as it is. ``seen``: only
+        if this is when it was last changed, 0 if there was no such role. Raises `ConfigurationError`, and
+        `ConflictError` if it is not as it was seen.
         """
         check_name(name)
+        check_max_session(max_session)
         try:
             trust = check_trust_policy(trust_policy)
         except ConfigurationError as error:
@@ -135,10 +144,10 @@ class Administration:
 
         def work(conn: Connection) -> None:
             # What is not there yet cannot be locked: of two who create it at once, one finds the other's row.
-            if seen == 0 and roles_table.create(conn, name, trust.text, texts, now):
+            if seen == 0 and roles_table.create(conn, name, trust.text, texts, now, max_session=max_session):
                 return
             _check_seen(name, roles_table.get(conn, name, lock=True), seen)
-            roles_table.put(conn, name, trust.text, texts, now)
+            roles_table.put(conn, name, trust.text, texts, now, max_session=max_session)
 
         self._db.write(work)
         return [*trust.warnings, *(warning for _, warnings in checked for warning in warnings)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
 from lightwell.cli.access.policy_files import read_policies, read_trust_policy
+from lightwell.cli.access.spans import span
 from lightwell.errors import LightwellError
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="IAM policy (JSON) that says what the role may do; repeatable",
     )
+    put.add_argument(
+        "--max-session",
+        metavar="TIME",
+        help="how long a session of the role may last, such as 4h; at most 12h. Unless given it stays as it "
+        "is, at first 12h",
+    )
     listing = actions.add_parser("list", help="list the roles", allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="print a JSON array, including the policies")
     delete = actions.add_parser(
@@ -56,29 +63,34 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     if args.action == "put":
         trust, policies = read_trust_policy(args.trust_policy), read_policies(args.policy)
+        longest = None if args.max_session is None else span(args.max_session, "--max-session")
     with database_session(settings) as db:
         if args.action == "put":
-            return _put(settings, db, args.name, trust, policies)
+            return _put(settings, db, args.name, trust, policies, longest)
         if args.action == "list":
             return _list(settings, db, as_json=args.json)
         return _delete(db, args.name)
 
 
-def _put(settings: Settings, db: Database, name: str, trust: str, policies: list[str]) -> int:
-    from lightwell.auth.roles import check_name
+def _put(
+    settings: Settings, db: Database, name: str, trust: str, policies: list[str], longest: int | None
+) -> int:
+    from lightwell.auth.roles import check_max_session, check_name
     from lightwell.clock import Clock
     from lightwell.domain.arn import role_arn
     from lightwell.stores.account import roles
 
     check_name(name)
+    check_max_session(longest)
     now = Clock().now()
-    db.write(lambda conn: roles.put(conn, name, trust, policies, now))
+    db.write(lambda conn: roles.put(conn, name, trust, policies, now, max_session=longest))
     print(role_arn(settings.account_id, name))
     return 0
 
 
 def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
-    from lightwell.cli.wording import moment, print_table
+    from lightwell.auth.roles import LONGEST_SESSION
+    from lightwell.cli.wording import duration, moment, print_table
     from lightwell.domain.arn import role_arn
     from lightwell.stores.account import roles
 
@@ -86,8 +98,15 @@ def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
         found = roles.page(conn)
     if not as_json:
         print_table(
-            ("ARN", "UPDATED"),
-            [(role_arn(settings.account_id, role.name), moment(role.updated_at)) for role in found],
+            ("ARN", "UPDATED", "LONGEST SESSION"),
+            [
+                (
+                    role_arn(settings.account_id, role.name),
+                    moment(role.updated_at),
+                    duration(role.max_session_seconds or LONGEST_SESSION),
+                )
+                for role in found
+            ],
             nothing="There are no roles; `lightwell role put` makes one",
         )
         return 0
@@ -97,6 +116,7 @@ def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
             "arn": role_arn(settings.account_id, role.name),
             "createdAt": _time(role.created_at),
             "updatedAt": _time(role.updated_at),
+            "maxSessionSeconds": role.max_session_seconds or LONGEST_SESSION,
             "trustPolicy": json.loads(role.trust_policy),
             "policies": [json.loads(policy) for policy in role.policies],
         }

@@ -16,6 +16,7 @@ from lightwell.auth.policies.actions import (
     PUT_TRUST_POLICY,
     AuthorizationRequest,
 )
+from lightwell.auth.roles import LONGEST_SESSION
 from lightwell.errors import ConfigurationError, ValidationError
 from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, on_iam, place
 
@@ -31,6 +32,7 @@ class RoleShown(Answer):
     created_at: str
     updated_at: str
     revision: int
+    max_session_seconds: int
     trust_policy: str | None
     policies: list[str] | None
 
@@ -42,11 +44,13 @@ class RolesShown(Answer):
 
 class RolePolicies(Body):
     """JSON texts. ``revision``: refused with 409 unless the role has this one, 0 for a role that is not there
-    yet; without it, whatever is there is replaced."""
+    yet; without it, whatever is there is replaced. ``max_session_seconds``: how long a session of it may
+    last; null leaves that as it is."""
 
     trust_policy: str
     policies: list[str]
     revision: int | None = None
+    max_session_seconds: int | None = None
 
 
 class PutRole(Answer):
@@ -73,6 +77,7 @@ def _shown(call: Call, role: Any) -> RoleShown:
         created_at=iso(role.created_at),
         updated_at=iso(role.updated_at),
         revision=role.updated_at,
+        max_session_seconds=role.max_session_seconds or LONGEST_SESSION,
         trust_policy=role.trust_policy if may_read else None,
         policies=list(role.policies) if may_read else None,
     )
@@ -84,7 +89,12 @@ def put_role(call: Call) -> PutRole:
     name = call.params["roleName"]
     try:
         warnings = call.state.administration.put_role(
-            name, asked.trust_policy, asked.policies, call.now, seen=asked.revision
+            name,
+            asked.trust_policy,
+            asked.policies,
+            call.now,
+            seen=asked.revision,
+            max_session=asked.max_session_seconds,
         )
     except ConfigurationError as error:
         raise ValidationError(f"{str(error).rstrip('.')}.") from None

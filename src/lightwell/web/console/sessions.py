@@ -18,6 +18,7 @@ from lightwell.auth.key_sessions import CONSOLE, kind_of
 from lightwell.auth.policies.actions import DELETE_ACCESS_KEY, LIST_ACCESS_KEYS, AuthorizationRequest
 from lightwell.auth.principals import ROOT
 from lightwell.auth.roles import WebIdentity
+from lightwell.auth.sessions import LONGEST
 from lightwell.errors import NotFoundError
 from lightwell.observe.logs import event
 from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, on_iam, place
@@ -51,8 +52,11 @@ class SessionAnswer(Answer):
 
 
 class RoleChoice(Answer):
+    """``max_session_seconds``: how long a session of it may last."""
+
     arn: str
     name: str
+    max_session_seconds: int
 
 
 class RolesAnswer(Answer):
@@ -87,14 +91,21 @@ async def roles(call: Call) -> RolesAnswer:
     body: TokenBody = call.body
     identity = await call.state.federation.verify(body.token, call.now)
     session, context = _session_name(identity), request_context(call.request, call.now)
-    names = await call.state.in_thread(call.state.sessions.roles_for, identity, session, context)
+    found = await call.state.in_thread(call.state.sessions.roles_for, identity, session, context)
     arn = call.state.sessions.role_arn
     return RolesAnswer(
-        roles=[RoleChoice(arn=arn(name), name=name) for name in names[:MOST_ROLES]],
+        roles=[
+            RoleChoice(
+                arn=arn(role.name),
+                name=role.name,
+                max_session_seconds=role.max_session_seconds or LONGEST,
+            )
+            for role in found[:MOST_ROLES]
+        ],
         session_name=session,
         subject=identity.subject,
         name=_text(identity, "name") or _text(identity, *_NAMING),
-        is_truncated=len(names) > MOST_ROLES,
+        is_truncated=len(found) > MOST_ROLES,
     )
 
 
