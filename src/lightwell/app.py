@@ -22,6 +22,7 @@ from lightwell.auth.secret_box import SecretBox, open_secret_box
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.client import CodecPoolClient
+from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.metrics import Meter, Recorder
 from lightwell.operations.authorizers import AuthorizerBindings
 from lightwell.process_death import REFUSED
@@ -96,8 +97,12 @@ def build(
     recorder: Recorder | None = None,
     throttle: Throttle | None = None,
     shared: SharedBlocks | None = None,
+    trail: AuditTrail | None = None,
 ) -> Gateway:
-    """The ASGI application of one process. Nothing is opened until the first request needs it."""
+    """The ASGI application of one process. Nothing is opened until the first request needs it.
+
+    Without a ``trail`` nothing is on record: for tests of other things.
+    """
     recorder = recorder or meter(1).join(0)
     stores = open_stores(settings, recorder.count, shared)
     uploads.sweep(stores.spool)
@@ -144,6 +149,7 @@ def build(
             encoders=ThreadPoolExecutor(_ENCODERS, thread_name_prefix="lightwell-encoder"),
             checks=_checks(stores),
             throttle=throttle,
+            trail=trail,
         )
     )
 
@@ -162,7 +168,7 @@ def _viewer_tokens(settings: Settings, secret_box: SecretBox) -> ViewerTokens:
 
 
 def close(gateway: Gateway) -> None:
-    """Finish the work in threads and close the stores."""
+    """Finish the work in threads and close the stores. What is on record waits in the trail by then."""
     gateway.close()
     gateway.state.lookups.shutdown(wait=True)
     gateway.state.threads.shutdown(wait=True)
@@ -170,6 +176,8 @@ def close(gateway: Gateway) -> None:
     gateway.state.encoders.shutdown(wait=True)
     gateway.state.federation.close()
     gateway.state.pool.close()
+    if gateway.witness is not None:
+        gateway.witness.close()
     gateway.state.stores.close()
 
 

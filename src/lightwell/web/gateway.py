@@ -6,6 +6,7 @@ Plain ASGI, since a framework's router and middleware cost as much as everything
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator, Awaitable
 from functools import partial
 from hashlib import sha256
 from time import perf_counter
@@ -27,6 +28,7 @@ from lightwell.errors import (
 )
 from lightwell.observe.logs import event
 from lightwell.web import sts
+from lightwell.web.audit.witness import Witness
 from lightwell.web.aws_json import api, get_image_frames
 from lightwell.web.aws_json.event_loop_operations import EVENT_LOOP_OPERATIONS
 from lightwell.web.console import api as console_api
@@ -72,6 +74,7 @@ class Gateway:
         self._console_api = console_api.Api(state, self._status)
         self._console = site.Console(state, state.federation.origins)
         self._ohif = Ohif(state, state.settings.ohif_folder)
+        self.witness = None if state.trail is None else Witness(state.trail, state.clock.now)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -84,6 +87,8 @@ class Gateway:
         response: Response | None = None
         try:
             response = await self._respond(request, receive)
+            if self.witness is not None and (kept := self.witness.put(request, response)) is not None:
+                response = await _once_kept(request, response, kept)
             self._add_common_headers(request, response)
             supports_whole = WHOLE_RESPONSE in scope.get("extensions", ())
             await responses.send_response(
@@ -95,6 +100,8 @@ class Gateway:
             # The response has started: all that is left is to cut it short, which uvicorn does.
             log.exception("response cut short", extra={"fields": {"request": request.id}})
         finally:
+            if self.witness is not None:
+                self.witness.ended(request, response)
             self._record(request, response, perf_counter() - started)
 
     def close(self) -> None:
@@ -106,6 +113,7 @@ class Gateway:
         try:
             return await self._process(request, receive)
         except ApiError as error:
+            request.refused(error)
             response = _error_response(request, error)
             if isinstance(error, TooLargeError | RequestTimeoutError):
                 response.headers.append((b"connection", b"close"))
@@ -160,12 +168,17 @@ class Gateway:
             request.operation = PREFLIGHT
             return self._cors.preflight(request.head.get(b"access-control-request-headers"))
 
-        if request.path.startswith(site.BASE[:-1]) and request.path[8:9] in (b"", b"/"):
-            if request.path.startswith(console_api.BASE):
-                return await self._console_api.respond(request, receive)
+        is_console = request.path.startswith(site.BASE[:-1]) and request.path[8:9] in (b"", b"/")
+        if is_console and not request.path.startswith(console_api.BASE):
             request.operation = PAGE
             return await self._console.respond(request)
 
+        # What cannot be on record is not done.
+        if state.trail is not None and not state.trail.has_room():
+            await state.trail.room()
+
+        if is_console:
+            return await self._console_api.respond(request, receive)
         if sts.is_sts_request(request):
             return await sts.respond(state, request, receive)
 
@@ -331,6 +344,17 @@ async def _prove_before_refusing(dicomweb_request: dispatch.DicomwebRequest) -> 
             "This upload is refused. To find out why, state its hash in x-amz-content-sha256 when signing it."
         ) from None
     dicomweb_request.prove(sha256(body).hexdigest())
+
+
+async def _once_kept(request: Request, response: Response, kept: Awaitable[None]) -> Response:
+    """The response, once its record is on the disk; in its place an error where that fails."""
+    try:
+        await kept
+    except ApiError as error:
+        if isinstance(response.body, AsyncGenerator):
+            await response.body.aclose()
+        return _error_response(request, error)
+    return response
 
 
 def _error_response(request: Request, error: ApiError) -> Response:

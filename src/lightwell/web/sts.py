@@ -83,6 +83,7 @@ async def respond(state: AppState, request: Request, receive: Receive) -> Respon
     try:
         return await _respond(state, request, receive)
     except ApiError as error:
+        request.refused(error)
         return error_response(error, request.id)
 
 

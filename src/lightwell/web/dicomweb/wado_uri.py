@@ -45,6 +45,9 @@ async def wado_uri(request: DicomwebRequest) -> Response:
     """
     query = _query(request.http)
     target = _target(request, query)
+    request.http.resource = replace(
+        request.resource, study=target.study, series=target.series, instance=target.instance
+    )
     parameters = uri_parameters(query)
     accepted = (
         media.by_preference(query["contenttype"])

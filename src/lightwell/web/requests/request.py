@@ -7,7 +7,15 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from lightwell.auth.authentication import SignedRequest
-from lightwell.errors import TooLargeError, UriTooLongError, ValidationError
+from lightwell.errors import (
+    AccessDeniedError,
+    ApiError,
+    AuthenticationError,
+    ExpiredTokenError,
+    TooLargeError,
+    UriTooLongError,
+    ValidationError,
+)
 from lightwell.observe.audit.note import AuditNote
 from lightwell.web.requests.responses import Message, Receive
 from lightwell.web.requests.unproved_bodies import unproved_bodies
@@ -47,8 +55,9 @@ class Request:
 
     ``principal`` is whoever it has been proved to come from. ``named`` is who else is to be called its
     caller: the session that it has made, for whoever had none. ``claimed_key`` is the access key whose id it
-    states, proved or not. ``decisions`` are those of policies that allowed it. ``labels`` are those of the
-    path, ``resource`` is what it names below DICOMweb.
+    states, proved or not. ``decisions`` are those of policies that allowed it, ``refusal`` is why it is
+    refused for lack of a proof or of a right. ``labels`` are those of the path, ``resource`` is what it names
+    below DICOMweb.
 
     What was read is in ``shown`` and ``item`` (which frames) where that took a millisecond or less, else in
     the note.
@@ -70,6 +79,7 @@ class Request:
         "principal",
         "query",
         "received",
+        "refusal",
         "resource",
         "scope",
         "shown",
@@ -88,6 +98,7 @@ class Request:
         self.named: str | None = None
         self.claimed_key: str | None = None
         self.decisions: tuple[Decision, ...] = ()
+        self.refusal: ApiError | None = None
         self.labels: Mapping[str, str] | None = None
         self.resource: DicomwebResource | None = None
         self.shown: Shown | None = None
@@ -105,6 +116,11 @@ class Request:
     def decided(self, decisions: tuple[Decision, ...]) -> None:
         """Keep what allowed the request, or some of it."""
         self.decisions = self.decisions + decisions if self.decisions else decisions
+
+    def refused(self, error: ApiError) -> None:
+        """Keep why it is refused, if the error says that nobody or not everybody may do this."""
+        if isinstance(error, AuthenticationError | AccessDeniedError | ExpiredTokenError):
+            self.refusal = error
 
     @property
     def noted(self) -> AuditNote:

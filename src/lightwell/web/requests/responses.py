@@ -34,7 +34,7 @@ class Response:
 
     A streamed body without a ``content-length`` is sent in chunks. ``error`` is the AWS error code, if any.
     The gateway adds the request id, Cache-Control and the CORS headers. ``cache_control`` is for what is no
-    patient's.
+    patient's. ``is_complete``: all of a streamed body was sent.
     """
 
     status: int
@@ -42,6 +42,7 @@ class Response:
     body: bytes | AsyncIterator[bytes]
     error: str | None = None
     sent: int = 0
+    is_complete: bool = False
     cache_control: tuple[bytes, bytes] | None = None
 
     @property
@@ -104,6 +105,7 @@ async def send_response(
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 response.sent += len(piece)
         await send({"type": "http.response.body", "body": b""})
+        response.is_complete = True
     except ConnectionResetError:
         pass
     finally:

@@ -16,6 +16,7 @@ from lightwell.auth.key_sessions import KeySessions
 from lightwell.auth.principals import Principal
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
+from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.metrics import Recorder
 from lightwell.operations.context import Caller, Context
 from lightwell.operations.dicomweb.frames import InstanceFrames
@@ -57,7 +58,8 @@ class AppState:
 
     ``threads`` run what blocks, and ``lookups`` what has to be known before it is certain who asks, of which
     strangers can ask for any number; ``waiters`` run what waits for a codec worker, and ``encoders`` what
-    encodes frames, so that nothing else waits behind either.
+    encodes frames, so that nothing else waits behind either. Without a ``trail`` nothing is on record, as in
+    tests of other things.
     """
 
     settings: Settings
@@ -80,6 +82,7 @@ class AppState:
     encoders: ThreadPoolExecutor
     checks: Sequence[ReadinessCheck]
     throttle: Throttle | None = None
+    trail: AuditTrail | None = None
     frames: FrameReader = field(init=False)
     instance_frames: InstanceFrames = field(init=False)
     metadata: MetadataReader = field(init=False)

@@ -1,0 +1,195 @@
+"""Each request that concerns patients, or who may do what, leaves a record: made here from what is known of
+the request at its end.
+
+Of an answer that is whole the record is made before it is sent, since nothing is learned after that. One that
+is sent piece by piece has two: before its first byte, and after its last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from lightwell.errors import AccessDeniedError, AuthenticationError
+from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord
+from lightwell.observe.audit.trail import AuditTrail
+from lightwell.web.audit.operations import NOT_RECORDED, RECORDED, UNRECORDED_KIND, Recorded
+from lightwell.web.audit.unproved import Unproved
+
+if TYPE_CHECKING:
+    from lightwell.auth.principals import Principal
+    from lightwell.web.requests.request import Request
+    from lightwell.web.requests.responses import Response
+
+CLIENT_CLOSED_REQUEST: Final = 499
+# UIDs and frame lists come from paths of up to 16 KiB; a UID that was found has at most 256 characters.
+_SHORT_PATH: Final = 512
+_LONGEST: Final = 256
+# Of the statements that allowed one request.
+_MOST_STATEMENTS: Final = 8
+
+
+class Witness:
+    """Makes the records of one process. Not for use from several threads."""
+
+    def __init__(self, trail: AuditTrail, now: Callable[[], int]) -> None:
+        """``now`` is the time in milliseconds."""
+        self._trail = trail
+        self._now = now
+        self._unproved = Unproved(trail.put)
+        self._is_sync = trail.is_sync
+
+    def put(self, request: Request, response: Response) -> Awaitable[None] | None:
+        """Put the record of a request, if it leaves one, before its answer is sent.
+
+        What is returned must be awaited before that: it raises `UnavailableError` if the record is not kept.
+        """
+        recorded = RECORDED.get(request.operation)
+        principal = request.principal
+        if recorded is None or principal is None or request.refusal is not None:
+            recorded = self._of_exception(request, response, recorded)
+            if recorded is None:
+                return None
+        record = self._record(request, principal, recorded)
+        record.status, record.error = response.status, response.error
+        if isinstance(response.body, bytes):
+            record.sent = len(response.body)
+        elif request.method != "HEAD":
+            record.phase = "begun"
+        self._trail.put(record)
+        if self._is_sync or (recorded.is_durable and response.status < 400):
+            return self._trail.durable()
+        return None
+
+    def ended(self, request: Request, response: Response | None) -> None:
+        """Put what is known only after the answer: that it was sent, and how much of it."""
+        if response is None:
+            self._cut_off(request)
+            return
+        if isinstance(response.body, bytes) or request.method == "HEAD":
+            return
+        recorded = RECORDED.get(request.operation)
+        if recorded is None or request.principal is None:
+            return
+        record = self._record(request, request.principal, recorded)
+        record.status, record.error = response.status, response.error
+        record.phase, record.sent, record.is_cut = "ended", response.sent, not response.is_complete
+        self._trail.put(record)
+
+    def close(self) -> None:
+        """Put what still waits."""
+        self._unproved.flush()
+
+    def _of_exception(
+        self, request: Request, response: Response, recorded: Recorded | None
+    ) -> Recorded | None:
+        """How a request is on record that is refused, proved by nobody, or not of those that are recorded."""
+        refusal, principal = request.refusal, request.principal
+        if principal is None or isinstance(refusal, AuthenticationError):
+            if refusal is not None:
+                self._unproved.add(self._of_stranger(request, response))
+                return None
+            # Without a principal only those who sign in are answered.
+            return recorded if request.named is not None else None
+        if recorded is not None:
+            return recorded
+        if request.operation in NOT_RECORDED:
+            return UNRECORDED_KIND if refusal is not None else None
+        return UNRECORDED_KIND if request.operation == "Unknown" else None
+
+    def _cut_off(self, request: Request) -> None:
+        """Of a request that ended without an answer, and may have changed something, or read it."""
+        recorded = RECORDED.get(request.operation)
+        if recorded is None or request.principal is None:
+            return
+        record = self._record(request, request.principal, recorded)
+        record.status, record.is_cut = CLIENT_CLOSED_REQUEST, True
+        self._trail.put(record)
+
+    def _of_stranger(self, request: Request, response: Response) -> AuditRecord:
+        return AuditRecord(
+            at=self._now(),
+            id=request.id,
+            operation=request.operation,
+            claimed=request.claimed_key,
+            address=request.client,
+            status=response.status,
+            error=response.error,
+        )
+
+    def _record(self, request: Request, principal: Principal | None, recorded: Recorded) -> AuditRecord:
+        agent = request.head.get(b"user-agent")
+        resource, shown, item = request.resource, request.shown, request.item
+        image_set = patient = study = series = instance = None
+        if resource is not None:
+            via, store = "dicomweb", resource.datastore_id
+            study, series, instance = resource.study, resource.series, resource.instance
+            if shown is not None:
+                image_set, patient = shown[0], shown[1]
+        else:
+            via, labels = recorded.via, request.labels
+            store = None
+            if labels:
+                store, image_set = labels.get("datastoreId"), labels.get("imageSetId")
+            if shown is not None:
+                image_set, patient, study, series = shown
+        record = AuditRecord(
+            at=self._now(),
+            id=request.id,
+            via=via,
+            operation=request.operation,
+            kind=recorded.kind,
+            address=request.client,
+            agent=None if agent is None else agent[:AGENT_LENGTH].decode("latin-1"),
+            store=store,
+            image_set=image_set,
+            patient=patient or None,
+            study=study,
+            series=series,
+            instance=instance,
+            items=() if item is None else (item,),
+        )
+        if len(request.path) > _SHORT_PATH:
+            _shorten(record)
+        if principal is not None:
+            record.who = principal.arn
+            record.key = principal.access_key_id or None
+            if principal.role is not None:
+                record.subject, record.provider = principal.subject, principal.provider
+                record.taken_by = principal.taken_by
+            _decided(record, request, principal)
+        else:
+            record.who = request.named
+        if request.note is not None:
+            request.note.fill(record)
+        return record
+
+
+def _decided(record: AuditRecord, request: Request, principal: Principal) -> None:
+    """By which statement it was allowed or refused."""
+    refusal = request.refusal
+    if isinstance(refusal, AccessDeniedError) and refusal.statement is not None:
+        record.by, record.policy = refusal.statement, refusal.policy
+        return
+    if principal.policies is None:
+        record.by = "root" if principal.arn.endswith(":root") else "administrator"
+        return
+    decisions = request.decisions
+    if len(decisions) == 1:
+        statement = decisions[0].statement
+        if statement is not None:
+            record.by, record.policy = statement.title, statement.policy
+    elif decisions:
+        statements = {each.statement.title: each.statement.policy for each in decisions if each.statement}
+        titles = list(statements)[:_MOST_STATEMENTS]
+        record.by = "; ".join(titles)
+        record.policy = "; ".join(dict.fromkeys(statements[title] for title in titles))
+
+
+def _shorten(record: AuditRecord) -> None:
+    """Bound what comes from a path."""
+    for name in ("store", "image_set", "study", "series", "instance"):
+        value = getattr(record, name)
+        if value is not None and len(value) > _LONGEST:
+            setattr(record, name, value[:_LONGEST])
+    record.items = tuple(item[: 2 * _LONGEST] for item in record.items)
