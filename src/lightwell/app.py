@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,16 @@ from lightwell.auth.secret_box import SecretBox, open_secret_box
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.client import CodecPoolClient
+from lightwell.domain.arn import root_arn
+from lightwell.domain.events import EventHeader, unverified_event
+from lightwell.errors import LightwellError
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.metrics import Meter, Recorder
 from lightwell.operations.authorizers import AuthorizerBindings
 from lightwell.process_death import REFUSED
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
+from lightwell.stores.background import outbox
 from lightwell.stores.background.servers import Server
 from lightwell.stores.data_folder import uploads
 from lightwell.stores.db.schema import schema_state
@@ -38,8 +43,10 @@ from lightwell.web.authorizers.viewer_sessions import ViewerSessions
 from lightwell.web.console.table import OPERATIONS as CONSOLE
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.gateway import Gateway
+from lightwell.web.requests.failed_proofs import Alarm, FailedProofs
 from lightwell.web.requests.rates import AWS_RATES
 from lightwell.web.requests.request import OTHERS
+from lightwell.web.requests.shared_buckets import SharedBuckets
 from lightwell.web.requests.state import AppState, ReadinessCheck, ReadinessFailure
 from lightwell.web.requests.throttle import Throttle
 from lightwell.web.sts import OPERATIONS as STS
@@ -87,6 +94,11 @@ def throttle(settings: Settings) -> Throttle | None:
     return Throttle(AWS_RATES) if settings.throttle == "aws" else None
 
 
+def shared_buckets(settings: Settings) -> SharedBuckets | None:
+    """The token buckets of addresses, keys and callers, None if none are used; created before it forks."""
+    return SharedBuckets() if settings.failed_proofs or settings.throttle_principal else None
+
+
 def shared_blocks(settings: Settings) -> SharedBlocks | None:
     """In what the processes of a server hand each other what they read from S3; created before it forks."""
     return SharedBlocks() if settings.storage.startswith("s3:") and settings.http_workers > 1 else None
@@ -98,6 +110,7 @@ def build(
     throttle: Throttle | None = None,
     shared: SharedBlocks | None = None,
     trail: AuditTrail | None = None,
+    buckets: SharedBuckets | None = None,
 ) -> Gateway:
     """The ASGI application of one process. Nothing is opened until the first request needs it.
 
@@ -148,10 +161,38 @@ def build(
             waiters=ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter"),
             encoders=ThreadPoolExecutor(_ENCODERS, thread_name_prefix="lightwell-encoder"),
             checks=_checks(stores),
+            failed_proofs=FailedProofs(
+                buckets,
+                settings.failed_proofs,
+                recorder.count,
+                lambda alarm: _in_background(lookups, _report, stores, settings, alarm),
+            ),
             throttle=throttle,
             trail=trail,
+            buckets=buckets,
         )
     )
+
+
+def _in_background(threads: ThreadPoolExecutor, call: Callable[..., None], *arguments: object) -> None:
+    threads.submit(call, *arguments)
+
+
+def _report(stores: Stores, settings: Settings, alarm: Alarm) -> None:
+    """Make an event of too many requests that could not be verified."""
+    header = EventHeader(
+        id=Ids().id(),
+        now=Clock().now(),
+        region=settings.region,
+        account=settings.account_id,
+        datastore_id="",
+    )
+    detail = {name: value for name, value in asdict(alarm).items() if value is not None}
+    event = unverified_event(header, detail, root_arn(settings.account_id))
+    try:
+        stores.db.write(lambda conn: outbox.append(conn, event))
+    except LightwellError as error:
+        log.warning("no event tells of requests that fail verification: %s", error)
 
 
 def _builtin_authorizer(settings: Settings, secret_box: SecretBox) -> BuiltinAuthorizer:

@@ -17,6 +17,7 @@
         ├── QuotaExceededError          402 ServiceQuotaExceededException
         ├── ExpiredTokenError           401 AccessDeniedException
         ├── AuthenticationError         403, one of the AWS names for a failed signature
+        │   └── WrongCredentialsError
         ├── AccessDeniedError           403 AccessDeniedException
         ├── NotFoundError               404 ResourceNotFoundException
         ├── UnknownOperationError       404 UnknownOperationException
@@ -132,6 +133,13 @@ class AuthenticationError(ApiError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class WrongCredentialsError(AuthenticationError):
+    """There is no such key, or the signature was not made with its secret, or the session token is another's.
+
+    Others are clocks, forms and scopes: what a client got wrong that may well have the secret.
+    """
 
 
 class AccessDeniedError(ApiError):

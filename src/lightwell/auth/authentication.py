@@ -13,7 +13,7 @@ from collections.abc import Callable
 from lightwell.auth import sigv4
 from lightwell.auth.principals import Principal, Principals
 from lightwell.auth.sigv4 import Signature, SignedRequest
-from lightwell.errors import AuthenticationError
+from lightwell.errors import AuthenticationError, WrongCredentialsError
 
 __all__ = ["Authenticator", "Signature", "SignedRequest"]
 
@@ -46,7 +46,7 @@ class Authenticator:
         """
         is_known, principal = self._principals.cached(signature.access_key_id, now)
         if is_known and principal is None:
-            raise AuthenticationError("UnrecognizedClientException", _UNKNOWN_KEY)
+            raise WrongCredentialsError("UnrecognizedClientException", _UNKNOWN_KEY)
         return principal
 
     def load_principal(self, signature: Signature, now: int) -> Principal:
@@ -56,7 +56,7 @@ class Authenticator:
         """
         principal = self._principals.load(signature.access_key_id, now)
         if principal is None:
-            raise AuthenticationError("UnrecognizedClientException", _UNKNOWN_KEY)
+            raise WrongCredentialsError("UnrecognizedClientException", _UNKNOWN_KEY)
         return principal
 
     def forget(self, access_key_id: str) -> None:
@@ -93,7 +93,7 @@ class Authenticator:
         query = sigv4.verify(signature, request, principal.secret, digest, now / 1000, service)
         given, expected = signature.session_token or "", principal.session_token or ""
         if not hmac.compare_digest(given.encode(), expected.encode()):
-            raise AuthenticationError("UnrecognizedClientException", _UNKNOWN_KEY)
+            raise WrongCredentialsError("UnrecognizedClientException", _UNKNOWN_KEY)
         if principal.expires_at is not None and now >= principal.expires_at:
             raise AuthenticationError(
                 "ExpiredTokenException", "The security token included in the request is expired."

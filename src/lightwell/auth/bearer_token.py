@@ -110,9 +110,13 @@ def session_name(subject: object) -> str:
     return _HASHED + hashlib.sha256(subject.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
+class InvalidTokenError(AccessDeniedError):
+    """A bearer token is not accepted."""
+
+
 def invalid_token() -> AccessDeniedError:
     """The error for an invalid token, the same whatever is wrong with it."""
-    return AccessDeniedError(INVALID)
+    return InvalidTokenError(INVALID)
 
 
 def _has_begun(claims: _Claims, now: float, leeway: int) -> bool:

@@ -62,6 +62,10 @@ def kind_of(key: AccessKey) -> SessionKind:
     return "link" if key.name == CONSOLE else "key"
 
 
+class InvalidLinkError(AccessDeniedError):
+    """What is given for a link's token was not made with this secret key."""
+
+
 class ConsoleLinks:
     """Makes and checks the tokens of one-time links, with nothing but the secret key."""
 
@@ -80,7 +84,7 @@ class ConsoleLinks:
         """
         body = self._body(token)
         if body is None:
-            raise AccessDeniedError(f"This is not a link of this server. {_ANOTHER}")
+            raise InvalidLinkError(f"This is not a link of this server. {_ANOTHER}")
         if now // 1000 >= int.from_bytes(body[_NONCE:], "big"):
             raise AccessDeniedError(
                 f"This link has expired: it was good for {LINK_SECONDS // 60} minutes. {_ANOTHER}"

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from lightwell.auth.sigv4_canonical import canonical_path, canonical_queries, is_form, trim
-from lightwell.errors import AuthenticationError
+from lightwell.errors import AuthenticationError, WrongCredentialsError
 
 ALGORITHM = b"AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
@@ -171,7 +171,7 @@ def verify(
             as_signed = signed_query
             break
     else:
-        raise _invalid(_DOES_NOT_MATCH)
+        raise WrongCredentialsError(INVALID, _DOES_NOT_MATCH)
     if signature.payload_hash is not None and not is_literal(stated):
         check_payload(stated, body_sha256 if isinstance(body_sha256, str) else body_sha256())
     return as_signed

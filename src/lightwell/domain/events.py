@@ -38,6 +38,9 @@ ImageSetEventType = Literal[
     "Image Set Deleted",
 ]
 
+UNVERIFIED = "Requests Failing Verification"
+"""An event that AWS does not have: many signatures, tokens or links could not be verified."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventHeader:
@@ -118,6 +121,11 @@ def image_set_event(
         detail["sourceImageSetArn"] = image_set.source_image_set_arn
     arn = image_set_arn(header.region, header.account, header.datastore_id, image_set.image_set_id)
     return _envelope(detail_type, header, detail, arn)
+
+
+def unverified_event(header: EventHeader, detail: dict[str, object], resource: str) -> dict[str, object]:
+    """The envelope, from a source of ours: ``detail`` says whence and in whose name, and how many."""
+    return _envelope(UNVERIFIED, header, detail, resource) | {"source": "lightwell"}
 
 
 def _envelope(

@@ -45,6 +45,11 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "lightwell_import_jobs_total": ("Import jobs that have ended", "status", ("COMPLETED", "FAILED")),
     "lightwell_queue_claims_total": ("Units of work of import jobs that were taken", "phase", _PHASES),
     "lightwell_queue_redeliveries_total": ("Those that were taken before", "phase", _PHASES),
+    "lightwell_failed_proofs_total": (
+        "Signatures, tokens and links that could not be verified",
+        "kind",
+        ("signature", "bearer_token", "web_identity", "console_link"),
+    ),
     "lightwell_damaged_reads_total": (
         "Reads of stored bytes that were not the stored ones",
         "of",

@@ -56,6 +56,11 @@ class InterfaceSettings(ServerSettings):
     oidc_ca: Path | None = setting(
         None, "certificates of an authority, PEM, that the provider's is trusted by as well"
     )
+    failed_proofs: int = setting(
+        100,
+        "signatures, tokens and links a minute that cannot be verified, from one address or for one key, "
+        "above which others of that kind get 429 and an event tells of them; 0 means never",
+    )
     cors_origins: str = setting("*", "comma-separated origins that browsers may call from")
     metadata_transfer_syntax: str = setting(
         "on", "on: include TransferSyntaxUID (0002,0010) in DICOMweb metadata", choices=("on", "off")

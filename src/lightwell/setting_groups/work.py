@@ -20,6 +20,9 @@ class WorkSettings(InterfaceSettings):
     )
     quotas: str = setting("off", "aws: enforce the published quotas", choices=("off", "aws"))
     throttle: str = setting("off", "aws: enforce the published rates and bursts", choices=("off", "aws"))
+    throttle_principal: int = setting(
+        0, "requests a second that one caller may make, twice as many at once; 0 means no limit"
+    )
     import_max_files: int = setting(0, "maximum files in one import job; 0 means no limit")
     import_max_bytes: int = setting(0, "maximum bytes in one import job; 0 means no limit")
     import_max_file_bytes: int = setting(0, "maximum bytes in one file; 0 means no limit")

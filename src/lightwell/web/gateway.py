@@ -11,7 +11,7 @@ from functools import partial
 from hashlib import sha256
 from time import perf_counter
 
-from lightwell.auth.bearer_token import is_bearer
+from lightwell.auth.bearer_token import InvalidTokenError, is_bearer
 from lightwell.auth.lambda_authorizer import BUSY
 from lightwell.auth.principals import Principal
 from lightwell.errors import (
@@ -261,15 +261,23 @@ class Gateway:
     ) -> Response:
         """The same with a bearer token, which the data store's authorizer has to accept."""
         state = self.state
-        principal = await state.bearer_authentication.principal(
-            request.headers,
-            resource.datastore_id,
-            resource.operation,
-            request=request.id,
-            now=now,
-            client=request.client,
-        )
+        try:
+            principal = await state.bearer_authentication.principal(
+                request.headers,
+                resource.datastore_id,
+                resource.operation,
+                request=request.id,
+                now=now,
+                client=request.client,
+            )
+        except InvalidTokenError as error:
+            refusal = state.failed_proofs.refusal
+            raise refusal(error, "bearer_token", request.client, resource.datastore_id) from None
         request.prove()
+        try:
+            state.limit_caller(principal)
+        except ThrottlingError as error:
+            raise ThrottlingError(BUSY, retry_after=error.retry_after) from None
         if principal.access_key_id:
             state.authenticator.was_used(principal, request.client, now)
         if resource.kind != "store":

@@ -16,11 +16,11 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from lightwell.auth.key_sessions import DEFAULT_DURATION as KEY_SESSION_SECONDS
-from lightwell.auth.openid.errors import WebIdentityError
+from lightwell.auth.openid.errors import InvalidIdentityTokenError, WebIdentityError
 from lightwell.auth.principals import Credentials, Principal, principal_context
 from lightwell.auth.sessions import AssumedRole
 from lightwell.auth.sigv4 import MISSING
-from lightwell.errors import ApiError, AuthenticationError, UnavailableError, ValidationError
+from lightwell.errors import ApiError, AuthenticationError, ThrottlingError, UnavailableError, ValidationError
 from lightwell.observe.logs import event
 from lightwell.web.requests.authorization import request_context
 from lightwell.web.requests.claims import read_claim
@@ -97,7 +97,7 @@ def error_response(error: ApiError, request_id: str) -> Response:
     )
     response = plain(error.status, body.encode(), _XML)
     response.error = code
-    if isinstance(error, UnavailableError):
+    if isinstance(error, UnavailableError | ThrottlingError):
         response.headers.append((b"retry-after", b"%d" % error.retry_after))
     return response
 
@@ -147,7 +147,10 @@ async def _assume_by_token(state: AppState, parameters: Parameters, request: Req
     _refuse_unsupported(parameters)
     token, arn = _required(parameters, "WebIdentityToken"), _required(parameters, "RoleArn")
     session, duration = _required(parameters, "RoleSessionName"), _duration(parameters)
-    identity = await state.federation.verify(token, now)
+    try:
+        identity = await state.federation.verify(token, now)
+    except InvalidIdentityTokenError as error:
+        raise state.failed_proofs.refusal(error, "web_identity", request.client) from None
     assume = partial(
         state.sessions.assume_with_token,
         identity,

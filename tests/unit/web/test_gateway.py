@@ -16,9 +16,11 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lightwell import app
-from lightwell.auth.principals import ensure_root
+from lightwell.auth.principals import create_key, ensure_root
 from lightwell.auth.secret_box import create_secret_key, open_secret_box
 from lightwell.errors import StorageError
 from lightwell.operations import OPERATIONS
@@ -64,8 +66,8 @@ def build(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Callable[..., Ga
     create_secret_key(tmp_path)
 
     def make(**flags: str) -> Gateway:
-        settings = load({"data": tmp_path, "database_url": migrated_sqlite_url, **flags}, environ={})
-        made.append(app.build(settings))
+        given = load({"data": tmp_path, "database_url": migrated_sqlite_url, **flags}, environ={})
+        made.append(app.build(given, buckets=app.shared_buckets(given)))
         return made[-1]
 
     yield make
@@ -94,6 +96,7 @@ def ask(
     key: Credentials | None = None,
     headers: dict[str, str] | None = None,
     messages: list[Message] | None = None,
+    client: str = "192.0.2.1",
 ) -> Answered:
     given = {"host": "localhost", **(headers or {})}
     if key is not None:
@@ -107,7 +110,7 @@ def ask(
         "raw_path": raw_path.encode(),
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in given.items()],
-        "client": ("192.0.2.1", 1234),
+        "client": (client, 1234),
     }
     sent: list[Message] = []
     waiting = list(messages or [])
@@ -234,6 +237,77 @@ def test_finds_one_check_hanging_and_the_others_well(
     asyncio.run(probe())
     assert len(started) == 2, "one at a time"
     status.close()
+
+
+_WHO = st.sampled_from(["root", "forged", "stranger"])
+_ADDRESSES = st.sampled_from(["192.0.2.1", "192.0.2.2"])
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(st.lists(st.tuples(_ADDRESSES, _WHO), min_size=8, max_size=20))
+def test_serves_whoever_has_the_secret_whatever_failed_before(
+    limited: Gateway, root: Credentials, steps: list[tuple[str, str]]
+) -> None:
+    """From the same address, in the name of the same key: nothing locks a key, nor a hospital, out."""
+    keys = {
+        "root": root,
+        "forged": Credentials(root.access_key, "f" * 40),
+        "stranger": Credentials("AKLWSTRANGERXXXXXXXX", "s" * 40),
+    }
+    for address, who in steps:
+        answered = ask(limited, "GET", "/datastore", key=keys[who], client=address)
+        if who == "root":
+            assert answered.status == 200
+        else:
+            assert answered.status in (403, 429)
+            assert ("retry-after" in answered.headers) is (answered.status == 429)
+
+
+def test_slows_down_what_fails_by_address_and_by_key(limited: Gateway, root: Credentials) -> None:
+    forged = Credentials(root.access_key, "f" * 40)
+
+    def status(client: str, key: Credentials = forged) -> int:
+        return ask(limited, "GET", "/datastore", key=key, client=client).status
+
+    assert [status("192.0.2.1") for _ in range(5)] == [403, 403, 403, 429, 429]
+    # In the name of the key from elsewhere, from the address in the name of another key, and neither.
+    assert status("198.51.100.7") == 429
+    stranger = Credentials("AKLWSTRANGERXXXXXXXX", "s" * 40)
+    assert status("192.0.2.1", stranger) == 429
+    assert status("198.51.100.8", stranger) == 403
+    # A clock that is wrong, or a form, proves nothing about who has the secret.
+    for _ in range(5):
+        old = {"authorization": "AWS4-HMAC-SHA256 nonsense"}
+        assert ask(limited, "GET", "/datastore", headers=old, client="198.51.100.9").status == 403
+    for path in ("/?Action=GetCallerIdentity", f"/datastore/{'0' * 32}/studies", "/console/api/me"):
+        answered = ask(limited, "GET", path, key=forged, client="203.0.113.1")
+        assert answered.status in (403, 429)
+    counted = limited.state.recorder.meter.render([])
+    assert b'lightwell_failed_proofs_total{kind="signature"} 10\n' in counted
+
+
+@pytest.fixture
+def limited(build: Callable[..., Gateway], root: Credentials) -> Gateway:
+    return build(failed_proofs="3")
+
+
+def test_limits_one_caller_and_not_the_next(build: Callable[..., Gateway], root: Credentials) -> None:
+    gateway = build(throttle_principal="1")
+    state = gateway.state
+    made = create_key(state.stores.db, open_secret_box(None, state.settings.data), "ana", 1)
+    other = Credentials(made.access_key_id, made.secret_access_key)
+    statuses = [ask(gateway, "GET", "/datastore", key=root).status for _ in range(5)]
+    assert statuses.count(429) >= 1 and statuses[:2] == [200, 200]
+    assert ask(gateway, "GET", "/datastore", key=other).status == 200
+    # Nobody can use up what another one may ask: what is forged is not counted as theirs.
+    for _ in range(5):
+        ask(gateway, "GET", "/datastore", key=Credentials(other.access_key, "f" * 40))
+    assert ask(gateway, "GET", "/datastore", key=other).status == 200
 
 
 def test_does_not_echo_a_malformed_header_list(gateway: Gateway) -> None:

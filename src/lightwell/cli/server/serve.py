@@ -98,10 +98,11 @@ def serve(settings: Settings, ready_path: Path | None = None, *, opens_console: 
         meter = app.meter(count + 1)
         throttle = app.throttle(settings)
         shared = app.shared_blocks(settings)
+        buckets = app.shared_buckets(settings)
 
         def http(place: int) -> Callable[[Callable[[], None]], int]:
             def main(ready: Callable[[], None]) -> int:
-                gateway = app.build(settings, meter.join(place), throttle, shared)
+                gateway = app.build(settings, meter.join(place), throttle, shared, buckets=buckets)
                 try:
                     server.serve(gateway, listener, ready, tls)
                 finally:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from lightwell.auth.key_sessions import InvalidLinkError
+from lightwell.auth.openid.errors import InvalidIdentityTokenError
 from lightwell.errors import AccessDeniedError, ValidationError
 from lightwell.web.console.route import Call, Route
 from lightwell.web.console.table import match
@@ -56,7 +58,12 @@ class Api:
             call = Call(
                 state, self._usage_counts, self._status, request, params, _query(route, request.query), now
             )
-            return await _perform(replace(call, body=_parsed(route, body)), route)
+            try:
+                return await _perform(replace(call, body=_parsed(route, body)), route)
+            except InvalidLinkError as error:
+                raise state.failed_proofs.refusal(error, "console_link", request.client) from None
+            except InvalidIdentityTokenError as error:
+                raise state.failed_proofs.refusal(error, "web_identity", request.client) from None
 
         claim = await read_claim(state, request, now)
         principal, digest, body = claim.principal, claim.stated if route.reads_body else None, b""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from lightwell.errors import ApiError, WrongCredentialsError
 from lightwell.web.requests.request import BODY_LIMIT, Request
 
 if TYPE_CHECKING:
@@ -44,14 +45,18 @@ class Claim:
         """Verify the signature; ``digest`` is the SHA-256 of the body in lower-case hex.
 
         From now on the request has a caller, and its query is the one that was signed. Raises
-        `AuthenticationError`.
+        `AuthenticationError`, or `ThrottlingError` for one of many.
         """
-        request = self.request
-        request.query = self.state.authenticator.verify(
-            self.signature, self.signed, self.principal, lambda: digest, self.now, self.service
-        )
+        request, state = self.request, self.state
+        try:
+            request.query = state.authenticator.verify(
+                self.signature, self.signed, self.principal, lambda: digest, self.now, self.service
+            )
+        except WrongCredentialsError as error:
+            raise _refusal(state, request, error) from None
         request.principal = self.principal
         request.prove()
+        state.limit_caller(self.principal)
 
     def prove_head(self) -> bool:
         """Verify everything but the body itself, if the client states its hash; otherwise return False.
@@ -75,11 +80,19 @@ class Claim:
         return body
 
 
+def _refusal(state: AppState, request: Request, error: WrongCredentialsError) -> ApiError:
+    return state.failed_proofs.refusal(error, "signature", request.client, request.claimed_key)
+
+
 async def read_claim(state: AppState, request: Request, now: int, service: str = NATIVE) -> Claim:
     """Who signed the request, as it says itself. Of an unsigned one nothing is looked up and nothing read.
 
-    Raises `AuthenticationError` if it is not signed, or not with a key that there is.
+    Raises `AuthenticationError` if it is not signed, or not with a key that there is, and `ThrottlingError`
+    for one of many of those.
     """
     signed = request.signed()
-    signature, principal = await state.identify(request, signed, now)
+    try:
+        signature, principal = await state.identify(request, signed, now)
+    except WrongCredentialsError as error:
+        raise _refusal(state, request, error) from None
     return Claim(state, request, signed, signature, principal, now, service)

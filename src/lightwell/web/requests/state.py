@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING, TypeVar
 
 from lightwell.auth.administration.administration import Administration
@@ -16,6 +17,7 @@ from lightwell.auth.key_sessions import KeySessions
 from lightwell.auth.principals import Principal
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
+from lightwell.errors import ThrottlingError
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.metrics import Recorder
 from lightwell.operations.context import Caller, Context
@@ -24,6 +26,9 @@ from lightwell.operations.get_image_frame import FrameReader
 from lightwell.operations.get_image_set_metadata import MetadataReader
 from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
 from lightwell.web.authorizers.federation import Federation
+from lightwell.web.requests.failed_proofs import FailedProofs
+from lightwell.web.requests.rates import Rate
+from lightwell.web.requests.shared_buckets import SharedBuckets
 from lightwell.web.requests.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -81,8 +86,10 @@ class AppState:
     waiters: ThreadPoolExecutor
     encoders: ThreadPoolExecutor
     checks: Sequence[ReadinessCheck]
+    failed_proofs: FailedProofs
     throttle: Throttle | None = None
     trail: AuditTrail | None = None
+    buckets: SharedBuckets | None = None
     frames: FrameReader = field(init=False)
     instance_frames: InstanceFrames = field(init=False)
     metadata: MetadataReader = field(init=False)
@@ -107,6 +114,17 @@ class AppState:
             loop, load = asyncio.get_running_loop(), self.authenticator.load_principal
             principal = await loop.run_in_executor(self.lookups, load, signature, now)
         return signature, principal
+
+    def limit_caller(self, principal: Principal) -> None:
+        """Count a request that was proved to be this caller's. Raises `ThrottlingError` for one too many."""
+        most = self.settings.throttle_principal
+        if not most or self.buckets is None:
+            return
+        if wait := self.buckets.take(f"caller {principal.owner}", Rate(most, 2 * most)):
+            raise ThrottlingError(
+                f"Rate exceeded: one caller may make {most} requests a second. Try again in a moment.",
+                retry_after=ceil(wait),
+            )
 
     def caller(self, principal: Principal) -> Caller:
         """Whoever signed a request, as operations know them."""
