@@ -36,6 +36,8 @@ from lightwell.stores.background import outbox
 from lightwell.stores.background.servers import Server
 from lightwell.stores.data_folder import uploads
 from lightwell.stores.db.schema import schema_state
+from lightwell.stores.integrity.damage_reports import DamageReports
+from lightwell.stores.objects import checked_reads
 from lightwell.stores.objects.shared_blocks import SharedBlocks
 from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
 from lightwell.web.authorizers.federation import Federation
@@ -118,6 +120,7 @@ def build(
     """
     recorder = recorder or meter(1).join(0)
     stores = open_stores(settings, recorder.count, shared)
+    reports = _tell_of_damage(settings, stores)
     uploads.sweep(stores.spool)
     secret_box = open_secret_box(settings.read_secret_key(), settings.data)
     roles = Roles(stores.db, settings.account_id, settings.region)
@@ -170,6 +173,7 @@ def build(
             throttle=throttle,
             trail=trail,
             buckets=buckets,
+            damage=reports,
         )
     )
 
@@ -193,6 +197,23 @@ def _report(stores: Stores, settings: Settings, alarm: Alarm) -> None:
         stores.db.write(lambda conn: outbox.append(conn, event))
     except LightwellError as error:
         log.warning("no event tells of requests that fail verification: %s", error)
+
+
+def _tell_of_damage(settings: Settings, stores: Stores) -> DamageReports:
+    clock, ids = Clock(), Ids()
+
+    def header(datastore_id: str) -> EventHeader:
+        return EventHeader(
+            id=ids.id(),
+            now=clock.now(),
+            region=settings.region,
+            account=settings.account_id,
+            datastore_id=datastore_id,
+        )
+
+    reports = DamageReports(stores.db, clock.now, header)
+    checked_reads.tell(reports.note)
+    return reports
 
 
 def _builtin_authorizer(settings: Settings, secret_box: SecretBox) -> BuiltinAuthorizer:
@@ -219,6 +240,8 @@ def close(gateway: Gateway) -> None:
     gateway.state.pool.close()
     if gateway.witness is not None:
         gateway.witness.close()
+    if gateway.state.damage is not None:
+        gateway.state.damage.close()
     gateway.state.stores.close()
 
 
@@ -239,6 +262,7 @@ def work(
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
     stores = open_stores(settings)
+    reports = _tell_of_damage(settings, stores)
     heartbeat = None if server is None else ServerHeartbeat(stores, server)
     if heartbeat is not None:
         heartbeat.begin()
@@ -256,6 +280,7 @@ def work(
             answering.end()
         if heartbeat is not None:
             heartbeat.end()
+        reports.close()
         stores.close()
     return REFUSED if is_refused else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from tests.dicomweb.support.javascript_clients import imported
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, SampleDatastore
 from tests.dicomweb.support.stored_files import StoredFiles
 from tests.support.ct_files import ROOT, ct, write
-from tests.support.server import Server, environment
+from tests.support.server import Server, environment, until
 
 SINGLE = 'application/octet-stream; transfer-syntax="1.2.840.10008.1.2.1"'
 SINGLE_AS_STORED = "image/jphc; transfer-syntax=*"
@@ -303,3 +304,30 @@ def test_gives_no_native_frame_that_is_not_the_stored_one(flipped: dict[str, Sto
     metrics = urllib.request.urlopen(f"{server.url}/metrics").read().decode()
     (counted,) = re.findall(r'lightwell_damaged_reads_total\{of="frame"\} (\d+)', metrics)
     assert int(counted) > 0
+
+
+def test_tells_of_a_damaged_frame_once(flipped: dict[str, StoredFiles]) -> None:
+    stored = flipped["jpeg"]
+    for _ in range(30):
+        assert stored.get(f"{stored.instance('jpeg')}/frames/1", FRAMES + "*").status == 500
+    until(lambda: bool(_told(stored)))
+    told = _told(stored)
+    assert len({event["detail"]["place"] for event in told}) == len(told)
+    assert {event["source"] for event in told} == {"lightwell"}
+    for _ in range(30):
+        assert stored.get(f"{stored.instance('jpeg')}/frames/1", FRAMES + "*").status == 500
+    with stored.server.database() as db, db.read() as conn:
+        places = list(conn.execute(select(tables.integrity_fault.c.place)).scalars())
+    assert {event["detail"]["place"] for event in _told(stored)} <= set(places)
+    assert len(places) == len(set(places))
+
+
+def _told(stored: StoredFiles) -> list[dict[str, Any]]:
+    with stored.server.database() as db, db.read() as conn:
+        events = [json.loads(event) for event in conn.execute(select(tables.outbox.c.event)).scalars()]
+    return [
+        event
+        for event in events
+        if event["detail-type"] == "Data Integrity Fault"
+        and event["detail"]["datastoreId"] == stored.datastore
+    ]

@@ -6,6 +6,7 @@ Source: devguide/event-notifications. An event is written to the outbox in the t
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -126,6 +127,26 @@ def image_set_event(
 def unverified_event(header: EventHeader, detail: dict[str, object], resource: str) -> dict[str, object]:
     """The envelope, from a source of ours: ``detail`` says whence and in whose name, and how many."""
     return _envelope(UNVERIFIED, header, detail, resource) | {"source": "lightwell"}
+
+
+def integrity_event(
+    header: EventHeader, *, place: str, reason: str, image_set_ids: Sequence[str]
+) -> dict[str, object]:
+    """``Data Integrity Fault``, which AWS does not have: stored bytes are not the ones that were written.
+
+    ``image_set_ids`` are of those that may be concerned, as far as they were found.
+    """
+    detail: dict[str, object] = {
+        "imagingVersion": IMAGING_VERSION,
+        "datastoreId": header.datastore_id,
+        "imagesetIds": list(image_set_ids),
+        "place": place,
+        "reason": reason,
+    }
+    arns = [image_set_arn(header.region, header.account, header.datastore_id, id) for id in image_set_ids]
+    store = datastore_arn(header.region, header.account, header.datastore_id)
+    envelope = _envelope("Data Integrity Fault", header, detail, store)
+    return {**envelope, "source": "lightwell", "resources": [store, *arns]}
 
 
 def _envelope(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Table
+from sqlalchemy import BigInteger, Column, Index, Table
 
-from lightwell.stores.db.columns import TEXT, metadata
+from lightwell.stores.db.columns import TEXT, key, metadata
 
 server = Table(
     "server",
@@ -23,4 +23,32 @@ installation = Table(
     metadata,
     Column("name", TEXT, primary_key=True),
     Column("value", TEXT, nullable=False),
+)
+
+# A run of `data verify`: an unfinished one goes on where it was interrupted.
+integrity_run = Table(
+    "integrity_run",
+    metadata,
+    key(primary_key=True),
+    Column("mode", TEXT, nullable=False),  # quick sample all
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),  # when it last got on
+    Column("progress", TEXT, nullable=False),  # JSON: where it is, and what it has counted
+    Column("finished_at", BigInteger),
+)
+
+# What is damaged, each place once; gone when it is found whole again. Names nobody.
+integrity_fault = Table(
+    "integrity_fault",
+    metadata,
+    Column("place", TEXT, primary_key=True),
+    Column("kind", TEXT, nullable=False),  # damaged unreadable
+    Column("reason", TEXT, nullable=False),
+    key("datastore"),
+    key("pack"),
+    key("record"),
+    key("image_set"),
+    key("run"),  # the run that found it last; NULL: a read did
+    Column("found_at", BigInteger, nullable=False),
+    Index("integrity_fault_by_run", "run", "place"),
 )

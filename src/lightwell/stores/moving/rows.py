@@ -27,15 +27,15 @@ from sqlalchemy import (
 
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.columns import metadata
-from lightwell.stores.db.tables import installation, outbox, server
+from lightwell.stores.db.tables import installation, integrity_fault, integrity_run, outbox, server
 from lightwell.stores.qido import grams
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 
 _ROWS = 1000
-# What is true of the old database only: its servers, and which storage it belongs to.
-_NOT_MOVED = (server.name, installation.name)
+# What is true of the old place only: its servers, which storage it belongs to, and what is damaged there.
+_NOT_MOVED = (server.name, installation.name, integrity_run.name, integrity_fault.name)
 
 
 def tables() -> list[Table]:

@@ -28,6 +28,7 @@ WHOLE = 4 << 20
 # Of long frames without checks of their blocks: what these would be, found out when a part was wanted.
 _found_blocks: LRUCache[tuple[str, int, int, int], tuple[int, ...]] = LRUCache(256)
 _found_lock = threading.Lock()
+_listeners: list[Callable[[str, int, int], None]] = []
 _log = logging.getLogger(__name__)
 _crc32 = isal_zlib.crc32
 
@@ -203,9 +204,19 @@ def _read_again(
     return data
 
 
+def tell(listener: Callable[[str, int, int], None] | None) -> None:
+    """Have ``listener`` told of all damage that this process meets: object, offset and length.
+
+    It must neither wait nor raise; it may be called on an event loop.
+    """
+    _listeners[:] = [] if listener is None else [listener]
+
+
 def damaged(key: str, offset: int, length: int) -> DamagedError:
     """What to raise for stored bytes that differ; says so in the log and the metrics, too."""
     metrics.count("lightwell_damaged_reads_total", "frame")
+    for listener in _listeners:
+        listener(key, offset, length)
     event(_log, logging.ERROR, "damaged_bytes", object=key, offset=offset, length=length)
     return DamagedError(
         "The stored bytes of a frame are damaged: their checksum differs from that of what was stored "

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lightwell.codec_pool.client import CodecPoolClient
     from lightwell.settings import Settings
     from lightwell.stores import Stores
+    from lightwell.stores.integrity.damage_reports import DamageReports
     from lightwell.web.requests.request import Request
 
 
@@ -90,6 +91,7 @@ class AppState:
     throttle: Throttle | None = None
     trail: AuditTrail | None = None
     buckets: SharedBuckets | None = None
+    damage: DamageReports | None = None
     frames: FrameReader = field(init=False)
     instance_frames: InstanceFrames = field(init=False)
     metadata: MetadataReader = field(init=False)

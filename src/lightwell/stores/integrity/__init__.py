@@ -1,0 +1,1 @@
+"""What is damaged, and how far runs of `data verify` have got."""
