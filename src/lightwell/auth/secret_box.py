@@ -45,6 +45,13 @@ class SecretBox:
     def encrypt(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())
 
+    def try_decrypt(self, token: bytes) -> str | None:
+        """None if it was encrypted under another key."""
+        try:
+            return self._fernet.decrypt(bytes(token)).decode()
+        except InvalidToken:
+            return None
+
     def decrypt(self, token: bytes) -> str:
         """Raises `ConfigurationError` if it was encrypted under another secret key."""
         try:
@@ -63,7 +70,7 @@ def open_secret_box(secret_key: str | None, data: Path) -> SecretBox:
     only a caller who knows that no access key is encrypted under another may call that.
     """
     if secret_key is not None:
-        return SecretBox(_read(secret_key, "the setting secret_key"), "the setting secret_key")
+        return SecretBox(read_key(secret_key, "the setting secret_key"), "the setting secret_key")
     path = data / FILE
     try:
         text = path.read_text("ascii")
@@ -73,10 +80,10 @@ def open_secret_box(secret_key: str | None, data: Path) -> SecretBox:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    return SecretBox(_read(text, str(path)), str(path))
+    return SecretBox(read_key(text, str(path)), str(path))
 
 
-def _read(text: str, where: str) -> bytes:
+def read_key(text: str, where: str) -> bytes:
     """32 bytes in base64, in either alphabet, with or without padding."""
     text = text.strip().rstrip("=").translate(str.maketrans("+/", "-_"))
     with suppress(ValueError, binascii.Error):

@@ -42,7 +42,10 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "erase": ("lightwell.cli.contents.erase", "erase all that is stored of a patient or a study"),
     "demo": ("lightwell.cli.server.demo", "start the server and import sample studies"),
-    "data": ("lightwell.cli.contents.data", "verify stored data or migrate the database"),
+    "data": (
+        "lightwell.cli.contents.data",
+        "verify, move, back up and restore stored data, or migrate the database",
+    ),
     "doctor": ("lightwell.cli.doctor", "check this machine, the settings and the data folder"),
     "env": ("lightwell.cli.environment", "print export lines that point AWS clients at this server"),
     "key": ("lightwell.cli.access.key", "create, list, change, disable and revoke access keys"),

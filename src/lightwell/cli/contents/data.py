@@ -1,4 +1,7 @@
-"""``lightwell data verify|migrate|move``: maintenance of the stored data; how it is moved: `data_move`."""
+"""``lightwell data verify|migrate|move|backup|restore``: maintenance of the stored data.
+
+How it is moved: `data_move`; backups: `lightwell.cli.backup`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
+from lightwell.cli.backup import backup as data_backup
+from lightwell.cli.backup import restore as data_restore
 from lightwell.cli.contents import data_move
 from lightwell.cli.running_server import ServerLock
 from lightwell.cli.store_session import (
@@ -53,13 +58,22 @@ def add(parser: argparse.ArgumentParser) -> None:
         "move", help="copy everything to another database, another storage, or both", allow_abbrev=False
     )
     data_move.add(move)
+    backup = actions.add_parser(
+        "backup", help="copy everything to a folder or to S3, while servers go on", allow_abbrev=False
+    )
+    data_backup.add(backup)
+    restore = actions.add_parser(
+        "restore", help="bring a backup back into an empty place, and check it", allow_abbrev=False
+    )
+    data_restore.add(restore)
     flags.add(verify, (*flags.PLACES, "codec_workers", "worker_memory", "file_timeout"))
     flags.add(migrate, ("data", "database_url", "allow_other_user"))
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.action == "move":
-        return data_move.run(args)
+    apart = {"move": data_move.run, "backup": data_backup.run, "restore": data_restore.run}
+    if args.action in apart:
+        return apart[args.action](args)
     settings = flags.settings(args)
     return _migrate(settings, args) if args.action == "migrate" else _verify(settings, args)
 

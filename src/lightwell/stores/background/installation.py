@@ -23,7 +23,7 @@ from lightwell.errors import ConfigurationError, StorageUnavailableError
 from lightwell.stores.background import servers
 from lightwell.stores.background.servers import Server
 from lightwell.stores.db.database import Database, insert_missing
-from lightwell.stores.db.schema import MOVING
+from lightwell.stores.db.schema import MOVING, RESTORING
 from lightwell.stores.db.tables import installation, pack
 from lightwell.stores.objects import pack_objects, packs
 from lightwell.stores.objects.interface import Objects
@@ -58,6 +58,7 @@ def agree_on_storage(db: Database, objects: Objects, new_id: str, one: Server | 
     """
     try:
         found = read_id(objects)
+        _check_whole(objects, found)
         known = db.write(partial(_enter, new_id=new_id))
         if found != known.id:
             _settle(db, objects, known, found, one)
@@ -75,6 +76,7 @@ def check_storage(db: Database, objects: Objects) -> None:
     found = None
     try:
         found = read_id(objects)
+        _check_whole(objects, found)
         if known is not None and found is not None:
             if found == known:
                 return
@@ -198,6 +200,14 @@ def _refused(db: Database, objects: Objects, one: Server | None, found: str | No
         "servers and workers have: an S3 bucket, or a folder that each machine mounts at the same path. If "
         "it is such a folder, check that its disk is mounted"
     )
+
+
+def _check_whole(objects: Objects, found: str | None) -> None:
+    if found is not None and found.startswith(RESTORING):
+        raise ConfigurationError(
+            f"{objects.address} does not have all of its objects yet, since a restore into it has begun and "
+            "not ended: run the same `lightwell data restore` again"
+        )
 
 
 def _taken(objects: Objects) -> ConfigurationError:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from lightwell.errors import LightwellError
 from lightwell.stores.db.bulk import insert_missing
-from lightwell.stores.db.now import now
+from lightwell.stores.db.now import read_now
 from lightwell.stores.db.server_tables import installation
 
 VALID_MS = 90_000
@@ -44,7 +44,7 @@ class _Claim:
 def take(conn: Connection, id: str) -> None:
     """Claim the installation for the backup ``id``, a word. Raises `LightwellError` if another one runs."""
     insert_missing(conn, installation, [{"name": _NAME, "value": str(_Claim(id, 0, holds=False))}], ["name"])
-    found, time = _locked(conn), _now(conn)
+    found, time = _locked(conn), read_now(conn)
     if found is not None and found.id != id and found.until > time:
         raise LightwellError(
             "Another backup of this installation is running: let it end. If it was killed, this one can run "
@@ -55,7 +55,7 @@ def take(conn: Connection, id: str) -> None:
 
 def renew(conn: Connection, id: str, *, holds: bool) -> bool:
     """Have the claim last longer; from now on it ``holds`` packs or not. False if it has ended."""
-    found, time = _locked(conn), _now(conn)
+    found, time = _locked(conn), read_now(conn)
     if found is None or found.id != id or found.until <= time:
         return False
     _put(conn, _Claim(id, time + VALID_MS, holds=holds))
@@ -72,7 +72,7 @@ def release(conn: Connection, id: str) -> None:
 def is_held(conn: Connection) -> bool:
     """Whether a backup needs packs now that its snapshot names, so that none may be removed."""
     found = _read(conn)
-    return found is not None and found.holds and found.until > _now(conn)
+    return found is not None and found.holds and found.until > read_now(conn)
 
 
 def cancel_hold(conn: Connection) -> None:
@@ -100,7 +100,3 @@ def _parsed(value: str | None) -> _Claim | None:
 
 def _put(conn: Connection, claim: _Claim) -> None:
     conn.execute(update(installation).where(installation.c.name == _NAME).values(value=str(claim)))
-
-
-def _now(conn: Connection) -> int:
-    return int(conn.execute(select(now(conn))).scalar_one())

@@ -163,6 +163,11 @@ class Database:
         self._lock = threading.Lock()
         self._inside = threading.local()
 
+    @property
+    def direct_url(self) -> str | None:
+        """The URL of a PostgreSQL database past any pooler, with its password; None if none is known."""
+        return None if self.dialect == "sqlite" else self._direct_url
+
     def __repr__(self) -> str:
         return f"Database({self.address!r})"
 

@@ -22,6 +22,11 @@ def now_by(dialect: str) -> ColumnElement[int]:
     return literal_column(_SQLITE if dialect == "sqlite" else _POSTGRESQL, BigInteger)
 
 
+def read_now(conn: Connection) -> int:
+    """`now`, asked for."""
+    return int(conn.execute(select(now(conn))).scalar_one())
+
+
 class Skew:
     """How far the database's clock is ahead of this machine's, looked at once a minute; 0 below a second.
 
@@ -41,7 +46,7 @@ class Skew:
         """Milliseconds; 0 on SQLite, whose clock is the machine's. ``conn`` may be None if it `is_known`."""
         if conn is not None and not self.is_known(conn.dialect.name):
             before = self._system_now()
-            theirs = int(conn.execute(select(now(conn))).scalar_one())
+            theirs = read_now(conn)
             after = self._system_now()
             skew = theirs - (before + after) // 2
             # Less may be due to how long the answer took.

@@ -29,6 +29,9 @@ REVISIONS = tuple(f"{number:04}" for number in range(1, 20))
 MOVING = "moving "
 """Before the revision, while `lightwell data move` fills the database."""
 
+RESTORING = "restoring"
+"""Instead of the revision, while `lightwell data restore` does."""
+
 _ADVISORY_LOCK = 0x6C69676874  # "light"
 _LOCK_MS = 2000
 _PATIENCE_SECONDS = 600.0
@@ -53,6 +56,11 @@ def _state(conn: Connection) -> Literal["current", "behind", "ahead"]:
         raise ConfigurationError(
             "The database does not have all of its data yet, since a move into it has begun and not ended: "
             "run the same `lightwell data move` again"
+        )
+    if found == RESTORING:
+        raise ConfigurationError(
+            "The database does not have all of its data yet, since a restore into it has begun and not "
+            "ended: run the same `lightwell data restore` again"
         )
     if found is not None and found not in REVISIONS:
         return "ahead"

@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
     tuple_,
 )
+from sqlalchemy import table as named
 
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.columns import metadata
@@ -45,6 +46,11 @@ def tables() -> list[Table]:
 
 def count(conn: Connection, table: Table) -> int:
     return int(conn.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def count_of(conn: Connection, name: str) -> int:
+    """How many rows the table of this name has, in whatever version of the schema."""
+    return int(conn.execute(select(func.count()).select_from(named(name))).scalar_one())
 
 
 def is_empty(conn: Connection, table: Table) -> bool:

@@ -20,15 +20,13 @@ from lightwell.stores.background import installation, servers
 from lightwell.stores.background.servers import Server
 from lightwell.stores.db.database import Database
 from lightwell.stores.jobs.units import Enqueue
-from lightwell.stores.moving import destination, frames, rows
+from lightwell.stores.moving import destination, rows
 from lightwell.stores.moving.changes import Changes
 from lightwell.stores.moving.destination import Begun
 from lightwell.stores.moving.table_move import TableDigest, TableMove
-from lightwell.stores.objects.checked_reads import matches
 from lightwell.stores.objects.interface import Objects
+from lightwell.work.moving.frame_samples import look_at_frames
 from lightwell.work.moving.pack_move import PackMove
-
-_FRAMES = 200
 
 STEPS = ("bytes copied", "rows", "bytes read back", "packs looked at", "rows compared")
 """What ``show`` is told of."""
@@ -116,7 +114,7 @@ class Move:
         problems += [problem for problem in back.problems if not _is_known(problem, problems)]
         tables, differences = self._tables.compare() if self._moves_rows else ([], [])
         problems += differences
-        seen, damaged = self._look_at_frames() if not problems else (0, [])
+        seen, damaged = look_at_frames(self._new.db, self._new.objects) if not problems else (0, [])
         problems += damaged
         check_quiet(self._old.db)
         with self._old.db.read() as conn:
@@ -169,22 +167,6 @@ class Move:
                 self._new.db.write(lambda conn, table=table: rows.analyze(conn, table))  # type: ignore[misc]
         destination.release_storage(self._new.objects, begun)
         return self._new.db.write(lambda conn: destination.finish(conn, begun, self._enqueue))
-
-    def _look_at_frames(self) -> tuple[int, list[str]]:
-        """Read some frames through the rows of the new database from the new storage."""
-        seen, damaged = 0, []
-        with self._new.db.read() as conn:
-            places = list(frames.some(conn, _FRAMES))
-        for name, offset, length, checksum in places:
-            try:
-                is_right = matches(self._new.objects.read(name, offset, length), checksum)
-            except StorageError as error:
-                damaged.append(str(error))
-                continue
-            seen += 1
-            if not is_right:
-                damaged.append(f"{name}: the checksum of a frame at {offset} differs")
-        return seen, damaged
 
 
 def _is_known(problem: str, before: list[str]) -> bool:

@@ -29,6 +29,7 @@ from lightwell.stores.moving.changes import Changes, Sealing
 from lightwell.stores.objects import pack_objects, packs
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.work.collector import Collector
+from lightwell.work.moving import move
 from lightwell.work.moving.move import Move, MoveReport, Place
 from lightwell.work.stray_search import StraySearch
 from tests.support.image_set_builders import datastore, open_at
@@ -92,7 +93,7 @@ def test_goes_on_where_it_was_though_the_old_has_changed(
 
     old.db.write(fill)
     with monkeypatch.context() as patched:
-        patched.setattr(Move, "_look_at_frames", lambda self: (_ for _ in ()).throw(OSError("killed")))
+        patched.setattr(move, "look_at_frames", lambda *given: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
             run()
     new = Database(new_url)

@@ -1,0 +1,1 @@
+"""Verbs about backups: `lightwell data backup` and `lightwell data restore`."""

@@ -1,0 +1,247 @@
+"""``lightwell data restore``: a backup back into an empty place."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightwell.cli import flags
+from lightwell.cli.backup.place import open_place
+from lightwell.cli.progress import Progress
+from lightwell.cli.running_server import ServerLock
+from lightwell.cli.store_session import check_owner, make_data_folder
+from lightwell.cli.wording import counted, moment, print_array, print_table, printable, size
+from lightwell.clock import Ids
+from lightwell.errors import ConfigurationError, LightwellError, StorageError
+
+if TYPE_CHECKING:
+    from lightwell.settings import Settings
+    from lightwell.stores.backup.runs import Backups, Run
+    from lightwell.work.backup.restore import RestoreReport
+
+_MOST_SHOWN = 20
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", help="what was given to `lightwell data backup` as DEST")
+    parser.add_argument("--endpoint-url", metavar="URL", help="S3 endpoint of SRC, if it is not AWS's")
+    parser.add_argument("--run", dest="run_id", metavar="ID", help="the run to restore [default: the newest]")
+    parser.add_argument("--list", action="store_true", help="list the runs, and restore nothing")
+    parser.add_argument(
+        "--recovery-key", type=Path, metavar="FILE", help="the file that was given to `lightwell data backup`"
+    )
+    parser.add_argument(
+        "--despite-damage",
+        action="store_true",
+        help="make the place usable although packs of the run are damaged or missing",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    flags.add(parser, (*flags.PLACES, "secret_key_file"))
+
+
+def run(args: argparse.Namespace) -> int:
+    from lightwell.stores.backup.runs import Backups
+
+    settings = flags.settings(args)
+    with closing(open_place(args.source, args.endpoint_url, settings)) as place:
+        backups = Backups(place)
+        if args.list:
+            _list(backups, is_json=args.json)
+            return 0
+        check_owner(settings)
+        backups.runs()  # says so if it is no backup, before anything is made
+        secret = _secret(settings, backups, args.recovery_key)
+        report = _restore(settings, backups, args, secret)
+    if args.json:
+        print(json.dumps(_as_json(report), indent=2))
+    _tell_faults(report)
+    if not report.is_usable:
+        return 1
+    if not args.json:
+        _print(settings, report)
+    if advice := _try_secret(settings):
+        print(f"lightwell: {advice}", file=sys.stderr)
+    return 1 if report.lost else 0
+
+
+def _list(backups: Backups, *, is_json: bool) -> None:
+    runs = [backups.run(id) for id in backups.runs()]
+    if is_json:
+        print_array(map(_run_as_json, runs))
+        return
+    print_table(
+        ("run", "begun", "packs", "bytes", "image sets", "database", "keys", "damaged packs"),
+        [
+            (
+                *(run.id, moment(run.begun_at), run.packs, size(run.pack_bytes)),
+                *(run.rows.get("image_set", 0), run.database, "yes" if run.has_keys else "no"),
+                len(run.damaged),
+            )
+            for run in runs
+        ],
+        nothing="there is no run yet",
+    )
+
+
+def _restore(
+    settings: Settings, backups: Backups, args: argparse.Namespace, secret: str | None
+) -> RestoreReport:
+    from lightwell.stores import open_stores
+    from lightwell.stores.backup.targets import target
+    from lightwell.work.backup.restore import STEPS, Restore, RestoreOptions
+    from lightwell.work.engine_lock import EngineLock
+
+    make_data_folder(settings)
+    lock = ServerLock(settings)
+    engine = EngineLock(settings.data)
+    try:
+        if not engine.take():
+            raise LightwellError(
+                f"Process {engine.holder()} works on the data folder {settings.data}: stop it first"
+            )
+        with (
+            engine,
+            closing(open_stores(settings)) as stores,
+            Progress(*STEPS, quiet=args.json or not sys.stderr.isatty()) as bars,
+        ):
+            options = RestoreOptions(
+                run_id=args.run_id,
+                accepts_damage=args.despite_damage,
+                when_begun=lambda: _keep_secret(settings, secret),
+            )
+            database = target(settings.database, settings.database_direct_url, stores.spool)
+            restore = Restore(backups, database, stores.objects, options, Ids(), bars.show)
+            try:
+                return restore.run()
+            except StorageError as error:
+                said = str(error).rstrip(".")
+                raise StorageError(f"{said}. Run the same command again to go on") from error
+    finally:
+        lock.clear()
+        os.close(lock.handle)
+
+
+def _secret(settings: Settings, backups: Backups, recovery: Path | None) -> str | None:
+    """The secret key of the backup. Raises `ConfigurationError` if the recovery key does not fit."""
+    from lightwell.auth import recovery_key
+    from lightwell.stores.backup.runs import KEYS
+
+    if recovery is None:
+        return None
+    box = recovery_key.open_recovery_key(recovery)
+    data = backups.objects.get(KEYS)
+    if data is None:
+        raise ConfigurationError(
+            f"{backups.objects.address} holds no keys: it was made without --recovery-key. Restore without "
+            "it, and bring DATA/secret.key from elsewhere"
+        )
+    return recovery_key.unseal(box, data, f"{backups.objects.address}/{KEYS}")
+
+
+def _keep_secret(settings: Settings, secret: str | None) -> None:
+    """Write the secret key into the data folder, if the settings name no other."""
+    from lightwell.auth.secret_box import FILE
+    from lightwell.stores.data_folder.create_once import create_once
+
+    if secret is None or settings.read_secret_key() is not None:
+        return
+    path = settings.data / FILE
+    create_once(path, secret.encode("ascii"))
+    if path.read_text("ascii").strip() != secret.strip():
+        raise ConfigurationError(
+            f"{path} is another secret key than that of the backup: move it away, and run the same command "
+            "again"
+        )
+
+
+def _try_secret(settings: Settings) -> str | None:
+    """What a person has to do before access keys work; None if nothing."""
+    from lightwell.auth.secret_box import open_secret_box
+    from lightwell.stores.account import principals
+    from lightwell.stores.db.open import open_database
+
+    with closing(open_database(settings)) as db, db.read() as conn:
+        key = principals.holding(conn)
+    if key is None:
+        return None
+    try:
+        open_secret_box(settings.read_secret_key(), settings.data).decrypt(key.secret)
+    except ConfigurationError as error:
+        return f"No access key works yet, and no server starts. {error}"
+    return None
+
+
+def _tell_faults(report: RestoreReport) -> None:
+    for each in report.lost[:_MOST_SHOWN]:
+        print(f"lightwell: {each.name}: {printable(each.reason)}", file=sys.stderr)
+    if len(report.lost) > _MOST_SHOWN:
+        print(f"lightwell: … and {len(report.lost) - _MOST_SHOWN} more", file=sys.stderr)
+    for problem in report.problems:
+        print(f"lightwell: {printable(problem)}", file=sys.stderr)
+    if report.problems:
+        print(
+            "lightwell: the place is not usable: take another run (--list) into an empty place",
+            file=sys.stderr,
+        )
+    elif report.lost and not report.is_usable:
+        print(
+            f"lightwell: {counted(len(report.lost), 'pack')} of this run cannot be had from this backup, so "
+            "the place is not usable yet. If there is another copy of the backup, run the same command with "
+            "it; to go without these packs, with --despite-damage",
+            file=sys.stderr,
+        )
+    elif report.lost:
+        print(
+            f"lightwell: {counted(len(report.lost), 'pack')} are missing in the restored place, whose frames "
+            "no client gets: `lightwell data verify` tells which image sets they belong to",
+            file=sys.stderr,
+        )
+
+
+def _run_as_json(run: Run) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "begunAt": run.begun_at,
+        "version": run.version,
+        "schema": run.schema,
+        "database": run.database,
+        "packs": run.packs,
+        "packBytes": run.pack_bytes,
+        "databaseBytes": run.database_bytes,
+        "rows": run.rows,
+        "hasKeys": run.has_keys,
+        "damaged": [{"pack": each.name, "reason": each.reason} for each in run.damaged],
+    }
+
+
+def _as_json(report: RestoreReport) -> dict[str, Any]:
+    return {
+        **_run_as_json(report.run),
+        "isUsable": report.is_usable,
+        "framesRead": report.frames,
+        "lost": [{"pack": each.name, "reason": each.reason} for each in report.lost],
+        "problems": report.problems,
+        "openJobs": report.open_jobs,
+    }
+
+
+def _print(settings: Settings, report: RestoreReport) -> None:
+    run = report.run
+    packs = run.packs - len(report.lost)
+    print(
+        f"run {run.id} of {moment(run.begun_at)} restored: {counted(packs, 'pack')} ({size(run.pack_bytes)}) "
+        f"compared with their checksums, {counted(run.rows.get('image_set', 0), 'image set')} in "
+        f"{counted(run.rows.get('study', 0), 'study', 'studies')}, {counted(report.frames, 'frame')} read"
+    )
+    if report.open_jobs:
+        print(
+            f"{counted(len(report.open_jobs), 'import job')} go on once a server runs; files that are gone "
+            "fail in their reports"
+        )
+    print("What was stored after the backup is not there: import it again, from where it came.")
+    print(f"Start a server on it: lightwell serve --data {settings.data}")

@@ -1,0 +1,70 @@
+"""Objects in a folder that are written without waiting for the disk for each: it is waited for once, for all.
+
+For a place that nobody uses before that: what a crash of the machine leaves there is read again and compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from lightwell.errors import StorageError
+from lightwell.stores.objects.local import LocalObjects, make_folders, storage_error, sync_folder
+
+_BLOCK = 4 << 20
+
+
+class UnsyncedObjects(LocalObjects):
+    """`put_stream` does not wait for the disk; `sync` does."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._folders: set[Path] = set()
+        self._making = threading.Lock()
+
+    def put_stream(self, key: str, stream: IO[bytes], size: int) -> None:
+        path = self._path(key)
+        part = path.with_name(f".{path.name}")  # no key, so no listing shows it
+        try:
+            self._make(path.parent)
+            with part.open("wb", buffering=0) as file:
+                while block := stream.read(_BLOCK):
+                    file.write(block)
+                    size -= len(block)
+            if size:
+                raise StorageError(f"{path} is not written: the source has changed meanwhile.")
+            part.rename(path)
+        except OSError as error:
+            raise storage_error(error, f"{path} cannot be written") from error
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def _make(self, folder: Path) -> None:
+        with self._making:
+            if folder not in self._folders:
+                make_folders(folder)
+                self._folders.add(folder)
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Have these objects on the disk. Raises `StorageError` if that fails."""
+        os.sync()  # all at once; what follows finds little to do, and tells of a disk that has failed
+        path = self.root
+        try:
+            folders = {self.root}
+            for key in keys:
+                path = self._path(key)
+                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+                folders.add(path.parent)
+            for path in sorted(folders):
+                sync_folder(path)
+        except OSError as error:
+            raise storage_error(error, f"{path} cannot be written") from error

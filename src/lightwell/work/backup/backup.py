@@ -1,0 +1,194 @@
+"""A backup of the database and the packs, while servers go on: `lightwell data backup`.
+
+Packs that are live now are copied first. Then the collector is held, a snapshot of the database is taken, and
+the packs that it names and that came meanwhile are copied, too; then the database itself. The manifest is
+written last. So a run is complete or not there, and whatever was interrupted is of use to the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from lightwell.clock import Ids
+from lightwell.domain.integrity import PackToVerify
+from lightwell.errors import LightwellError, StorageError
+from lightwell.stores import Stores
+from lightwell.stores.background import installation
+from lightwell.stores.backup import pieces
+from lightwell.stores.backup.runs import KEYS, Backups, DamagedPack, Pruned, Run
+from lightwell.stores.backup.snapshots import Snapshot, revision, snapshot
+from lightwell.stores.collector import integrity
+from lightwell.stores.db.now import read_now
+from lightwell.stores.moving import rows
+from lightwell.work.backup.claim_keeping import ClaimKeeping, ClaimLostError
+from lightwell.work.backup.pack_copies import PackCopies
+
+STEPS = ("bytes of packs", "bytes of the database")
+"""What ``show`` is told of."""
+
+_PAGE = 500
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """A run, and how much of it is new at the destination."""
+
+    run: Run
+    packs_copied: int
+    bytes_copied: int
+    pruned: Pruned = field(default_factory=Pruned)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupOptions:
+    """``version`` is that of lightwell. ``keys`` is what `KEYS` becomes: the secret key, encrypted under a
+    recovery key; None leaves it out. ``keep``: how many runs stay, None for all. ``takes_over``: see
+    `Backups.claim`.
+    """
+
+    version: str
+    keys: bytes | None = None
+    keep: int | None = None
+    takes_over: bool = False
+
+
+class Backup:
+    """One run. ``show`` is called with a step, and bytes done and in all."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        backups: Backups,
+        options: BackupOptions,
+        ids: Ids,
+        show: Callable[[str, int, int | None], None],
+    ) -> None:
+        self._stores = stores
+        self._backups = backups
+        self._options = options
+        self._ids = ids
+        self._show = show
+        self._damaged: dict[int, DamagedPack] = {}
+
+    def run(self) -> BackupReport:
+        """Make it. Raises `LightwellError`, `StorageError`; then it is made when it is run again."""
+        db = self._stores.db
+        with db.read() as conn:
+            source = installation.known_id(conn)
+            begun_at = read_now(conn)
+        if source is None:
+            raise LightwellError(
+                "The database does not know its storage yet: start `lightwell serve` on it once"
+            )
+        moment = datetime.fromtimestamp(begun_at / 1000, UTC)
+        id = f"{moment:%Y%m%dT%H%M%S}.{begun_at % 1000:03}Z-{self._ids.id()[:8]}"
+        for left in reversed(range(_ATTEMPTS)):
+            with suppress(ClaimLostError), ClaimKeeping(db, id) as keeping:
+                self._backups.claim(source, takes_over=self._options.takes_over)
+                return self._run(id, begun_at, keeping, is_last=not left)
+        raise AssertionError("unreachable")
+
+    def _run(self, id: str, begun_at: int, keeping: ClaimKeeping, *, is_last: bool) -> BackupReport:
+        stored = self._backups.stored_packs()
+        copies = PackCopies(self._stores.objects, self._backups.objects, self._shown_packs())
+        self._copy(copies, self._live(), stored, is_live_still=True)
+        try:
+            keeping.hold(True)
+            with snapshot(self._stores.db, self._stores.spool) as taken:
+                named = list(_live_packs(taken.conn))
+                self._copy(copies, iter(named), stored, is_live_still=False)
+                keeping.hold(False)
+                run = self._database(id, begun_at, taken, named)
+        except ClaimLostError as error:
+            if is_last:
+                raise StorageError(str(error)) from error
+            raise
+        if self._options.keys is not None:
+            self._backups.objects.put(KEYS, self._options.keys)
+        self._backups.commit(run)
+        pruned = Pruned()
+        if self._options.keep is not None:
+            keeping.hold(False)  # nobody else makes a backup now
+            pruned = self._backups.prune(self._options.keep)
+        return BackupReport(run, copies.packs, copies.bytes, pruned)
+
+    def _copy(
+        self,
+        copies: PackCopies,
+        packs: Iterator[PackToVerify],
+        stored: dict[int, int],
+        *,
+        is_live_still: bool,
+    ) -> None:
+        """Copy what is not ``stored``, and add it there; what is wrong is among the damaged.
+
+        ``is_live_still``: a pack may have been collected since it was listed.
+        """
+
+        def is_done(pack: PackToVerify) -> bool:
+            return stored.get(pack.key) == pack.size or pack.key in self._damaged
+
+        for pack, problem in copies.copy(packs, is_done):
+            if problem is None:
+                if pack.key not in self._damaged:
+                    stored[pack.key] = pack.size
+                continue
+            if is_live_still:
+                with self._stores.db.read() as conn:
+                    if not integrity.are_live(conn, [pack.key]):
+                        continue
+            self._damaged[pack.key] = problem
+
+    def _database(self, id: str, begun_at: int, taken: Snapshot, named: list[PackToVerify]) -> Run:
+        counts = {table.name: rows.count(taken.conn, table) for table in rows.tables()}
+        schema = revision(taken.conn)
+        digests, size = pieces.put(
+            self._backups.objects, taken.blocks(), lambda done: self._show(STEPS[1], done, None)
+        )
+        return Run(
+            id=id,
+            version=self._options.version,
+            schema=schema,
+            database=self._stores.db.dialect,
+            begun_at=begun_at,
+            snapshot_at=taken.taken_at,
+            packs=len(named),
+            pack_bytes=sum(pack.size for pack in named),
+            packs_sha256=self._backups.put_packs(id, named),
+            pieces=digests,
+            database_bytes=size,
+            rows=counts,
+            has_keys=self._options.keys is not None,
+            damaged=[self._damaged[pack.key] for pack in named if pack.key in self._damaged],
+        )
+
+    def _live(self) -> Iterator[PackToVerify]:
+        """The live packs, each page read in a transaction of its own."""
+        after = -1
+        while True:
+            with self._stores.db.read() as conn:
+                page = integrity.packs(conn, after, _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].key
+
+    def _shown_packs(self) -> Callable[[int], None]:
+        total = 0
+        # Among very many packs the sum may take longer than a statement may; it is for the bar only.
+        with suppress(StorageError), self._stores.db.read() as conn:
+            total = integrity.pack_bytes(conn)
+        return lambda done: self._show(STEPS[0], min(done, total), total)
+
+
+def _live_packs(conn: Connection) -> Iterator[PackToVerify]:
+    after = -1
+    while page := integrity.packs(conn, after, _PAGE):
+        yield from page
+        after = page[-1].key
