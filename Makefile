@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 # third of a server's start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock sbom licences audit clean system venv venv-test venv-release
+.PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock sbom licences audit fuzz clean system venv venv-test venv-release
 
 venv:
 	@tools/venv $(VENV) demo $(PYTHON)
@@ -49,7 +49,7 @@ test-fast: venv-test  ## without the long runs
 	$(PYTEST) -m 'not slow and not long and not endurance' $(ARGS)
 
 test-unit: venv-test  ## what starts no server
-	$(PYTEST) -m 'not slow and not long and not endurance' tests/unit tests/architecture tests/repository $(ARGS)
+	$(PYTEST) -m 'not slow and not long and not endurance' tests/unit tests/fuzz tests/architecture tests/repository $(ARGS)
 
 # What asks about jobs, rights and rows reads the same bytes on every Python, and on either database.
 NO_BYTES := tests/dicomweb/auth $(addprefix tests/dicomweb/test_,headers.py postgresql.py search.py settings.py \
@@ -65,7 +65,7 @@ NO_BYTES_EITHER := $(addprefix tests/cli/test_export.py::,test_exports_what_meet
   tests/imports/test_directories.py::test_continues_however_reading_a_dicomdir_ends
 
 test-bytes: venv-test system  ## bytes, pixels and C libraries; CI also runs it on the oldest Python
-	$(PYTEST) -m 'not slow and not endurance' -k 'not postgresql' tests/unit tests/stores/objects \
+	$(PYTEST) -m 'not slow and not endurance' -k 'not postgresql' tests/unit tests/fuzz tests/stores/objects \
 	  tests/imports tests/dicomweb tests/cli/test_import_export.py tests/cli/test_export.py $(addprefix --ignore=,$(NO_BYTES)) \
 	  $(addprefix --deselect=,$(NO_BYTES_EITHER)) $(ARGS)
 
@@ -96,5 +96,10 @@ audit: venv-release  ## ask the databases of known vulnerabilities about all tha
 	cd console && npm audit --package-lock-only
 	for folder in tests/browser tests/js tests/js/openid-provider; do (cd $$folder && npm audit --package-lock-only) || exit 1; done
 
+SECONDS ?= 60
+fuzz:  ## run the fuzz targets for so many SECONDS each; tests/fuzz/run.py says what ARGS there are
+	@tools/venv $(VENV) fuzz $(PYTHON)
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
+
 clean:
-	rm -rf $(VENV) $(RELEASE) $(RUNTIME) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(RELEASE) $(RUNTIME) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz

@@ -8,6 +8,10 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 _LENGTH = struct.Struct("!I")
 _LONGEST = (1 << 32) - 1
@@ -16,6 +20,22 @@ _STEP = 1 << 18
 
 class MessageTooLongError(ValueError):
     """The other end announces more bytes than a message may have."""
+
+
+class NotAMessageError(ValueError):
+    """The other end has sent what is none of the messages that it may send."""
+
+
+def decoded(decode: Callable[[bytes], _T], message: bytes) -> _T:
+    """What ``decode``, of one of msgspec's decoders, makes of a message. Raises `NotAMessageError`.
+
+    For bytes that are no message those raise several errors: others than their own for text that is not UTF-8
+    and for what is nested without end.
+    """
+    try:
+        return decode(message)
+    except (ValueError, RecursionError) as error:
+        raise NotAMessageError(f"{type(error).__name__}: {error}") from None
 
 
 def frame(message: bytes) -> bytes:

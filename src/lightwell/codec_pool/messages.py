@@ -39,7 +39,7 @@ from lightwell.domain.integrity import (
     RecordToVerify,
     SharedValues,
 )
-from lightwell.framing import MessageBuffer, frame, receive
+from lightwell.framing import MessageBuffer, decoded, frame, receive
 
 # A worker that stands still in the middle of a message is given up after this.
 _MESSAGE_SECONDS = 60.0
@@ -284,7 +284,7 @@ class Channel:
     def receive_from_engine(self) -> ToWorker | None:
         """The worker's end: wait for the next message; None once the engine is gone."""
         data = self._receive()
-        return None if data is None else _to_worker.decode(data)
+        return None if data is None else decoded(_to_worker.decode, data)
 
     def receive_from_worker(self, timeout: float) -> FromWorker | None:
         """The engine's end: the next message, None if none comes within ``timeout`` seconds.
@@ -304,7 +304,7 @@ class Channel:
                 self._sock.settimeout(None)
         if data is None:
             raise EOFError
-        return _from_worker.decode(data)
+        return decoded(_from_worker.decode, data)
 
     def _receive(self) -> bytes | None:
         try:

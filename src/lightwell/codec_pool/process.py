@@ -16,8 +16,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import assert_never
 
-import msgspec
-
 from lightwell.codec_pool.answers.forged import ForgedAnswerError
 from lightwell.codec_pool.far_storage.messages import FarChannel
 from lightwell.codec_pool.far_storage.server import LONGEST, FarServer, FarStorage
@@ -38,6 +36,7 @@ from lightwell.codec_pool.messages import (
 from lightwell.codec_pool.render_requests import Decode, DecodeNested, Render
 from lightwell.codec_pool.requests import DirectRequest, ListInstances, Ping
 from lightwell.codec_pool.sandbox.grants import Grants, of_storage
+from lightwell.framing import NotAMessageError
 from lightwell.settings import FIELDS, Settings, worker_environment
 from lightwell.stores.objects.pack_objects import pack_name
 
@@ -155,7 +154,7 @@ class WorkerProcess:
             return self._channel.receive_from_worker(timeout)
         except EOFError:
             raise WorkerDied(self.reason()) from None
-        except msgspec.DecodeError:
+        except NotAMessageError:
             raise ForgedAnswerError("what is no message") from None
 
     def pack_size(self, key: int) -> int | None:

@@ -19,7 +19,7 @@ import msgspec
 from lightwell.codec_pool.client import SOCKET, address
 from lightwell.codec_pool.queue import PendingRequest, RequestQueue
 from lightwell.codec_pool.requests import Envelope, PoolReply, RequestError
-from lightwell.framing import MessageBuffer, frame
+from lightwell.framing import MessageBuffer, NotAMessageError, decoded, frame
 from lightwell.stores.data_folder.process_lock import POOL, ProcessLock
 
 log = logging.getLogger(__name__)
@@ -170,8 +170,8 @@ class PoolServer:
 
     def _enqueue(self, connection: _ClientConnection, message: bytes) -> None:
         try:
-            envelope = _envelopes.decode(message)
-        except msgspec.DecodeError as error:
+            envelope = decoded(_envelopes.decode, message)
+        except NotAMessageError as error:
             # An HTTP process of another version, after an update under a running server.
             connection.reply(
                 RequestError("fault", f"The request is not understood, restart the server: {error}")

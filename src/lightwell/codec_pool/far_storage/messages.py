@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from lightwell.framing import MessageBuffer, frame, frame_head
+from lightwell.framing import MessageBuffer, decoded, frame, frame_head
 
 WHOLE = 16 << 20
 """A file up to this size is read in one go: most are that small, and many short reads cost more."""
@@ -148,14 +148,14 @@ class FarChannel:
     def receive_from_worker(self) -> FromWorker | None:
         """The engine's end: the next message; None once the worker is gone."""
         data = self._receive()
-        return None if data is None else _from_worker.decode(data)
+        return None if data is None else decoded(_from_worker.decode, data)
 
     def receive_from_engine(self) -> ToWorker | None:
         """The worker's end."""
         data = self._receive()
         if data is None:
             return None
-        message = _to_worker.decode(data)
+        message = decoded(_to_worker.decode, data)
         if isinstance(message, InputArrived) and message.has_bytes:
             if (follows := self._receive()) is None:
                 return None

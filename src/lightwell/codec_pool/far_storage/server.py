@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from lightwell.codec_pool.far_storage.messages import (
     MOST_READ,
     WHOLE,
@@ -38,7 +36,7 @@ from lightwell.codec_pool.far_storage.messages import (
 from lightwell.codec_pool.far_storage.threads import FETCHES, READS, UPLOAD_MEMORY, UPLOADS
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
-from lightwell.framing import MessageTooLongError
+from lightwell.framing import MessageTooLongError, NotAMessageError
 from lightwell.ingest.overrides import LIMIT, load
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -303,7 +301,7 @@ class FarServer:
         while True:
             try:
                 message = self._channel.receive_from_worker()
-            except (msgspec.DecodeError, MessageTooLongError) as error:
+            except (NotAMessageError, MessageTooLongError) as error:
                 log.warning("a codec worker is no longer served, it sent what is no message: %s", error)
                 message = None
             if message is None:

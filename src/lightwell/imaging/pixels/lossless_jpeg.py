@@ -117,9 +117,13 @@ def check_coded_length(data: bytes, samples: NDArray[Any]) -> None:
     subsampled components are not measured. Raises `PixelFailure`.
     """
     try:
-        precision, rows_per_interval, scans = _read_scans(data)
-    except (LookupError, ValueError, struct.error) as error:
+        _check_coded_length(data, samples)
+    except (LookupError, ValueError, ArithmeticError, struct.error) as error:
         raise cannot_transcode("the segments of a JPEG frame are damaged") from error
+
+
+def _check_coded_length(data: bytes, samples: NDArray[Any]) -> None:
+    precision, rows_per_interval, scans = _read_scans(data)
     for scan in scans:
         bits = 0
         for index, code_lengths in scan.components:

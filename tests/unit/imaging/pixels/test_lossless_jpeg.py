@@ -165,6 +165,20 @@ def test_refuses_damaged_tables() -> None:
         check_coded_length(shorter, samples)
 
 
+@pytest.mark.parametrize("damage", ["shift", "columns"])
+def test_refuses_headers_that_cannot_be_reckoned_with(damage: str) -> None:
+    samples = image((4, 4), 8)
+    data = bytearray(frame(samples, bits=8))
+    if damage == "shift":  # the point transform takes more bits than there are
+        data[data.index(b"\xff\xda") + 9] = 15
+    else:
+        place = data.index(b"\xff\xc3")
+        data[place + 7 : place + 9] = b"\0\0"
+        data[place:place] = b"\xff\xdd\0\4\0\4"
+    with pytest.raises(PixelFailure, match="damaged"):
+        check_coded_length(bytes(data), samples)
+
+
 def test_does_not_measure_subsampled_components() -> None:
     samples = image((4, 4, 3), 8)
     data = frame(samples, bits=8)
