@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.auth.principals import Credentials, ensure_secret_box
-from lightwell.auth.secret_box import open_secret_box
+from lightwell.auth.principals import Credentials, encrypted_key, ensure_secret_box, new_credentials
+from lightwell.auth.secret_box import SecretBox, open_secret_box
+from lightwell.cli.doctor.data import secrets
+from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.cli.server.serve import prepare
 from lightwell.errors import ConfigurationError
 from lightwell.settings import load
 from lightwell.stores.account import principals
 from lightwell.stores.db.database import Database
-from tests.cli.running import Done, lightwell
+from tests.cli.running import Done, lightwell, lightwell_here
 from tests.support.ct_files import write_series
 
 OTHER = base64.b64encode(b"o" * 32).decode()
@@ -170,3 +172,38 @@ def test_makes_one_secret_key_at_a_first_start_of_several(tmp_path: Path) -> Non
     assert key_names(tmp_path / "data") == ["root"]
     assert lightwell("key", "create", "--admin", data=tmp_path / "data").status == 0
     assert len(list((tmp_path / "data").glob("secret.key*"))) == 1
+
+
+def test_is_replaced_while_both_are_known(data: Path) -> None:
+    """What docs/howto/keys.md says, where one server uses the folder."""
+    settings, file = load({"data": data}, environ={}, file=None), data / "secret.key"
+    made = lightwell_here("key", "create", "--admin", data=data).json()["accessKeyId"]
+    old = file.read_text().strip()
+    file.write_text(f"{OTHER}\n{old}\n")
+    with pytest.raises(DoctorWarning, match=r"0 under [0-9a-f]{8}, 2 under [0-9a-f]{8}.*key reencrypt"):
+        secrets(settings)
+    done = lightwell_here("key", "reencrypt", "--json", data=data).json()
+    assert done["reencrypted"] == 2 and [key["rows"] for key in done["keys"]] == [2, 0]
+    new = done["keys"][0]["name"]
+    assert f"all but {new} can be left out" in secrets(settings)
+    assert lightwell_here("key", "reencrypt", data=data).out.startswith("encrypted 0 rows anew; 2 are under")
+    file.write_text(f"{OTHER}\n")
+    assert new in secrets(settings) and prepare(settings) == 0
+    # The old one opens nothing any more.
+    file.write_text(f"{old}\n")
+    assert lightwell_here("key", "create", "--admin", data=data).status == 2
+    # One that was made under a key that nobody has is named.
+    file.write_text(f"{OTHER}\n")
+    db = Database(settings.database)
+    lost = create_key_under(db, open_secret_box(base64.b64encode(b"?" * 32).decode(), data))
+    db.close()
+    again = lightwell_here("key", "reencrypt", data=data)
+    assert again.status == 1 and lost in again.err and made not in again.err
+
+
+def create_key_under(db: Database, secret_box: SecretBox) -> str:
+    """A key that is encrypted under another secret key, as no command makes one."""
+    key = new_credentials()
+    row = encrypted_key(secret_box, key, "lost", is_root=False, now=1)
+    db.write(lambda conn: principals.insert(conn, row))
+    return key.access_key_id

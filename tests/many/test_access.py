@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,8 @@ import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from tests.cli.running import lightwell
-from tests.many.deployment import Deployment
+from tests.cli.running import Done, lightwell, lightwell_here
+from tests.many.deployment import SECRET_KEY, Deployment
 from tests.support.server import REGION, Server, until
 
 ROOT = "arn:aws:iam::000000000000:root"
@@ -121,3 +123,56 @@ def test_takes_the_secret_key_from_a_file(many: Deployment, tmp_path: Path) -> N
     assert made.status == 0, made
     found = made.json()
     assert may(many.servers[1], Credentials(found["accessKeyId"], found["secretAccessKey"]))
+
+
+@pytest.mark.endurance
+def test_the_secret_key_is_replaced_while_one_of_two_servers_always_serves(
+    deploy: Callable[..., Deployment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps of docs/howto/keys.md: at each, each server takes what was made on the other."""
+    old, new = SECRET_KEY, base64.b64encode(b"n" * 32).decode()
+    deployment = deploy(LIGHTWELL_SECRET_KEY="")
+    # Each server reads its own file, as on two machines.
+    files = {name: tmp_path / f"{name}.key" for name in ("a", "b")}
+    servers: dict[str, Server] = {}
+
+    def restart(name: str, *keys: str) -> None:
+        files[name].write_text("\n".join(keys))
+        if name in servers:
+            servers[name].stop()
+        servers[name] = deployment.server(name, LIGHTWELL_SECRET_KEY_FILE=str(files[name]))
+
+    def command(name: str, *words: str) -> Done:
+        monkeypatch.setenv("LIGHTWELL_SECRET_KEY_FILE", str(files[name]))
+        done = lightwell_here(*words, data=servers[name].data, database_url=deployment.database_url)
+        assert done.status == 0, done
+        return done
+
+    for name in ("a", "b"):
+        restart(name, old)
+    store = deployment.datastore(servers["a"])
+    command("a", "datastore", "set-authorizer", store, "builtin")
+    made: list[tuple[Credentials, str]] = []
+
+    def takes(server: Server, token: str) -> bool:
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/dicom+json"}
+        return server.call("GET", f"/datastore/{store}/studies", headers=headers).status == 200
+
+    for keys in ((old, new), (new, old)):
+        for name, other in (("a", "b"), ("b", "a")):
+            restart(name, *keys)
+            assert may(servers[other], servers[other].root)
+            key = command(name, "key", "create", "--admin", "--name", name).json()
+            token = command(name, "token", "--datastore", store).out.split()[-1]
+            made.append((Credentials(key["accessKeyId"], key["secretAccessKey"]), token))
+            for server in servers.values():
+                for who, token in made:
+                    until(lambda server=server, who=who: may(server, who))  # type: ignore[misc]
+                    until(lambda server=server, token=token: takes(server, token))  # type: ignore[misc]
+    done = command("a", "key", "reencrypt", "--json").json()
+    assert done["reencrypted"] > 0 and [key["rows"] > 0 for key in done["keys"]] == [True, False]
+    for name in ("a", "b"):
+        restart(name, new)
+    for who, _ in made:
+        for server in servers.values():
+            until(lambda server=server, who=who: may(server, who))  # type: ignore[misc]

@@ -13,22 +13,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
-
 from lightwell.auth.bearer_token import GREATEST_AGE, Token, invalid_token
 from lightwell.auth.policies.policy import permissions
 from lightwell.auth.principal_context import federated_context
 from lightwell.auth.principals import Principal
 from lightwell.auth.secret_box import SecretBox
+from lightwell.auth.signed_token import SignedTokens
 from lightwell.domain.arn import builtin_authorizer_arn, datastore_arn, federated_user_arn
 from lightwell.errors import ConfigurationError
 
 LONGEST_SECONDS = GREATEST_AGE
 """How long a token may live: older ones are refused anyway (devguide/dicomweb-oidc-requirements)."""
 
-_ALGORITHM = "HS256"
 _PURPOSE = "lightwell built-in authorizer"
 _READ = ("medical-imaging:GetDICOM*", "medical-imaging:SearchDICOM*")
 _STORE = ("medical-imaging:StoreDICOM*",)
@@ -51,7 +47,7 @@ class BuiltinAuthorizer:
     """Mints and verifies the tokens of one account and Region; safe to use from several threads."""
 
     def __init__(self, secret_box: SecretBox, region: str, account: str) -> None:
-        self._key = OctKey.import_key(secret_box.derive(_PURPOSE))
+        self._tokens = SignedTokens(secret_box, _PURPOSE)
         self._region = region
         self._account = account
         self._issuer = builtin_authorizer_arn(region, account)
@@ -73,7 +69,7 @@ class BuiltinAuthorizer:
             "scope": f"{READ} {STORE}" if request.may_store else READ,
             "revision": request.revision,
         }
-        return jwt.encode({"alg": _ALGORITHM, "typ": "JWT"}, claims, self._key, algorithms=[_ALGORITHM])
+        return self._tokens.encode("JWT", claims)
 
     def principal(self, token: Token, datastore: str, revision: int, now: int) -> Principal:
         """Who bears the token, for the data store with this ARN and revision; ``now`` in milliseconds.
@@ -81,10 +77,7 @@ class BuiltinAuthorizer:
         `bearer_token.read_token` has checked its times. Raises `AccessDeniedError` unless this server signed
         it for this data store since the data store last got its authorizer.
         """
-        try:
-            claims = jwt.decode(token.text, self._key, algorithms=[_ALGORITHM]).claims
-        except (JoseError, ValueError, TypeError, RecursionError):
-            raise invalid_token() from None
+        _, claims = self._tokens.decode(token.text)
         if (claims.get("iss"), claims.get("aud"), claims.get("revision")) != (
             self._issuer,
             datastore,

@@ -70,12 +70,12 @@ class ConsoleLinks:
     """Makes and checks the tokens of one-time links, with nothing but the secret key."""
 
     def __init__(self, secret_box: SecretBox) -> None:
-        self._key = secret_box.derive(_PURPOSE)
+        self._keys = secret_box.derive_all(_PURPOSE)
 
     def make(self, now: int) -> str:
         """A new token; ``now`` is milliseconds since the epoch."""
         body = secrets.token_urlsafe(12).encode() + (now // 1000 + LINK_SECONDS).to_bytes(_TIME, "big")
-        return base64.urlsafe_b64encode(body + self._mac(body)).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(body + _mac(self._keys[0], body)).rstrip(b"=").decode()
 
     def access_key_id(self, token: str, now: int) -> str:
         """The ID of the access key that the token stands for: always the same one, so it can be made once.
@@ -98,12 +98,14 @@ class ConsoleLinks:
         except ValueError:
             return None
         body = whole[:-_MAC]
-        if len(whole) != _NONCE + _TIME + _MAC or not hmac.compare_digest(whole[-_MAC:], self._mac(body)):
+        if len(whole) != _NONCE + _TIME + _MAC:
             return None
-        return body
+        macs = (_mac(key, body) for key in self._keys)
+        return body if any(hmac.compare_digest(whole[-_MAC:], mac) for mac in macs) else None
 
-    def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")
+
+def _mac(key: bytes, body: bytes) -> bytes:
+    return hmac.digest(key, body, "sha256")
 
 
 class KeySessions:

@@ -260,17 +260,6 @@ def ensure_secret_box(db: Database, secret_key: str | None, data: Path) -> Secre
     return secret_box
 
 
-def foreign_keys(conn: Connection, secret_box: SecretBox) -> list[str]:
-    """The IDs of valid access keys that were encrypted under another secret key and so cannot be used."""
-    foreign = []
-    for key in table.page(conn):
-        try:
-            secret_box.decrypt(key.secret)
-        except ConfigurationError:
-            foreign.append(key.id)
-    return foreign
-
-
 def check_secret_key(conn: Connection, secret_box: SecretBox) -> None:
     """Raises `ConfigurationError` if the database has valid keys encrypted under another secret key."""
     kept = table.holding(conn)

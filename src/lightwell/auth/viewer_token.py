@@ -13,13 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
-
 from lightwell.auth.bearer_token import VIEWER_TYPE, Token, invalid_token
 from lightwell.auth.principals import Principal
 from lightwell.auth.secret_box import SecretBox
+from lightwell.auth.signed_token import SignedTokens
 from lightwell.domain.arn import datastore_arn
 
 SECONDS = 900
@@ -27,7 +24,6 @@ SECONDS = 900
 RENEWED_SECONDS = 12 * 3600
 """For how long it may be replaced by others; then whoever has the session must hand on a new one."""
 
-_ALGORITHM = "HS256"
 _PURPOSE = "lightwell viewer token"
 _ALLOWED = ("GetDICOM", "SearchDICOM", "StoreDICOM")
 READ, STORE = "read", "store"
@@ -45,7 +41,7 @@ class ViewerTokens:
     """Mints and reads the tokens of one account and Region; safe to use from several threads."""
 
     def __init__(self, secret_box: SecretBox, region: str, account: str) -> None:
-        self._key = OctKey.import_key(secret_box.derive(_PURPOSE))
+        self._tokens = SignedTokens(secret_box, _PURPOSE)
         self._region = region
         self._account = account
 
@@ -76,7 +72,7 @@ class ViewerTokens:
             "began": began,
             "scope": f"{READ} {STORE}" if may_store else READ,
         }
-        text = jwt.encode({"alg": _ALGORITHM, "typ": VIEWER_TYPE}, claims, self._key, algorithms=[_ALGORITHM])
+        text = self._tokens.encode(VIEWER_TYPE, claims)
         return ViewerToken(text, expires * 1000)
 
     def access_key_id(self, token: Token, datastore_id: str) -> str:
@@ -91,15 +87,12 @@ class ViewerTokens:
         return self._read(token, datastore_id)[1]
 
     def _read(self, token: Token, datastore_id: str) -> tuple[str, int]:
-        try:
-            read = jwt.decode(token.text, self._key, algorithms=[_ALGORITHM])
-        except (JoseError, ValueError, TypeError, RecursionError):
-            raise invalid_token() from None
-        key = read.claims.get("key")
+        header, claims = self._tokens.decode(token.text)
+        key = claims.get("key")
         audience = datastore_arn(self._region, self._account, datastore_id)
-        if read.header.get("typ") != VIEWER_TYPE or read.claims.get("aud") != audience:
+        if header.get("typ") != VIEWER_TYPE or claims.get("aud") != audience:
             raise invalid_token()
-        began = read.claims.get("began", read.claims.get("iat"))
+        began = claims.get("began", claims.get("iat"))
         if not isinstance(key, str) or not isinstance(began, int):
             raise invalid_token()
         return key, began

@@ -54,7 +54,10 @@ class ServerSettings:
     )
     root_secret_access_key: str | None = setting(None, "secret of the root access key", secret=True)
     secret_key: str | None = setting(
-        None, "key that encrypts secrets in the database; DATA/secret.key if unset", secret=True
+        None,
+        "key that encrypts secrets in the database, or several while it is replaced, the newest first; "
+        "DATA/secret.key if unset",
+        secret=True,
     )
     secret_key_file: Path | None = setting(
         None, "file with that key instead, such as a mounted secret; all servers of a database need one key"

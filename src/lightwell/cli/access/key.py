@@ -84,7 +84,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--overlap", metavar="TIME", default="24h", help="for how long both keys are good, such as 24h or 7d"
     )
     _add_expires(rotate, "when the new key ends; unless given, it lives as long as the old one was to")
-    for action in (create, listing, revoke, disable, enable, put, rotate):
+    again = actions.add_parser(
+        "reencrypt",
+        help="encrypt the secrets of all keys and sessions under the newest secret key",
+        allow_abbrev=False,
+    )
+    again.add_argument("--json", action="store_true", help="print one JSON object")
+    for action in (create, listing, revoke, disable, enable, put, rotate, again):
         flags.add(action, _PLACES)
 
 
@@ -104,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
             return _create(settings, db, args, policies)
         if args.action == "put-policy":
             return _put_policies(db, args, policies)
+        if args.action == "reencrypt":
+            return _reencrypt(settings, db, as_json=args.json)
         if args.action == "rotate":
             return _rotate(settings, db, args)
         if args.action == "list" and args.sessions:
@@ -199,4 +207,34 @@ def _set_enabled(db: Database, id: str, *, is_enabled: bool) -> int:
     from lightwell.clock import Clock
 
     set_enabled(db, id, Clock().now(), is_enabled=is_enabled)
+    return 0
+
+
+def _reencrypt(settings: Settings, db: Database, *, as_json: bool) -> int:
+    from lightwell.auth.administration.reencryption import count, reencrypt
+    from lightwell.auth.secret_box import open_secret_box
+    from lightwell.cli.wording import counted
+
+    secret_box = open_secret_box(settings.read_secret_key(), settings.data)
+    done = reencrypt(db, secret_box)
+    with db.read() as conn:
+        counts = count(conn, secret_box)
+    names = secret_box.names
+    if as_json:
+        keys = [{"name": name, "rows": counts.by_key[place]} for place, name in enumerate(names)]
+        print(json.dumps({"reencrypted": done, "keys": keys, "unreadable": counts.unreadable}, indent=2))
+    else:
+        print(
+            f"encrypted {counted(done, 'row')} anew; {counts.by_key[0]:,} are under the secret key {names[0]}"
+        )
+    if counts.unreadable:
+        raise LightwellError(
+            f"{counted(len(counts.unreadable), 'key')} cannot be decrypted by any of the secret keys: add "
+            "the one that they were encrypted under, or revoke them: " + ", ".join(counts.unreadable[:20])
+        )
+    if counts.old:
+        raise LightwellError(
+            f"{counted(counts.old, 'row')} are under an older secret key again, since a server still "
+            "encrypts under it: put the new one first for all servers, restart them, and run this again"
+        )
     return 0

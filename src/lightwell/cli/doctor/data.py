@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_NAMES = 20
 _MOST_EXPOSED = 3  # files and folders
+_MOST_FOREIGN = 20
 _NOT_CREATED = "not created yet; the first start creates it"
 _NOT_MIGRATED = "not checked until the database is migrated"
 _NO_KMS_KEY = "no data store has a KMS key"
@@ -165,7 +166,7 @@ def files(settings: Settings) -> str:
 
 def secrets(settings: Settings) -> str:
     """Whether the access keys in the database can be decrypted."""
-    from lightwell.auth.principals import foreign_keys
+    from lightwell.auth.administration.reencryption import count
     from lightwell.auth.secret_box import FILE, open_secret_box
     from lightwell.stores.account import principals
 
@@ -178,13 +179,25 @@ def secrets(settings: Settings) -> str:
             return "there are no access keys yet" if has_key else "not created yet"
         secret_box = secret_box or open_secret_box(None, settings.data)
         secret_box.decrypt(sample.secret)
-        foreign = foreign_keys(conn, secret_box)
-    if foreign:
+        counts = count(conn, secret_box)
+    if foreign := counts.unreadable:
         raise LightwellError(
             f"{len(foreign)} access keys were encrypted under another secret key and are unusable: "
-            f"{'; '.join(f'lightwell key revoke {id}' for id in foreign)}"
+            f"{'; '.join(f'lightwell key revoke {id}' for id in foreign[:_MOST_FOREIGN])}"
         )
-    return "the secret key decrypts the access keys in the database"
+    names = secret_box.names
+    if len(names) == 1:
+        return f"the secret key {names[0]} decrypts the access keys in the database"
+    shown = ", ".join(f"{counts.by_key[place]:,} under {name}" for place, name in enumerate(names))
+    if counts.old:
+        raise DoctorWarning(
+            f"there are {len(names)} secret keys, the newest first; of keys and sessions are {shown}: once "
+            "all servers have these secret keys in this order, run `lightwell key reencrypt`"
+        )
+    return (
+        f"there are {len(names)} secret keys, the newest first; of keys and sessions are {shown}: all but "
+        f"{names[0]} can be left out"
+    )
 
 
 def _has_database(settings: Settings) -> bool:

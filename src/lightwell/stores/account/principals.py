@@ -216,6 +216,40 @@ def set_replaced(conn: Connection, id: str, by: str, end: int) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What of a key or a session is encrypted. ``is_key``: it is no session, and not revoked."""
+
+    id: str
+    secret: bytes
+    session_token: bytes | None
+    is_key: bool
+
+
+def sealed(conn: Connection, after: str, limit: int, *, lock: bool = False) -> Sequence[Sealed]:
+    """The secrets of at most ``limit`` keys and sessions by id, those after it, of revoked ones, too.
+
+    ``lock``: nobody else changes them before the transaction ends.
+    """
+    columns = (access_key.c.id, access_key.c.secret, access_key.c.session_token, access_key.c.revoked_at)
+    statement = select(*columns).where(access_key.c.id > after).order_by(access_key.c.id).limit(limit)
+    rows = conn.execute(statement.with_for_update() if lock else statement)
+    return [Sealed(row[0], row[1], row[2], row[2] is None and row[3] is None) for row in rows]
+
+
+def set_sealed(conn: Connection, changed: Sequence[Sealed]) -> None:
+    """Put the same secrets in another encryption."""
+    conn.execute(
+        update(access_key)
+        .where(access_key.c.id == bindparam("access_key_id"))
+        .values(secret=bindparam("sealed_secret"), session_token=bindparam("sealed_token")),
+        [
+            {"access_key_id": each.id, "sealed_secret": each.secret, "sealed_token": each.session_token}
+            for each in changed
+        ],
+    )
+
+
 def set_used(conn: Connection, uses: Mapping[str, tuple[int, str | None]]) -> None:
     """Note when keys were last used, ms since the epoch, and from which address; never an earlier use."""
     conn.execute(
