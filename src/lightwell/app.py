@@ -163,7 +163,7 @@ def build(
             pool=CodecPoolClient(settings.data, exists=settings.pool == "own"),
             waiters=ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter"),
             encoders=ThreadPoolExecutor(_ENCODERS, thread_name_prefix="lightwell-encoder"),
-            checks=_checks(stores),
+            checks=_checks(stores, trail),
             failed_proofs=FailedProofs(
                 buckets,
                 settings.failed_proofs,
@@ -252,6 +252,7 @@ def work(
     *,
     status: socket.socket | None = None,
     on_ready: Callable[[], None] = lambda: None,
+    trail: AuditTrail | None = None,
 ) -> int:
     """The work process: run the engine, the codec pool of the HTTP processes, or both, until SIGTERM.
 
@@ -267,7 +268,7 @@ def work(
     if heartbeat is not None:
         heartbeat.begin()
     s3_check.begin(settings)
-    answering = None if status is None else _status_server(status, recorder, stores)
+    answering = None if status is None else _status_server(status, recorder, _checks(stores, trail))
     if answering is not None:
         answering.begin()
     try:
@@ -285,11 +286,11 @@ def work(
     return REFUSED if is_refused else 0
 
 
-def _status_server(listener: socket.socket, recorder: Recorder, stores: Stores) -> StatusServer:
+def _status_server(listener: socket.socket, recorder: Recorder, checks: list[ReadinessCheck]) -> StatusServer:
     # Loaded here: only a worker has one.
     from lightwell.web.http1.status_server import StatusServer
 
-    return StatusServer(listener, recorder.meter, _checks(stores))
+    return StatusServer(listener, recorder.meter, checks)
 
 
 def _engine(
@@ -351,7 +352,7 @@ def _without_engine(
     return collector.is_refused
 
 
-def _checks(stores: Stores) -> list[ReadinessCheck]:
+def _checks(stores: Stores, trail: AuditTrail | None) -> list[ReadinessCheck]:
     def database() -> None:
         schema_state(stores.db)
 
@@ -363,8 +364,14 @@ def _checks(stores: Stores) -> list[ReadinessCheck]:
     def storage() -> None:
         stores.objects.check()
 
+    def audit() -> ReadinessFailure | None:
+        if trail is None or trail.has_room():
+            return None
+        return ReadinessFailure("unavailable", f"the audit trail cannot be written: {trail.failure()}")
+
     return [
         ReadinessCheck("database", database),
         ReadinessCheck("schema", schema),
         ReadinessCheck("storage", storage),
+        ReadinessCheck("audit", audit),
     ]

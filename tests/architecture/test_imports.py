@@ -70,14 +70,15 @@ CLOCK = {
     "time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today",
     "uuid.uuid1", "uuid.uuid4", "secrets.token_hex", "secrets.token_bytes", "secrets.randbits", "os.urandom",
 }  # fmt: skip
-# The secret key is no id, and neither is the name of a temporary file; the doctor examines the clock itself;
-# a data folder is named before there is a clock to ask; the mark of a version names nothing, and must be
-# another one even where the same ids are made again.
+# The secret key and that of the audit trail are no ids, nor is the name of a temporary file; the doctor
+# examines the clock itself; a data folder is named before there is a clock to ask; the mark of a version
+# names nothing, and must be another one even where the same ids are made again.
 MAY_MAKE = {
     "clock",
     "auth.secret_box",
     "stores.buckets.local",
     "stores.data_folder.node",
+    "stores.data_folder.audit_folder",
     "stores.image_sets.writing",
     "cli.doctor.machine",
     "cli.doctor.network",

@@ -230,7 +230,8 @@ def test_a_worker_answers_probes(many: Deployment) -> None:
 
     assert ask("/healthz") == (200, b'{"status":"ok"}')
     status, body = ask("/readyz")
-    assert (status, json.loads(body)["checks"]) == (200, {"database": "ok", "schema": "ok", "storage": "ok"})
+    checks = dict.fromkeys(["database", "schema", "storage", "audit"], "ok")
+    assert (status, json.loads(body)["checks"]) == (200, checks)
     assert b"lightwell_import_files_total" in ask("/metrics")[1]
     assert (ask("/datastore")[0], ask("/healthz", "POST")[0]) == (404, 405)
     assert worker.stop() == 0

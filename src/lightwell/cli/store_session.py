@@ -20,11 +20,13 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.background.installation import check_storage
 from lightwell.stores.data_folder import file_modes
+from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.data_folder.file_modes import ExposedPath
 from lightwell.stores.data_folder.file_owner import other_owner, untrusted_path
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.open import migrate_database, open_database
 from lightwell.stores.db.schema import schema_state
+from lightwell.stores.objects.local import storage_error
 
 
 def check_owner(settings: Settings) -> None:
@@ -69,6 +71,14 @@ def restrict_access(settings: Settings, *, warn: bool = False) -> None:
     for found in file_modes.restrict(settings):
         if found.is_restricted or warn:
             print(f"lightwell: {describe_exposed_file(found)}", file=sys.stderr)
+
+
+def ensure_audit_keys(settings: Settings) -> None:
+    """Make the key of the audit trail if there is none. Raises `ConfigurationError` and `StorageError`."""
+    try:
+        AuditFolder(settings.data, settings.audit_key_file).ensure_keys()
+    except OSError as error:
+        raise storage_error(error, "The key of the audit trail cannot be read or made") from error
 
 
 def describe_exposed_file(found: ExposedPath) -> str:

@@ -55,6 +55,11 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "of",
         ("frame", "database"),
     ),
+    "lightwell_audit_records_total": (
+        "Records of the audit trail: written, or lost since they could not be, which is counted in the trail",
+        "outcome",
+        ("written", "lost"),
+    ),
 }
 
 # What background work measures now and then, of the whole database: name → help, label, and its values.
@@ -63,6 +68,11 @@ GAUGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "lightwell_queue_claimed_units": ("Those that are under way", "phase", _PHASES),
     "lightwell_queue_dead_units": ("Those that were given up", "phase", _PHASES),
     "lightwell_queue_oldest_seconds": ("How long the oldest that waits has waited", "phase", _PHASES),
+    "lightwell_audit_stopped": (
+        "Processes that cannot write their part of the audit trail at the moment",
+        "process",
+        ("http", "work"),
+    ),
 }
 
 # Per operation: a counter per status and one for others, the histogram, sum of seconds, bytes in, bytes out.

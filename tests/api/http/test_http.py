@@ -225,5 +225,5 @@ def test_tells_its_version(server: Server) -> None:
 
 
 def test_is_ready(server: Server) -> None:
-    checks = {"database": "ok", "schema": "ok", "storage": "ok"}
+    checks = {"database": "ok", "schema": "ok", "storage": "ok", "audit": "ok"}
     assert json.loads(server.call("GET", "/readyz").body) == {"status": "ready", "checks": checks}

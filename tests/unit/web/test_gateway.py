@@ -346,7 +346,7 @@ def test_reports_what_is_not_ready_and_logs_why(
     for _ in range(3):
         answered = probe()
         assert answered.status == 503
-        checks = {"database": "ok", "schema": "behind", "storage": "unavailable"}
+        checks = {"database": "ok", "schema": "behind", "storage": "unavailable", "audit": "ok"}
         assert json.loads(answered.body) == {"status": "not ready", "checks": checks}
     (line,) = logged()
     assert "data migrate" in line and str(tmp_path / "objects") in line

@@ -30,6 +30,7 @@ _MOST_NAMES = 5  # of data stores in the question
 _STAYS = (
     "backups of the database and of the storage, and earlier versions of objects in a versioned S3 bucket",
     "names of imported files, in the reports and rows of import jobs",
+    "the audit trail, which says who saw or changed what, by IDs of patients, studies and image sets",
     "IDs of image sets and times, in events, logs and the list of deleted image sets",
     "the files that were imported, in their folders and buckets",
 )

@@ -76,6 +76,7 @@ def serve(settings: Settings, ready_path: Path | None = None, *, opens_console: 
     lock = ServerLock(settings)
     ready_file = ReadyFile(ready_path)
     from lightwell import app
+    from lightwell.cli.server.process_trail import process_trail
     from lightwell.web.http1 import server
     from lightwell.web.pages.ohif import check_folder
 
@@ -102,18 +103,22 @@ def serve(settings: Settings, ready_path: Path | None = None, *, opens_console: 
 
         def http(place: int) -> Callable[[Callable[[], None]], int]:
             def main(ready: Callable[[], None]) -> int:
-                gateway = app.build(settings, meter.join(place), throttle, shared, buckets=buckets)
-                try:
-                    server.serve(gateway, listener, ready, tls)
-                finally:
-                    app.close(gateway)
+                recorder = meter.join(place)
+                with process_trail(settings, f"http-{place}", recorder) as trail:
+                    gateway = app.build(settings, recorder, throttle, shared, trail, buckets=buckets)
+                    try:
+                        server.serve(gateway, listener, ready, tls)
+                    finally:
+                        app.close(gateway)
                 return 0
 
             return main
 
         def work(ready: Callable[[], None]) -> int:
             listener.close()
-            return app.work(settings, meter.join(count), row)
+            recorder = meter.join(count)
+            with process_trail(settings, name, recorder) as trail:
+                return app.work(settings, recorder, row, trail=trail)
 
         def on_ready() -> None:
             lock.describe(settings, port, is_ready=True)
@@ -174,7 +179,7 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
 
     ``server_row`` announces this server to the others on the database. ``port`` is the port listened on.
     """
-    from lightwell.cli.store_session import restrict_access
+    from lightwell.cli.store_session import ensure_audit_keys, restrict_access
     from lightwell.stores import open_stores
     from lightwell.stores.background import servers
     from lightwell.stores.db.open import check_pages, migrate_database
@@ -182,6 +187,7 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
     try:
         restrict_access(settings, warn=True)
         stores = open_stores(settings)
+        ensure_audit_keys(settings)
         migrate_database(settings, stores.db)
         check_pages(settings, stores.db)
         secret_box = ensure_secret_box(stores.db, settings.read_secret_key(), settings.data)

@@ -36,7 +36,7 @@ _FLAGS = (
     *flags.PLACES,
     *("s3_endpoint_url", "buckets_dir", "codec_workers", "worker_memory", "worker_sandbox", "file_timeout"),
     *("status_port", "status_host", "deliver_events", "events_file", "events_rotate_bytes"),
-    *("collect_interval", "collect_grace", "log_level", "log_format"),
+    *("collect_interval", "collect_grace", "audit_full", "audit_key_file", "log_level", "log_format"),
 )
 
 
@@ -58,6 +58,7 @@ def work(settings: Settings, ready_path: Path | None = None) -> int:
     """Work until SIGTERM or SIGINT and return the exit code."""
     gc.disable()  # until the fork: what is imported stays
     from lightwell import app
+    from lightwell.cli.server.process_trail import process_trail
     from lightwell.cli.server.serve import server_row
     from lightwell.cli.store_session import check_owner, make_data_folder
 
@@ -83,7 +84,9 @@ def work(settings: Settings, ready_path: Path | None = None) -> int:
         meter = app.meter(1)
 
         def main(ready: Callable[[], None]) -> int:
-            return app.work(settings, meter.join(0), row, status=listener, on_ready=ready)
+            recorder = meter.join(0)
+            with process_trail(settings, "work", recorder) as trail:
+                return app.work(settings, recorder, row, status=listener, on_ready=ready, trail=trail)
 
         def on_ready() -> None:
             said = f"worker is process {os.getpid()}"
@@ -129,7 +132,7 @@ def _check_folder_is_free(settings: Settings) -> None:
 def _prepare(settings: Settings, row: Server) -> int:
     """Make data folder and schema ready; as for a server, but without keys."""
     from lightwell.cli.server.serve import agree_on_storage
-    from lightwell.cli.store_session import restrict_access
+    from lightwell.cli.store_session import ensure_audit_keys, restrict_access
     from lightwell.stores import open_stores
     from lightwell.stores.background import servers
     from lightwell.stores.db.open import check_pages, migrate_database
@@ -137,6 +140,7 @@ def _prepare(settings: Settings, row: Server) -> int:
     try:
         restrict_access(settings, warn=True)
         stores = open_stores(settings)
+        ensure_audit_keys(settings)
         migrate_database(settings, stores.db)
         check_pages(settings, stores.db)
         stores.db.write(lambda conn: servers.register(conn, row, "", changes_root=False))

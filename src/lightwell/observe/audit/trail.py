@@ -19,7 +19,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Final, Protocol
 
-from lightwell.errors import UnavailableError
+from lightwell.errors import LightwellError, UnavailableError
 from lightwell.observe.audit.record import AuditRecord
 
 log = logging.getLogger(__name__)
@@ -311,9 +311,12 @@ class AuditTrail:
             one.tell(is_kept)
 
     def _fail(self, error: Exception) -> None:
-        said = error.strerror or str(error) if isinstance(error, OSError) else type(error).__name__
+        is_known = isinstance(error, OSError | LightwellError)
+        said = (isinstance(error, OSError) and error.strerror) or (
+            str(error) if is_known else type(error).__name__
+        )
         if said != self._failure:
-            log.error("the audit trail cannot be written: %s", error, exc_info=not isinstance(error, OSError))
+            log.error("the audit trail cannot be written: %s", error, exc_info=not is_known)
         if self._failed_at is None:
             self._failed_at, self._failed_since = monotonic(), self._now()
             self._options.measure("lightwell_audit_stopped", self._options.process, 1)

@@ -25,10 +25,10 @@ from lightwell.stores.objects.open import local_root
 OTHERS = 0o077
 # What lightwell makes in its data folder. If there are other files in it, its mode may be on purpose.
 _OURS = re.compile(
-    r"\.?(lightwell\.db|credentials|secret\.key|node\.id|events\.ndjson|serve\.lock|engine\.lock|pool\.lock|work\.sock).*"
+    r"\.?(lightwell\.db|credentials|secret\.key|node\.id|audit\.key|events\.ndjson|serve\.lock|engine\.lock|pool\.lock|work\.sock).*"
     r"|check-.*"
 )
-_FOLDERS = ("objects", "documents", "spool")
+_FOLDERS = ("objects", "documents", "spool", "audit")
 # And in a folder of objects elsewhere, which may hold other files too.
 _STORED = ("packs", "checks", ".tmp", "storage.id")
 _THEIRS = ("buckets", "authorizers", "lightwell.toml", "lost+found")

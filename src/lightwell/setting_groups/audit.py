@@ -1,0 +1,29 @@
+"""The audit trail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightwell.setting_groups.declaration import setting
+from lightwell.setting_groups.work import WorkSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings(WorkSettings):
+    """The audit trail, which is always kept."""
+
+    audit_sync: bool = setting(
+        False,
+        "true: send no answer before its record in the audit trail is on the disk; otherwise that takes "
+        "up to a second",
+    )
+    audit_full: str = setting(
+        "refuse",
+        "what happens while the audit trail cannot be written, such as on a full disk: refuse, nothing is "
+        "done that could not be recorded, or serve, records are lost, and the trail says how many",
+        choices=("refuse", "serve"),
+    )
+    audit_key_file: Path | None = setting(
+        None, "file with the keys that seal the audit trail, the newest first; DATA/audit.key if unset"
+    )
