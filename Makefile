@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 # third of a server's start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock sbom licences audit fuzz clean system venv venv-test venv-release
+.PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock sbom licences audit fuzz fuzz-http clean system venv venv-test venv-release
 
 venv:
 	@tools/venv $(VENV) demo $(PYTHON)
@@ -100,6 +100,10 @@ SECONDS ?= 60
 fuzz:  ## run the fuzz targets for so many SECONDS each; tests/fuzz/run.py says what ARGS there are
 	@tools/venv $(VENV) fuzz $(PYTHON)
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
+
+REQUESTS ?= 100000
+fuzz-http: venv-test  ## send so many REQUESTS of all kinds to one server
+	LIGHTWELL_HTTP_EXAMPLES=$(REQUESTS) $(BIN)/python -m pytest -n 0 -s -o timeout=0 tests/api/http/test_hypothesis.py
 
 clean:
 	rm -rf $(VENV) $(RELEASE) $(RUNTIME) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
