@@ -183,6 +183,33 @@ def test_makes_keys_that_end_and_rotates_root(data: Path, monkeypatch: pytest.Mo
     assert read_credentials(data) == new
 
 
+def test_finds_what_to_look_at_among_keys_and_roles(data: Path, tmp_path: Path) -> None:
+    nothing = lightwell_here("iam", "check", data=data)
+    assert (nothing.status, nothing.out) == (0, "") and "Nothing was found" in nothing.err
+    assert lightwell_here("iam", "check", "--json", data=data).json() == []
+    made = lightwell_here("key", "create", "--admin", "--name", "boss", data=data).json()["accessKeyId"]
+    trust, policy = tmp_path / "trust.json", tmp_path / "policy.json"
+    nobody = {"AWS": "arn:aws:iam::000000000000:user/nobody"}
+    trust.write_text(
+        json.dumps({"Statement": [{"Effect": "Allow", "Principal": nobody, "Action": "sts:AssumeRole"}]})
+    )
+    policy.write_text(json.dumps({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}))
+    lightwell_here("role", "put", "Lost", "--trust-policy", trust, "--policy", policy, data=data)
+    found = lightwell_here("iam", "check", "--json", data=data)
+    assert found.status == 1
+    assert [(each["kind"], each["subject"]) for each in found.json()] == [
+        *(
+            ("admin-key", made),
+            ("endless-key", made),
+            ("allows-everything", "Lost"),
+            ("untakeable-role", "Lost"),
+        )
+    ]
+    table = lightwell_here("iam", "check", data=data)
+    assert table.status == 1 and len(table.out.splitlines()) == 5 and "boss" in table.out
+    assert lightwell_here("iam", "check", "--unused-days", "0", data=data).status == 2
+
+
 @pytest.mark.parametrize("words", [(), ("--admin", "--policy")])
 def test_makes_no_key_without_being_told_what_it_may_do(
     words: tuple[str, ...], data: Path, tmp_path: Path

@@ -57,6 +57,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "set what stands in for a data store's Lambda authorizer",
     ),
     "role": ("lightwell.cli.access.role", "create or replace, list and delete roles"),
+    "iam": ("lightwell.cli.access.iam", "find keys and roles that somebody should look at"),
     "policy": ("lightwell.cli.access.policy", "explain what a key or a role may do"),
     "completion": ("lightwell.cli.completion", "print a script that makes a shell complete commands"),
     "config": ("lightwell.cli.config", "show each setting and where it came from"),
