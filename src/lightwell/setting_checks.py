@@ -42,6 +42,13 @@ def faults(given: Settings) -> Iterator[tuple[str | None, str]]:
         yield None, "secret_key and secret_key_file must not be set together"
     if (given.tls_cert is None) != (given.tls_key is None):
         yield None, "tls_cert and tls_key must be set together"
+    if given.tls_client_certs != "off" and (given.tls_client_ca is None or given.tls_cert is None):
+        yield (
+            "tls_client_certs",
+            f"is {given.tls_client_certs}, which needs tls_client_ca, tls_cert and tls_key",
+        )
+    if given.tls_client_ca is not None and given.tls_client_certs == "off":
+        yield "tls_client_ca", "is set, but tls_client_certs is off: set it to optional or required"
     for name, fault in _URLS.items():
         url = getattr(given, name)
         if url and (words := fault(url)):

@@ -19,6 +19,10 @@ from tempfile import NamedTemporaryFile
 from lightwell.errors import ConfigurationError
 
 _CERTIFICATE, _KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+_CRL = b"-----BEGIN X509 CRL-----"
+_AUTHORITY = (
+    "tls_client_ca must be a PEM file with the certificates of authorities, and their CRLs if there are any"
+)
 # A chain with the longest keys has some 10 KB.
 _MOST_BYTES = 1 << 20
 _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
@@ -82,6 +86,24 @@ def load(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def trust(context: ssl.SSLContext, authority: Path) -> None:
+    """Trust client certificates of these authorities, from a PEM file with one or more.
+
+    If the file has revocation lists (CRL), the client's certificate must not be on that of its authority,
+    which must be there and in force. Raises `ConfigurationError` if the file is not usable.
+    """
+    data = _read(authority, _AUTHORITY)
+    if _CERTIFICATE not in data:
+        raise ConfigurationError(f"{authority} contains no certificate; {_AUTHORITY}")
+    try:
+        with _as_file(data) as file:
+            context.load_verify_locations(file)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigurationError(f"{authority} cannot be loaded: {error}; {_AUTHORITY}") from None
+    if _CRL in data:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+
+
 def validity(cert: Path) -> Validity:
     """The validity of the first certificate in a chain, the server's own. Raises `ConfigurationError`."""
     from cryptography import x509
@@ -93,23 +115,20 @@ def validity(cert: Path) -> Validity:
     return Validity(_milliseconds(own.not_valid_before_utc), _milliseconds(own.not_valid_after_utc))
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, advice: str = "tls_cert and tls_key must be PEM files") -> bytes:
     try:
         # Opening a pipe would block, and a device may never end.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             is_file = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
             data = stream.read(_MOST_BYTES + 1) if is_file else b""
     except FileNotFoundError:
-        raise ConfigurationError(f"{path} does not exist; tls_cert and tls_key must be PEM files") from None
+        raise ConfigurationError(f"{path} does not exist; {advice}") from None
     except OSError as error:
         raise ConfigurationError(
-            f"{path} cannot be read by the current user: {error.strerror}; tls_cert and tls_key must be "
-            "PEM files"
+            f"{path} cannot be read by the current user: {error.strerror}; {advice}"
         ) from None
     if not is_file or len(data) > _MOST_BYTES:
-        raise ConfigurationError(
-            f"{path} is not a file of at most 1 MiB; tls_cert and tls_key must be PEM files"
-        )
+        raise ConfigurationError(f"{path} is not a file of at most 1 MiB; {advice}")
     return data
 
 

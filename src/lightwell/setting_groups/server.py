@@ -39,6 +39,20 @@ class ServerSettings:
     )
     tls_cert: Path | None = setting(None, "TLS certificate chain, PEM")
     tls_key: Path | None = setting(None, "private key of the TLS certificate, PEM")
+    tls_minimum: str = setting("1.2", "oldest version of TLS to offer", choices=("1.2", "1.3"))
+    tls_client_ca: Path | None = setting(
+        None, "certificates of authorities, and their CRLs, PEM, that client certificates must be of"
+    )
+    tls_client_certs: str = setting(
+        "off",
+        "whether clients are asked for certificates of tls_client_ca, besides their signatures",
+        choices=("off", "optional", "required"),
+    )
+    hsts: int = setting(
+        0,
+        "seconds for which browsers that came by TLS are told never to come without it "
+        "(Strict-Transport-Security); 0 means not to tell them",
+    )
     insecure_http: bool = setting(
         False, "true: listen without TLS even on addresses that other machines can reach"
     )

@@ -44,6 +44,7 @@ from lightwell.web.requests import responses
 from lightwell.web.requests.authorization import authorize, native_check, required_for_image_set
 from lightwell.web.requests.claims import read_claim
 from lightwell.web.requests.cors import Cors
+from lightwell.web.requests.hsts import hsts, is_local
 from lightwell.web.requests.proxies import Proxies
 from lightwell.web.requests.request import PAGE, PREFLIGHT, STATUS, Disconnected, Request
 from lightwell.web.requests.responses import WHOLE_RESPONSE, Message, Receive, Response, Send, cache_control
@@ -68,6 +69,7 @@ class Gateway:
     def __init__(self, state: AppState) -> None:
         self.state = state
         self._cors = Cors(state.settings.cors_origins)
+        self._hsts = hsts(state.settings.hsts)
         self._status = Status(state.recorder.meter, state.checks)
         self._proxies = Proxies(state.settings.proxies)
         self._welcome = WelcomePage(has_viewer=(state.settings.ohif_folder / "index.html").is_file())
@@ -297,6 +299,8 @@ class Gateway:
         """Add the headers that every response has."""
         cached = response.cache_control or cache_control(response.headers)
         response.headers += (cached, (b"x-amzn-requestid", request.id.encode()))
+        if self._hsts is not None and request.scope.get("scheme") == "https" and not is_local(request):
+            response.headers.append(self._hsts)
         if request.operation not in _NOT_FOR_OTHER_ORIGINS:
             response.headers += self._cors.allowed(request.head.get(_ORIGIN))
 
@@ -321,6 +325,7 @@ class Gateway:
             path=request.path.decode("ascii", "replace")[:300],
             caller=request.caller,
             client=request.client,
+            certificate=request.client_certificate,
             ms=round(seconds * 1000, 3),
             received=request.received,
             sent=sent,

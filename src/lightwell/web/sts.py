@@ -37,7 +37,6 @@ OPERATIONS = ("AssumeRole", WEB_IDENTITY, "GetCallerIdentity", "GetSessionToken"
 log = logging.getLogger(__name__)
 
 _NAMESPACE = f"https://sts.amazonaws.com/doc/{VERSION}/"
-_XML = b"text/xml"
 # STS has other names for some errors than the service's JSON protocol.
 _NAMES = {
     "AccessDeniedException": "AccessDenied",
@@ -95,7 +94,7 @@ def error_response(error: ApiError, request_id: str) -> Response:
         f'<ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{kind}</Type><Code>{escape(code)}</Code>'
         f"<Message>{_text(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
     )
-    response = plain(error.status, body.encode(), _XML)
+    response = _xml(error.status, body)
     response.error = code
     if isinstance(error, UnavailableError | ThrottlingError):
         response.headers.append((b"retry-after", b"%d" % error.retry_after))
@@ -285,7 +284,14 @@ def _response(action: str, result: str, request_id: str) -> Response:
         f'<{action}Response xmlns="{_NAMESPACE}"><{action}Result>{result}</{action}Result>'
         f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
     )
-    return plain(200, body.encode(), _XML)
+    return _xml(200, body)
+
+
+def _xml(status: int, body: str) -> Response:
+    response = plain(status, body.encode(), b"text/xml")
+    # Browsers show XML as a document.
+    response.headers.append((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+    return response
 
 
 def _text(text: str) -> str:

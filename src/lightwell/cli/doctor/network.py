@@ -26,10 +26,12 @@ _EXPIRES_SOON_MS = 14 * 86_400_000
 
 def tls(settings: Settings) -> str:
     from lightwell.auth import certificate
+    from lightwell.web.http1.tls import offered, tls_files
 
-    if settings.tls_cert is None or settings.tls_key is None:
+    files = tls_files(settings)
+    if files is None or settings.tls_cert is None:
         return "no certificate is configured"
-    certificate.load(settings.tls_cert, settings.tls_key)
+    offers = offered(files)
     validity, now = certificate.validity(settings.tls_cert), time.time_ns() // 1_000_000
     if fault := validity.fault(now):
         raise LightwellError(f"the certificate in {settings.tls_cert} {fault}")
@@ -37,7 +39,7 @@ def tls(settings: Settings) -> str:
         raise DoctorWarning(
             f"the certificate in {settings.tls_cert} expires soon, on {validity.until()}: renew it"
         )
-    return f"{settings.tls_cert} matches its key and is valid until {validity.until()}"
+    return f"{settings.tls_cert} matches its key and is valid until {validity.until()}; offered is {offers}"
 
 
 def sign_in(settings: Settings) -> str:
@@ -65,7 +67,7 @@ def port(settings: Settings) -> str:
         probe.settimeout(2)
         if settings.port == 0 or probe.connect_ex((host, settings.port)):
             return f"{host}:{settings.port} is free for `lightwell serve`"
-    _check_ready(url)
+    _check_ready(settings, url)
     raise DoctorWarning(
         f"lightwell on {host}:{settings.port} is ready, but does not serve {settings.data.absolute()}: "
         "check --data and --port"
@@ -82,11 +84,11 @@ def _running(settings: Settings, server: RunningServer) -> str:
         return f"{server} has this data folder in use"
     if not server.is_ready:
         raise DoctorWarning(f"{server} is starting or stopping: try again in a moment, or see its log")
-    _check_ready(urlsplit(server.local_url or server.url))
+    _check_ready(settings, urlsplit(server.local_url or server.url))
     return f"lightwell is running and ready at {server.url} (process {server.pid})"
 
 
-def _check_ready(url: SplitResult) -> None:
+def _check_ready(settings: Settings, url: SplitResult) -> None:
     """Raises `LightwellError` unless a lightwell server at ``url`` says that it is ready."""
     connection: http.client.HTTPConnection
     host, port, place = url.hostname or "", url.port, url.netloc
@@ -100,6 +102,11 @@ def _check_ready(url: SplitResult) -> None:
         response = connection.getresponse()
         body = response.read(4096).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
+        if settings.tls_client_certs == "required":
+            # The refusal of a client without one reaches it as an alert, or as the end of the connection.
+            raise DoctorWarning(
+                f"what listens on {place} requires client certificates: whether it is ready was not asked"
+            ) from None
         raise LightwellError(f"the program listening on {place} does not speak HTTP: {error}") from None
     finally:
         connection.close()

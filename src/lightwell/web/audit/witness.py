@@ -113,6 +113,7 @@ class Witness:
             operation=request.operation,
             claimed=request.claimed_key,
             address=request.client,
+            certificate=request.client_certificate,
             status=response.status,
             error=response.error,
         )
@@ -140,6 +141,7 @@ class Witness:
             operation=request.operation,
             kind=recorded.kind,
             address=request.client,
+            certificate=request.client_certificate,
             agent=None if agent is None else agent[:AGENT_LENGTH].decode("latin-1"),
             store=store,
             image_set=image_set,

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from lightwell.auth import certificate
 from lightwell.errors import ConfigurationError
 from lightwell.observe.logs import event
+from lightwell.web.http1.tls import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +25,13 @@ _FileStates: TypeAlias = tuple[tuple[int, ...] | None, ...]
 class CertificateReload:
     """Passes a new TLS context to ``apply``, for connections accepted from then on.
 
-    If the two files are not a certificate and its key, because only one has been written yet, say, that is
-    logged and the old one stays. A separate thread watches them, so no request waits for a disk that does not
+    If the files do not belong together, because only one has been written yet, say, that is logged and the
+    old certificate stays. A separate thread watches them, so no request waits for a disk that does not
     respond.
     """
 
-    def __init__(self, cert: Path, key: Path, apply: Callable[[ssl.SSLContext], None]) -> None:
-        self._cert = cert
-        self._key = key
+    def __init__(self, files: TlsFiles, apply: Callable[[ssl.SSLContext], None]) -> None:
+        self._files = files
         self._apply = apply
         self._requested = threading.Event()
 
@@ -62,7 +61,7 @@ class CertificateReload:
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            context = certificate.load(self._cert, self._key)
+            context = self._files.load()
         except ConfigurationError as error:
             event(log, logging.ERROR, "new certificate refused, the old one stays", reason=str(error))
             return
@@ -72,10 +71,10 @@ class CertificateReload:
             return
         with suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(self._apply, context)
-        event(log, logging.INFO, "certificate read", file=str(self._cert))
+        event(log, logging.INFO, "certificate read", file=str(self._files.cert))
 
     def _file_states(self) -> _FileStates:
-        return tuple(map(_file_state, (self._cert, self._key)))
+        return tuple(map(_file_state, self._files.all))
 
 
 def _file_state(path: Path) -> tuple[int, ...] | None:

@@ -27,7 +27,8 @@ from lightwell.clock import Ids
 from lightwell.web.http1.connections import Rank
 from lightwell.web.http1.ignored_upgrade import RestartedParser, framing
 from lightwell.web.http1.response_cycle import EXTENSIONS, Flag, ResponseCycle, SuspendedCoroutine, resume
-from lightwell.web.requests.request import PROVED
+from lightwell.web.http1.tls import subject
+from lightwell.web.requests.request import CLIENT_CERTIFICATE, PROVED
 from lightwell.web.requests.unproved_bodies import HOW_TO_PROVE
 
 HEAD_LIMIT = 64 << 10
@@ -101,6 +102,7 @@ class Protocol(HttpToolsProtocol):
         self._unread_since = 0.0  # when that last changed
         self._current: ResponseCycle | None = None  # the one being answered, or the last one
         self._ignores_input = False  # all further data is dropped
+        self._client_certificate: str | None = None  # the subject of a verified one
         self._framing = b""  # of a body that follows an Upgrade
 
     # Callbacks of the transport
@@ -108,6 +110,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+        self._client_certificate = subject(transport.get_extra_info("peercert"))
         self._silent_since = self.loop.time()
         self._silence = self.loop.call_later(SILENT_SECONDS, self._check_silence)
         if self._on_made is not None:
@@ -269,6 +272,8 @@ class Protocol(HttpToolsProtocol):
             "query_string": query,
             "extensions": EXTENSIONS,
         }
+        if self._client_certificate is not None:
+            scope[CLIENT_CERTIFICATE] = self._client_certificate
         before = self.cycle
         self.cycle = cycle = ResponseCycle(
             scope,

@@ -21,6 +21,7 @@ from lightwell.web.http1.acceptor import Acceptor
 from lightwell.web.http1.certificate_reload import CertificateReload
 from lightwell.web.http1.connections import Connections, connection_limit
 from lightwell.web.http1.protocol import SILENT_SECONDS, Protocol
+from lightwell.web.http1.tls import tls_files
 from lightwell.web.requests.proxies import Proxies
 
 if TYPE_CHECKING:
@@ -64,9 +65,8 @@ class _Server(uvicorn.Server):
         proxies = Proxies(self._settings.proxies)
         connections = Connections(connection_limit(), proxies.trusts, self._recorder.connections)
         acceptor = Acceptor(listener, make_protocol, self._recorder, connections, self._tls)
-        cert, key = self._settings.tls_cert, self._settings.tls_key
-        if cert is not None and key is not None:
-            reload = CertificateReload(cert, key, acceptor.use_certificate)
+        if (files := tls_files(self._settings)) is not None:
+            reload = CertificateReload(files, acceptor.use_certificate)
             reload.start()
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.read)
         acceptor.start(self.config.backlog)
@@ -119,10 +119,11 @@ def check_tls(settings: Settings, now: int) -> ssl.SSLContext | None:
     Raises `ConfigurationError` if they cannot be used. A certificate that has expired, or is not valid yet,
     is only logged: it is up to each client whether to accept it.
     """
-    if settings.tls_cert is None or settings.tls_key is None:
+    files = tls_files(settings)
+    if files is None:
         return None
-    context = certificate.load(settings.tls_cert, settings.tls_key)
-    fault = certificate.validity(settings.tls_cert).fault(now)
+    context = files.load()
+    fault = certificate.validity(files.cert).fault(now)
     if fault is not None:
-        log.warning("the certificate in %s %s", settings.tls_cert, fault)
+        log.warning("the certificate in %s %s", files.cert, fault)
     return context

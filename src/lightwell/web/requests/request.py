@@ -44,6 +44,8 @@ PROVED = "lightwell.proved"
 
 Shown = tuple[str, str | None, str | None, str | None]
 """The id of an image set that was read, and the PatientID, StudyInstanceUID and SeriesInstanceUID it has."""
+CLIENT_CERTIFICATE = "lightwell.client_certificate"
+"""Of a scope: the subject of the certificate that the client has shown, if it was asked for one."""
 
 
 class Disconnected(Exception):
@@ -140,6 +142,12 @@ class Request:
     def client(self) -> str | None:
         peer = self.scope.get("client")
         return peer[0] if peer else None
+
+    @property
+    def client_certificate(self) -> str | None:
+        """The subject of the certificate that the client has shown and that was verified (RFC 4514)."""
+        found: str | None = self.scope.get(CLIENT_CERTIFICATE)
+        return found
 
     def check_size(self) -> None:
         """Raises `UriTooLongError` or `ValidationError` for a path or query that is too long."""
