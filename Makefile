@@ -90,7 +90,8 @@ sbom: venv-release  ## what a release consists of, as CycloneDX in dist/: packag
 licences: venv-test  ## packages that lightwell and the console are made of, with their licences; fails on one not allowed
 	@$(BIN)/python -m tools.licences
 
-audit: venv-release  ## ask the databases of known vulnerabilities about all that is pinned; needs the network
+audit: venv-test venv-release  ## ask the databases of known vulnerabilities about all that is pinned; needs the network
+	$(BIN)/python -m tools.advisories
 	# Without --strict a package that the database cannot be asked about would count as harmless.
 	$(RELEASE)/bin/pip-audit --strict --disable-pip --require-hashes $(patsubst %,--requirement %,$(wildcard constraints/*.txt))
 	cd console && npm audit --package-lock-only
