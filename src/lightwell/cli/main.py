@@ -59,6 +59,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "role": ("lightwell.cli.access.role", "create or replace, list and delete roles"),
     "iam": ("lightwell.cli.access.iam", "find keys and roles that somebody should look at"),
     "policy": ("lightwell.cli.access.policy", "explain what a key or a role may do"),
+    "audit": (
+        "lightwell.cli.access.audit",
+        "say who saw or changed what, and whether the audit trail is what was written",
+    ),
     "completion": ("lightwell.cli.completion", "print a script that makes a shell complete commands"),
     "config": ("lightwell.cli.config", "show each setting and where it came from"),
 }

@@ -21,20 +21,26 @@ def span(text: str, flag: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def start(text: str, flag: str, now: int) -> int:
+    """Milliseconds of the moment so long before ``now``, or of the given one. Raises `ConfigurationError`."""
+    return now - span(text, flag) * 1000 if _SPAN.fullmatch(text) else _moment(text, flag)
+
+
 def end(text: str, flag: str, now: int) -> int:
     """Milliseconds of the moment so long after ``now``, or of the given one. Raises `ConfigurationError`."""
-    if _SPAN.fullmatch(text):
-        found = now + span(text, flag) * 1000
-    else:
-        try:
-            moment = datetime.fromisoformat(text)
-            zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-            found = int(zoned.timestamp() * 1000)
-        except (ValueError, OverflowError):
-            raise ConfigurationError(
-                f"{flag} must be a length of time, such as 90d, or a moment, such as 2027-01-31 or "
-                f"2027-01-31T18:00:00Z: {text!r}"
-            ) from None
+    found = now + span(text, flag) * 1000 if _SPAN.fullmatch(text) else _moment(text, flag)
     if found <= now:
         raise ConfigurationError(f"{flag} {text} is not in the future")
     return found
+
+
+def _moment(text: str, flag: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+        zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return int(zoned.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise ConfigurationError(
+            f"{flag} must be a length of time, such as 90d, or a moment, such as 2027-01-31 or "
+            f"2027-01-31T18:00:00Z: {text!r}"
+        ) from None

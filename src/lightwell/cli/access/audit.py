@@ -1,0 +1,223 @@
+"""``lightwell audit query|verify``: who saw or changed what, and whether the trail that says so is whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lightwell.cli import flags
+from lightwell.errors import LightwellError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lightwell.observe.audit.record import AuditRecord
+    from lightwell.observe.audit.search import Found, Wanted
+    from lightwell.observe.audit.verification import ChainReport
+    from lightwell.settings import Settings
+    from lightwell.stores.data_folder.audit_folder import AuditFolder
+
+_PLACES = ("data", "allow_other_user", "audit_key_file", "audit_full")
+_SHOWN = 3  # values of a list in a table
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    query = actions.add_parser(
+        "query",
+        help="find records of the audit trail of this data folder, oldest first",
+        allow_abbrev=False,
+    )
+    query.add_argument("--patient", metavar="ID", help="about this PatientID")
+    query.add_argument("--study", metavar="UID", help="about this StudyInstanceUID")
+    query.add_argument("--set", metavar="ID", help="about this image set")
+    query.add_argument("--datastore", metavar="ID", help="in the data store with this ID")
+    query.add_argument("--key", metavar="ID", help="by this access key, or refused to who claimed to have it")
+    query.add_argument(
+        "--principal", metavar="NAME", help="by this ARN, the last part of one, or the subject of a token"
+    )
+    query.add_argument("--request", metavar="ID", help="of the request with this ID")
+    query.add_argument("--denied", action="store_true", help="that were refused")
+    query.add_argument(
+        "--from", dest="since", metavar="WHEN", help="a moment, or so long ago: 2026-12-01 or 7d"
+    )
+    query.add_argument("--until", metavar="WHEN", help="before such a moment")
+    query.add_argument("--json", action="store_true", help="print a line of JSON for each record, complete")
+    verify = actions.add_parser(
+        "verify",
+        help="check that the audit trail of this data folder is what was written; exit code 1 if it is not",
+        allow_abbrev=False,
+    )
+    verify.add_argument("--json", action="store_true", help="print one JSON object")
+    for action in (query, verify):
+        flags.add(action, _PLACES)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lightwell.cli.store_session import check_owner
+    from lightwell.stores.data_folder.audit_folder import AuditFolder
+
+    settings = flags.settings(args)
+    check_owner(settings)
+    folder = AuditFolder(settings.data, settings.audit_key_file)
+    if not folder.root.is_dir():
+        raise LightwellError(f"There is no audit trail in {settings.data}: check --data")
+    return _query(args, settings, folder) if args.action == "query" else _verify(args, folder)
+
+
+def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) -> int:
+    from lightwell.cli.access.spans import start
+    from lightwell.cli.wording import print_table
+    from lightwell.clock import Clock
+    from lightwell.observe.audit.search import Wanted, search
+
+    now = Clock().now()
+    wanted = Wanted(
+        patient=args.patient,
+        study=args.study,
+        image_set=args.set,
+        store=args.datastore,
+        key=args.key,
+        principal=args.principal,
+        request=args.request,
+        since=None if args.since is None else start(args.since, "--from", now),
+        until=None if args.until is None else start(args.until, "--until", now),
+        is_denied=args.denied,
+    )
+    _record(settings, wanted, now)
+    damaged: list[str] = []
+
+    def tell(writer: str, segment: int, why: str) -> None:
+        damaged.append(f"segment {segment} of {writer} could not be read: {why}")
+
+    found = search(folder.root, wanted, tell)
+    if args.json:
+        for one in found:
+            print(f'{{"writer":"{one.writer}",{one.line[1:].decode()}')
+    else:
+        print_table(
+            ("TIME", "WHO", "FROM", "VIA", "WHAT", "ENDED", "PATIENT", "STUDY"),
+            _rows(found),
+            nothing="no record matches",
+        )
+    for text in damaged:
+        print(f"lightwell: {text}; `lightwell audit verify` says more", file=sys.stderr)
+    return 1 if damaged else 0
+
+
+def _record(settings: Settings, wanted: Wanted, now: int) -> None:
+    """Who looks at the trail is in the trail, too."""
+    from dataclasses import asdict
+
+    from lightwell.cli.command_trail import keep
+    from lightwell.observe.audit.record import AuditRecord
+
+    asked = {name: value for name, value in asdict(wanted).items() if value not in (None, False)}
+    keep(settings, [AuditRecord(at=now, operation="AuditQuery", kind="access", query=asked)])
+
+
+def _rows(found: Iterator[Found]) -> Iterator[tuple[object, ...]]:
+    from lightwell.cli.wording import moment
+
+    for one in found:
+        record = one.record
+        yield (
+            moment(record.at),
+            _who(record),
+            record.address,
+            record.via,
+            record.operation,
+            _end(record),
+            _listed(record.patient, record.patients),
+            _listed(record.study, record.studies),
+        )
+
+
+def _who(record: AuditRecord) -> str:
+    """As short as it can be told from others: without the account, and with whose token it was."""
+    user = record.user
+    if user is not None:
+        name = user.name or str(user.uid)
+        return name if user.loginuid in (None, user.uid) else f"{name} (login {user.loginuid})"
+    if record.who is None:
+        return "" if record.claimed is None else f"claims {record.claimed}"
+    name = record.who.rpartition(":")[2]
+    return name if record.subject is None else f"{name} ({record.subject})"
+
+
+def _end(record: AuditRecord) -> str:
+    if record.lost:
+        return f"{record.lost:,} lost"
+    said = [str(part) for part in (record.status, record.error) if part is not None]
+    if record.is_cut:
+        said.append("cut short")
+    elif record.phase == "begun":
+        said.append("begun")
+    if record.count > 1:
+        said.append(f"{record.count:,} times")
+    return " ".join(said)
+
+
+def _listed(one: str | None, several: tuple[str, ...]) -> str:
+    if not several:
+        return one or ""
+    rest = len(several) - _SHOWN
+    return ", ".join(several[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _verify(args: argparse.Namespace, folder: AuditFolder) -> int:
+    from lightwell.observe.audit.verification import verify
+
+    reports = list(verify(folder.root, folder.keys(), {}))
+    if args.json:
+        print(json.dumps({"chains": [_as_json(report) for report in reports]}, indent=2))
+    else:
+        _print_reports(reports)
+    return 1 if any(report.findings for report in reports) else 0
+
+
+def _print_reports(reports: list[ChainReport]) -> None:
+    from lightwell.cli.wording import counted, moment, print_table, printable, size
+
+    print_table(
+        ("WRITER", "SEGMENTS", "RECORDS", "SIZE", "FROM", "UNTIL", "RESULT"),
+        [
+            (
+                report.writer,
+                report.segments,
+                report.records,
+                size(report.size),
+                moment(report.first_at) if report.first_at else None,
+                moment(report.last_at) if report.last_at else None,
+                counted(len(report.findings), "finding") if report.findings else "whole",
+            )
+            for report in reports
+        ],
+        nothing="the audit trail is empty",
+    )
+    for report in reports:
+        for finding in report.findings:
+            print(printable(f"FINDING {finding.writer}{_segment(finding.segment)}: {finding.text}"))
+    for report in reports:
+        for remark in report.remarks:
+            print(printable(f"note {remark.writer}{_segment(remark.segment)}: {remark.text}"))
+
+
+def _segment(number: int) -> str:
+    return f" segment {number}" if number else ""
+
+
+def _as_json(report: ChainReport) -> dict[str, Any]:
+    return {
+        "writer": report.writer,
+        "segments": report.segments,
+        "records": report.records,
+        "bytes": report.size,
+        "firstAt": report.first_at or None,
+        "lastAt": report.last_at or None,
+        "lastRecord": report.number,
+        "findings": [{"segment": each.segment or None, "text": each.text} for each in report.findings],
+        "notes": [{"segment": each.segment or None, "text": each.text} for each in report.remarks],
+    }

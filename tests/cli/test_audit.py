@@ -1,0 +1,159 @@
+"""``lightwell audit``: found with the server up, and damage that is named."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lightwell.observe.audit.chain import Chain
+from lightwell.observe.audit.record import AuditRecord, SystemUser
+from lightwell.observe.audit.segments import segments
+from lightwell.stores.data_folder.audit_folder import AuditFolder
+from tests.cli.running import Done, lightwell_here
+from tests.support.ct_files import write_series
+from tests.support.server import ended_job, running
+
+ADA = "arn:aws:iam::000000000000:user/ada"
+RECORDS = {
+    "http-0": [
+        AuditRecord(
+            at=1_000, operation="GetImageFrame", who=ADA, key="AKIAADA", patient="P1", study="1.2", status=200
+        ),
+        AuditRecord(at=3_000, operation="SearchImageSets", who=ADA, patients=("P1", "P2"), status=200),
+        AuditRecord(at=5_000, operation="GetImageFrame", who=ADA, patient="P10", status=403, error="Denied"),
+        AuditRecord(at=7_000, claimed="AKIAADA", count=12, status=403, id="refused"),
+    ],
+    "http-1": [
+        AuditRecord(at=2_000, who="arn:aws:sts::0:assumed-role/r/s", subject="bob@example.org", patient="P1"),
+        AuditRecord(at=4_000, image_set="s1", store="d1", study="1.3", who="arn:aws:iam::0:root"),
+        AuditRecord(
+            at=6_000, user=SystemUser(0, "root", loginuid=1000), operation="export", patients=tuple("abcdef")
+        ),
+    ],
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    data = tmp_path / "data"
+    data.mkdir()
+    folder = AuditFolder(data, None)
+    for writer, records in RECORDS.items():
+        chain = Chain(folder.chain(writer, lambda: 9_000))
+        for record in records:
+            chain.append([record])
+        chain.sync()
+        chain.close()
+    return data
+
+
+def times(data: Path, *words: str) -> list[int]:
+    done = lightwell_here("audit", "query", "--json", *words, data=data)
+    assert (done.status, done.err) == (0, "")
+    found = [json.loads(line) for line in done.out.splitlines()]
+    return [one["at"] for one in found if one["writer"] != "cli"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], [1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000]),
+        (["--patient", "P1"], [1_000, 2_000, 3_000]),
+        (["--patient", "P"], []),
+        (["--patient", "P1", "--until", "1970-01-01T00:00:03Z"], [1_000, 2_000]),
+        (["--from", "1970-01-01T00:00:06"], [6_000, 7_000]),
+        (["--study", "1.2"], [1_000]),
+        (["--set", "s1"], [4_000]),
+        (["--datastore", "d1"], [4_000]),
+        (["--key", "AKIAADA"], [1_000, 7_000]),
+        (["--principal", "ada"], [1_000, 3_000, 5_000]),
+        (["--principal", ADA, "--denied"], [5_000]),
+        (["--principal", "bob@example.org"], [2_000]),
+        (["--request", "refused"], [7_000]),
+        (["--denied"], [5_000, 7_000]),
+    ],
+)
+def test_finds_what_is_asked_for_by_its_time(data: Path, words: list[str], found: list[int]) -> None:
+    assert times(data, *words) == found
+
+
+def test_shows_who_did_what_and_is_on_record_itself(data: Path) -> None:
+    done = lightwell_here("audit", "query", data=data)
+    shown = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert shown[1] == "1970-01-01T00:00:01Z user/ada - - GetImageFrame 200 P1 1.2"
+    assert "assumed-role/r/s (bob@example.org)" in shown[2]
+    assert shown[6] == "1970-01-01T00:00:06Z root (login 1000) - - export - a, b, c and 3 more -"
+    assert shown[7] == "1970-01-01T00:00:07Z claims AKIAADA - - - 403 12 times - -"
+    lightwell_here("audit", "query", "--patient", "P1", data=data)
+    done = lightwell_here("audit", "query", "--json", data=data)
+    asked = [json.loads(line) for line in done.out.splitlines()[-3:]]
+    assert [(one["writer"], one["do"], one["query"]) for one in asked] == [
+        ("cli", "AuditQuery", {}),
+        ("cli", "AuditQuery", {"patient": "P1"}),
+        ("cli", "AuditQuery", {}),
+    ]
+    assert asked[0]["os"]["uid"] == os.getuid()
+
+
+def test_refuses_what_it_cannot_record(data: Path) -> None:
+    (data / "audit" / "cli").write_text("in the way")
+    refused = lightwell_here("audit", "query", data=data)
+    assert (refused.status, refused.out) == (1, "")
+    assert "Nothing is done that it cannot record" in refused.err
+    assert lightwell_here("audit", "query", "--audit-full", "serve", data=data).status == 0
+
+
+def verify(data: Path) -> Done:
+    return lightwell_here("audit", "verify", data=data)
+
+
+def test_says_that_the_trail_is_whole_or_what_is_not(data: Path) -> None:
+    done = verify(data)
+    assert done.status == 0
+    assert [line.split()[0] for line in done.out.splitlines() if line.endswith(" whole")] == [
+        "http-0",
+        "http-1",
+    ]
+    path = segments(data / "audit" / "http-1")[0].path
+    path.write_bytes(path.read_bytes().replace(b"bob@", b"eve@"))
+    done = verify(data)
+    assert done.status == 1
+    assert (
+        "FINDING http-1 segment 1: the block behind record 0, at byte 0, is not what was sealed" in done.out
+    )
+    as_json = lightwell_here("audit", "verify", "--json", data=data)
+    assert as_json.status == 1
+    assert [len(one["findings"]) for one in as_json.json()["chains"]] == [0, 1]
+
+
+def test_says_where_there_is_none(tmp_path: Path) -> None:
+    tmp_path.joinpath("data").mkdir()
+    done = lightwell_here("audit", "verify", data=tmp_path / "data")
+    assert (done.status, "There is no audit trail" in done.err) == (1, True)
+
+
+def test_says_who_saw_a_patient_of_a_server_that_runs(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_series(data / "buckets" / "inn", 1)
+    with running(data, "--workers", "1") as server:
+        client = server.client()
+        store = client.create_datastore(datastoreName="d")["datastoreId"]
+        job = client.start_dicom_import_job(
+            datastoreId=store,
+            dataAccessRoleArn="arn:aws:iam::000000000000:role/import",
+            inputS3Uri="s3://inn/",
+            outputS3Uri="s3://inn/results/",
+        )["jobId"]
+        assert ended_job(client, store, job)["jobStatus"] == "COMPLETED"
+        (found,) = client.search_image_sets(datastoreId=store)["imageSetsMetadataSummaries"]
+        patient = found["DICOMTags"]["DICOMPatientId"]
+        answer = client.get_image_set_metadata(datastoreId=store, imageSetId=found["imageSetId"])
+    done = lightwell_here("audit", "query", "--patient", patient, "--json", data=data)
+    seen = [json.loads(line) for line in done.out.splitlines()]
+    (read,) = [one for one in seen if one["do"] == "GetImageSetMetadata"]
+    assert read["id"] == answer["ResponseMetadata"]["RequestId"]
+    assert (read["set"], read["from"], read["by"]) == (found["imageSetId"], "127.0.0.1", "root")
+    assert verify(data).status == 0
