@@ -13,6 +13,8 @@ from lightwell.setting_values import split_list
 if TYPE_CHECKING:
     from lightwell.settings import Settings
 
+_HOST = re.compile(r"(?!-)[A-Za-z0-9._-]{1,253}")
+
 _URLS = {
     "public_url": public_fault,
     "database_url": database_fault,
@@ -61,6 +63,12 @@ def faults(given: Settings) -> Iterator[tuple[str | None, str]]:
         else:
             if network.prefixlen == 0:
                 yield "trusted_proxies", f"contains {text}, which would trust headers from anyone"
+    for text in split_list(given.authorizer_hosts):
+        if not _HOST.fullmatch(text) and not _is_network(text):
+            yield (
+                "authorizer_hosts",
+                f"lists {text[:80]!r}; expected names, addresses, networks; no ports",
+            )
     for name in ("database_direct_url", "database_replica_url"):
         if str(getattr(given, name)).startswith("sqlite:"):
             yield name, "must be postgresql://…: SQLite has neither poolers nor replicas"
@@ -78,3 +86,11 @@ def faults(given: Settings) -> Iterator[tuple[str | None, str]]:
         yield None, "oidc_issuer and oidc_client_id must be set together"
     if "openid" not in given.oidc_scope.split():
         yield "oidc_scope", "must contain openid: without it the provider issues no ID token"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text.strip("[]"))
+    except ValueError:
+        return False
+    return True

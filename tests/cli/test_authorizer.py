@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lightwell.cli.doctor.outgoing import outgoing
+from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.cli.main import main
+from lightwell.errors import ConfigurationError
+from lightwell.settings import load
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate
 
@@ -68,3 +72,26 @@ def test_refuses_what_could_never_work(
     assert reason in capsys.readouterr().err
     assert run(data, "list") == 0
     assert capsys.readouterr().out.split("\n")[1:] == [f"{BUILTIN}  builtin", ""]
+
+
+def test_puts_and_calls_no_target_where_none_may_be(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = "http://10.0.0.5:9000/authorize"
+    assert run(data, "put", ARN, inside) == 2
+    monkeypatch.setenv("LIGHTWELL_AUTHORIZER_HOSTS", "10.0.0.0/24, functions.internal")
+    assert run(data, "put", ARN, inside) == 0
+    assert outgoing(load({"data": data})) == (
+        "endpoints are called by TLS or on this machine, and authorizers are where they may be"
+    )
+    monkeypatch.delenv("LIGHTWELL_AUTHORIZER_HOSTS")
+    endpoint = {
+        "s3_endpoint_url": "http://user:hush@s3.internal:9000",
+        "storage_endpoint_url": "http://localhost:1",
+    }
+    with pytest.raises(DoctorWarning) as caught:
+        outgoing(load({"data": data, **endpoint}))
+    assert ARN in str(caught.value) and "10.0.0.5 is not a public address" in str(caught.value)
+    assert "s3_endpoint_url is http://" in str(caught.value) and "hush" not in str(caught.value)
+    assert "storage_endpoint_url" not in str(caught.value)
+    monkeypatch.setenv("LIGHTWELL_AUTHORIZER_HOSTS", "http://functions.internal")
+    with pytest.raises(ConfigurationError, match="no ports"):
+        load({"data": data})

@@ -16,6 +16,11 @@ class InterfaceSettings(ServerSettings):
     authorizers_dir: Path | None = setting(
         None, "folder with the modules of `python:` authorizers; DATA/authorizers if unset"
     )
+    authorizer_hosts: str | None = setting(
+        None,
+        "comma-separated names, addresses and networks at which authorizers may be called by http(s); if "
+        "unset, this machine, and with https:// any public address",
+    )
     authorizer_processes: int = setting(4, "maximum processes per `python:` authorizer in each HTTP worker")
     authorizer_cache: int = setting(0, "seconds to cache an authorizer's decision; 0 disables the cache")
     authorizer_leeway: int = setting(

@@ -57,13 +57,14 @@ def run(args: argparse.Namespace) -> int:
 def _check(settings: Settings, arn: str, target: str) -> None:
     from lightwell.auth.lambda_authorizer import parse_target
     from lightwell.cli.authorizer_arn import NONE, authorizer_arn, is_builtin
+    from lightwell.web.authorizers.target_hosts import check_target
 
     if arn in (BUILTIN, NONE) or is_builtin(settings, authorizer_arn(settings, arn)):
         raise ConfigurationError(
             f"{arn} cannot have a target: the built-in authorizer is part of the server. "
             "`lightwell datastore set-authorizer` gives it to a data store, or takes it away"
         )
-    parse_target(target)
+    check_target(settings.authorizer_hosts, parse_target(target))
 
 
 def _put(db: Database, arn: str, target: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightwell.cli import flags
-from lightwell.cli.doctor import data, machine, network
+from lightwell.cli.doctor import data, machine, network, outgoing
 from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.errors import LightwellError
 from lightwell.settings import Settings
@@ -33,11 +33,12 @@ CHECKS: dict[str, Check] = {
     "clock": machine.clock,
     "tls": network.tls,
     "sign-in": network.sign_in,
+    "outgoing": outgoing.outgoing,
     "port": network.port,
 }
 
 # These open the stores, and so may create files that belong to this user in them.
-_OPENS_STORES = ("database", "jobs", "storage", "encryption", "files", "secrets")
+_OPENS_STORES = ("database", "jobs", "storage", "encryption", "files", "secrets", "outgoing")
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def database(settings: Settings) -> str:
     from lightwell.stores.db.schema import schema_state
     from lightwell.stores.page_checksums.state import missing
 
-    if not _has_database(settings):
+    if not has_database(settings):
         return _NOT_CREATED
     db = open_database(settings)
     try:
@@ -80,7 +80,7 @@ def jobs(settings: Settings) -> str:
 
     if settings.database.startswith("sqlite:"):
         return "no other servers use this database"
-    with _migrated(settings) as conn:
+    with migrated(settings) as conn:
         if conn is None:
             return _NOT_MIGRATED
         awaited, workforce = servers.awaited_nodes(conn), servers.workforce(conn)
@@ -113,9 +113,9 @@ def storage(settings: Settings) -> str:
 def encryption(settings: Settings) -> str:
     from lightwell.stores.account import datastores
 
-    if not _has_database(settings):
+    if not has_database(settings):
         return _NO_KMS_KEY
-    with _migrated(settings) as conn:
+    with migrated(settings) as conn:
         if conn is None:
             return _NOT_MIGRATED
         found = datastores.with_kms_key(conn)
@@ -173,7 +173,7 @@ def secrets(settings: Settings) -> str:
     given = settings.read_secret_key()
     has_key = given is not None or (settings.data / FILE).exists()
     secret_box = open_secret_box(given, settings.data) if has_key else None
-    with _migrated(settings) as conn:
+    with migrated(settings) as conn:
         sample = None if conn is None else principals.holding(conn)
         if conn is None or sample is None:
             return "there are no access keys yet" if has_key else "not created yet"
@@ -200,12 +200,13 @@ def secrets(settings: Settings) -> str:
     )
 
 
-def _has_database(settings: Settings) -> bool:
+def has_database(settings: Settings) -> bool:
+    """Whether there is one that may be opened without making it."""
     return settings.database_url is not None or (settings.data / "lightwell.db").exists()
 
 
 @contextmanager
-def _migrated(settings: Settings) -> Iterator[Connection | None]:
+def migrated(settings: Settings) -> Iterator[Connection | None]:
     """A connection for reading; None unless the database has the schema of this version."""
     from lightwell.stores.db.open import open_database
     from lightwell.stores.db.schema import schema_state
@@ -254,7 +255,7 @@ def _report_folders(settings: Settings) -> list[Path]:
     from lightwell.stores.jobs import import_jobs
 
     try:
-        with _migrated(settings) as conn:
+        with migrated(settings) as conn:
             places = [] if conn is None else [split_uri(uri) for uri in import_jobs.output_uris(conn)]
     except LightwellError:
         return []  # the database check reports it

@@ -26,6 +26,7 @@ from lightwell.operations.authorizers import AuthorizerBinding, AuthorizerBindin
 from lightwell.settings import Settings
 from lightwell.web.authorizers.http_function import HttpFunction
 from lightwell.web.authorizers.python_function import PythonFunction
+from lightwell.web.authorizers.target_hosts import target_hosts
 from lightwell.web.authorizers.viewer_sessions import ViewerSessions
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class BearerAuthentication:
     ) -> None:
         """``load_builtin`` makes the server's own authorizer when it is first needed; it may block."""
         self._settings = settings
+        self._hosts = target_hosts(settings.authorizer_hosts)
         self.viewers = viewers
         self._load_builtin = load_builtin
         self._builtin: BuiltinAuthorizer | None = None
@@ -149,7 +151,7 @@ class BearerAuthentication:
         except ConfigurationError as error:
             raise AuthorizerFailure("misconfigured", str(error)) from None
         if isinstance(target, HttpTarget):
-            function: HttpFunction | PythonFunction = HttpFunction(target)
+            function: HttpFunction | PythonFunction = HttpFunction(target, self._hosts)
         else:
             function = PythonFunction(target, arn, self._settings)
         self._functions[arn] = binding.revision, function

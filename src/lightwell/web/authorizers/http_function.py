@@ -8,6 +8,7 @@ are no redirects, no cookies, no decompression, and no proxies from the environm
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import cast
 
@@ -15,6 +16,7 @@ import httptools
 
 from lightwell.auth.lambda_authorizer import AuthorizerFailure, HttpTarget
 from lightwell.web.authorizers.fair_queue import FairQueue
+from lightwell.web.authorizers.target_hosts import TargetHosts, target_hosts
 
 MAX_CONNECTIONS = 64
 """Calls of one function that one HTTP worker has in progress at a time."""
@@ -26,8 +28,10 @@ MAX_RESPONSE = 1 << 20
 class HttpFunction:
     """The connections to one function in one HTTP worker. Belongs to one event loop."""
 
-    def __init__(self, target: HttpTarget) -> None:
+    def __init__(self, target: HttpTarget, hosts: TargetHosts | None = None) -> None:
+        """``hosts`` says where the target may be; by default what does if nothing is configured."""
         self._target = target
+        self._hosts = hosts or target_hosts(None)
         self._head = (
             f"POST {target.path} HTTP/1.1\r\nhost: {target.authority}\r\nuser-agent: lightwell\r\n"
             "content-type: application/json\r\naccept: application/json\r\n"
@@ -126,11 +130,30 @@ class HttpFunction:
             # In a thread: it reads the certificates of all authorities.
             self._tls = await loop.run_in_executor(None, ssl.create_default_context)
         try:
-            _, connection = await loop.create_connection(_Connection, target.host, target.port, ssl=self._tls)
+            found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         except OSError as error:
-            # Name resolution and certificates fail with it, too. So does a TimeoutError of the system.
-            raise AuthorizerFailure("failed", f"cannot connect to {target.authority}: {error}") from None
-        return connection
+            raise AuthorizerFailure("failed", f"cannot resolve {target.host}: {error}") from None
+        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        allowed, fault = self._hosts.allowed(target.host, addresses, is_tls=target.is_tls)
+        if fault is not None:
+            raise AuthorizerFailure("misconfigured", fault)
+        return await self._connect_to(allowed)
+
+    async def _connect_to(self, addresses: list[str]) -> _Connection:
+        """A connection to the first of these addresses that takes one; the name is the target's."""
+        target, loop, failure = self._target, asyncio.get_running_loop(), ""
+        name = target.host if target.is_tls else None
+        for address in addresses:
+            try:
+                _, connection = await loop.create_connection(
+                    _Connection, address, target.port, ssl=self._tls, server_hostname=name
+                )
+            except OSError as error:
+                # Certificates fail with it, too. So does a TimeoutError of the system.
+                failure = str(error)
+            else:
+                return connection
+        raise AuthorizerFailure("failed", f"cannot connect to {target.authority}: {failure}")
 
 
 def _check(status: int, is_error: bool) -> None:

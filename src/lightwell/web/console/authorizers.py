@@ -15,6 +15,7 @@ from lightwell.auth.policies.actions import (
 )
 from lightwell.errors import ConfigurationError, ValidationError
 from lightwell.operations.console import authorizers
+from lightwell.web.authorizers.target_hosts import check_target
 from lightwell.web.console.route import Answer, Body, Call, Required, Route, iso, on_any
 
 _LONGEST_ARN = 400
@@ -75,7 +76,7 @@ def put_authorizer(call: Call) -> None:
     """Set the target of a function."""
     asked: NewTarget = call.body
     try:
-        parse_target(asked.target)
+        check_target(call.state.settings.authorizer_hosts, parse_target(asked.target))
     except ConfigurationError as error:
         raise ValidationError(f"{error}.") from None
     authorizers.put_authorizer(call.ctx, asked.arn, asked.target, is_new=asked.is_new)
