@@ -37,6 +37,7 @@ _WORDS = {
 }
 
 _READ_BY_HAND = {
+    ("pypi", "apsw"): "MIT",  # "any-OSI": whichever licence of OSI's whoever uses it chooses
     ("npm", "rechoir"): "MIT",  # LICENSE of 0.6.2; its package.json has an older form
 }
 
@@ -70,7 +71,7 @@ def of_python() -> list[Licensed]:
             about = importlib.metadata.metadata(name).json
         except importlib.metadata.PackageNotFoundError:
             continue  # its marker says: not on this platform
-        stated = str(about.get("license_expression") or "")
+        stated = _READ_BY_HAND.get(("pypi", name)) or str(about.get("license_expression") or "")
         if not stated:
             classified = [
                 one.rsplit(" :: ", 1)[1]

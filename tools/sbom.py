@@ -80,8 +80,13 @@ import json, re, imagecodecs, zstandard, psycopg.pq
 from cryptography.hazmat.backends.openssl import backend
 stated = dict(part.strip().rsplit("-", 1) for part in imagecodecs.version().split(",") if "-" in part)
 libpq = psycopg.pq.version()
+try:
+    import apsw
+except ImportError:  # not on Windows
+    apsw = None
 print(json.dumps({
     "imagecodecs": {name: version for name, version in stated.items() if version != "n/a"},
+    "apsw": {"sqlite": apsw.sqlite_lib_version()} if apsw else {},
     "zstandard": {"zstd": ".".join(map(str, zstandard.ZSTD_VERSION))},
     "cryptography": {"openssl": backend.openssl_version_text().split()[1]},
     "psycopg-binary": {"libpq": f"{libpq // 10000}.{libpq % 10000}"},

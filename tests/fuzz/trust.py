@@ -166,6 +166,8 @@ def _answer_seeds() -> Iterator[bytes]:
     yield frame(encode(messages.Performed(7, Pong(1)))) + frame(encode(ChunkRead(5, answers.GIVEN)))
     yield frame(encode(messages.InputInspected(8, members=[("a", 5, 0)])))
     yield frame(encode(far_messages.Answer(1, b"abc"))) + frame(encode(far_messages.ReadPack(1, "2", 3, 4)))
+    yield frame(b"\x81\xa4\xff\xff\xff\xff\xa1a")  # no UTF-8, and below: nested without end
+    yield frame(b"\x82\xa4type\xaaConfigured\xa1a" + b"\x91" * 5000 + b"\x90")
     yield pack_files([InputFile(3, "a.dcm", None, 1)])
 
 

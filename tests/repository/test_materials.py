@@ -50,6 +50,7 @@ def test_lists_the_c_libraries_that_decode_what_strangers_send() -> None:
     assert all(one["version"] not in ("", "n/a") for one in codecs.values() if "purl" in one)
     assert {one["name"] for one in inside["cryptography"]} == {"openssl"}
     if sys.platform == "linux":
+        assert {one["name"] for one in inside["apsw"]} == {"sqlite"}
         (shared,) = [one for name, one in codecs.items() if name.startswith("libopenjp2")]
         assert len(shared["hashes"][0]["content"]) == 64
     references = [one["bom-ref"] for components in inside.values() for one in components]
