@@ -26,6 +26,7 @@ from lightwell.codec_pool.client import CodecPoolClient
 from lightwell.domain.arn import root_arn
 from lightwell.domain.events import EventHeader, unverified_event
 from lightwell.errors import LightwellError
+from lightwell.observe.audit.masking import QueryMask
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.metrics import Meter, Recorder
 from lightwell.operations.authorizers import AuthorizerBindings
@@ -172,6 +173,7 @@ def build(
             ),
             throttle=throttle,
             trail=trail,
+            mask=QueryMask(settings.audit_mask, secret_box.derive("lightwell-audit-queries")),
             buckets=buckets,
             damage=reports,
         )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from sqlalchemy import Connection
 
 from lightwell.documents.metadata_documents import edited_level
 from lightwell.domain.image_sets.image_set import Identity
 from lightwell.domain.keys import ImageSetKey
+from lightwell.observe.audit.note import AuditNote
 from lightwell.stores.image_sets import lookups, native_instances
+
+if TYPE_CHECKING:
+    from lightwell.stores import Stores
 
 
 def identity_of_version(conn: Connection, key: ImageSetKey, version: int) -> Identity:
@@ -29,3 +36,12 @@ def identity_of_version(conn: Connection, key: ImageSetKey, version: int) -> Ide
 
 def _text(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
+
+
+def note_image_sets(stores: Stores, note: AuditNote, datastore_id: str, ids: Sequence[str]) -> None:
+    """Note whom these sets of a data store are about now; those that do not exist are left out."""
+    with stores.db.read() as conn:
+        for id in ids:
+            found = lookups.identity(conn, datastore_id, id)
+            if found is not None:
+                note.saw(*found[1])

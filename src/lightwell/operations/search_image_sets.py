@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import Connection
@@ -32,8 +33,10 @@ def search_image_sets(ctx: Context, request: shapes.SearchImageSetsRequest) -> s
     unknown data store.
     """
     asked = request.search_criteria or shapes.SearchCriteria()
+    filters = [_filter(given) for given in asked.filters or ()]
+    ctx.note.query = _for_the_trail(filters)
     wanted = read_criteria(
-        [_filter(given) for given in asked.filters or ()],
+        filters,
         None if asked.sort is None else (asked.sort.sort_field, asked.sort.sort_order),
     )
     # The end of a page is meaningful only in its own search.
@@ -50,11 +53,27 @@ def search_image_sets(ctx: Context, request: shapes.SearchImageSetsRequest) -> s
 
     found = _at_once(ctx, request.datastore_id, wanted, after, limit) or ctx.stores.db.read_behind(work)
     now = ctx.clock.now()
+    ctx.note.found = len(found.summaries)
+    for one in found.summaries:
+        ctx.note.saw(one.id, one.patient_id, one.study_instance_uid, one.series_instance_uid)
     return shapes.SearchImageSetsResponse(
         image_sets_metadata_summaries=[_summary(one, now) for one in found.summaries],
         sort=asked.sort,
         next_token=None if found.next is None else page_tokens.encode([digest, *found.next]),
     )
+
+
+def _for_the_trail(filters: Sequence[Filter]) -> dict[str, list[str]]:
+    """What is searched for: of a range its two ends."""
+    asked: dict[str, list[str]] = {}
+    for one in filters:
+        for name, value in one.values:
+            if isinstance(value, StudyMoment):
+                text = f"{value.date} {value.time or ''}".rstrip()
+            else:
+                text = str(value)
+            asked.setdefault(name, []).append(text)
+    return asked
 
 
 def _at_once(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lightwell.documents.identity import note_image_sets
 from lightwell.domain import arn
 from lightwell.domain.arn import Resource
 from lightwell.domain.datastore import MOST_TAGS
@@ -64,6 +65,9 @@ def _resource(ctx: Context, text: str) -> Resource:
     settings = ctx.settings
     if resource is None or (resource.region, resource.account) != (settings.region, settings.account_id):
         raise _unknown_resource(text)
+    ctx.note.store = resource.datastore_id
+    if resource.image_set_id is not None:
+        note_image_sets(ctx.stores, ctx.note, resource.datastore_id, [resource.image_set_id])
     return resource
 
 

@@ -24,6 +24,12 @@ class AuditSettings(WorkSettings):
         "done that could not be recorded, or serve, records are lost, and the trail says how many",
         choices=("refuse", "serve"),
     )
+    audit_mask: str = setting(
+        "texts",
+        "what the audit trail keeps of searches: texts, what was typed for names, descriptions and other "
+        "texts is replaced by digests; all, every value is; none, nothing is",
+        choices=("texts", "all", "none"),
+    )
     audit_key_file: Path | None = setting(
         None, "file with the keys that seal the audit trail, the newest first; DATA/audit.key if unset"
     )

@@ -76,7 +76,7 @@ class Gateway:
         self._console_api = console_api.Api(state, self._status)
         self._console = site.Console(state, state.federation.origins)
         self._ohif = Ohif(state, state.settings.ohif_folder)
-        self.witness = None if state.trail is None else Witness(state.trail, state.clock.now)
+        self.witness = None if state.trail is None else Witness(state.trail, state.clock.now, state.mask)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightwell.documents.identity import identity_of_version
 from lightwell.domain import page_tokens
 from lightwell.operations.console.differences import json_size
 from lightwell.operations.console.image_set_versions import VersionSummary, place, summary_of
@@ -55,6 +56,8 @@ def diff(
         if versions:
             counted = version_diff.version_rows(conn, found.key)
             shown = tuple(summary_of(version, counted) for version in versions[-_MOST_VERSIONS:])
+        for version in (first, second):
+            ctx.note.saw(*identity_of_version(conn, found.key, version))
         page = diff_page(conn, found.key, first, second, start=start, most=most, size=json_size)
     return Difference(
         first,

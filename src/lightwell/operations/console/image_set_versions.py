@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lightwell.documents import metadata_documents
+from lightwell.documents.identity import identity_of_version, note_image_sets
 from lightwell.domain import page_tokens
 from lightwell.domain.image_sets.image_set import ImageSet, Version
 from lightwell.domain.image_sets.levels import LEVEL_NAMES
@@ -85,6 +86,7 @@ def list_versions(
     if found is None:
         raise unknown_image_set(ctx, datastore_id, image_set_id)
     shown = versions[:limit]
+    note_image_sets(ctx.stores, ctx.note, datastore_id, [image_set_id])
     return VersionPage(
         tuple(summary_of(version, counted) for version in shown),
         page_tokens.encode([shown[-1].number]) if len(versions) > limit else None,
@@ -129,6 +131,8 @@ def overview(ctx: Context, datastore_id: str, image_set_id: str, version_id: str
     found = find_readable(ctx, datastore_id, image_set_id)
     version = readable_version(version_id, found)
     with ctx.stores.db.read() as conn:
+        ctx.note.saw(*identity_of_version(conn, found.key, version))
+        ctx.note.version = version
         return _overview(conn, found, version)
 
 

@@ -118,7 +118,13 @@ def list_studies(
         found = listing.page(conn, store.key, criteria, after=after, limit=limit)
         return found, shown(Reader(conn), store.key, found.studies)
 
+    ctx.note.query = _for_the_trail(query)
     found, studies = ctx.stores.db.read_behind(work)
+    ctx.note.found = len(studies)
+    for study in studies:
+        ctx.note.saw(None, study.patient_id, study.study_instance_uid)
+        for each in study.sets:
+            ctx.note.saw(each.id, each.patient_id, None, each.series_instance_uid)
     following = found.next
     return Page(
         studies,
@@ -129,6 +135,23 @@ def list_studies(
         found.sorted_within,
         found.non_primary_within,
     )
+
+
+def _for_the_trail(query: StudyQuery) -> dict[str, str | list[str]]:
+    """What is searched for, without what was left empty."""
+    asked: dict[str, str | list[str]] = {
+        "text": query.text,
+        "patient": query.patient,
+        "accessionNumber": query.accession_number,
+        "description": query.description,
+        "firstDay": query.first_day or "",
+        "lastDay": query.last_day or "",
+        "modalities": list(query.modalities),
+        "studyInstanceUids": list(query.study_instance_uids),
+        "primary": query.primaries,
+        "sort": query.sort,
+    }
+    return {name: value for name, value in asked.items() if value}
 
 
 def thumbnail_set(study: ShownStudy) -> ShownSet | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
+from lightwell.documents.identity import note_image_sets
 from lightwell.domain.image_sets.edits import Edit, apply_edits
 from lightwell.domain.image_sets.image_set import Summary
 from lightwell.domain.image_sets.levels import LEVEL_NAMES, PATIENT, SERIES, STUDY
@@ -139,6 +140,7 @@ def preview_update(ctx: Context, datastore_id: str, image_set_id: str, request: 
             f"A preview takes at most {_MOST_ATTRIBUTES} attributes and removed instances: preview the "
             "request in parts."
         )
+    note_image_sets(ctx.stores, ctx.note, datastore_id, [image_set_id])
     with ctx.stores.db.read() as conn:
         found = affected_image_sets.look_up(
             conn, datastore_id, image_set_id, version_number(request.latest_version)

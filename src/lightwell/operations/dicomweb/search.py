@@ -43,6 +43,7 @@ _VISIBLE_TAGS: dict[str, frozenset[int]] = {
     }
     for operation, (_, levels) in _SEARCHES.items()
 }
+_IDENTITY = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,7 @@ def search(
     """
     check_ids(request.datastore_id)
     study, series = request.study, request.series
+    ctx.note.query = _by_name(request.parameters)
     level, levels = _SEARCHES[request.operation]
     for uid in (study, series):
         if uid is not None and not uid.isprintable():
@@ -142,8 +144,21 @@ def search(
         found, elements = ctx.stores.db.read_behind(work)
     if not found.hits:
         check_uids(study, series)
+    ctx.note.found = len(found.hits)
+    for hit in found.hits:
+        ctx.note.saw(None, *(str(hit.values.get(name) or "") for name in _IDENTITY))
     objects = [f"{{{','.join(own)}}}" for own in elements]
     return SearchResults(objects, found.remaining, is_limited, query.ignored)
+
+
+def _by_name(parameters: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """What is searched for, for the audit trail."""
+    found: dict[str, list[str]] = {}
+    for name, value in parameters:
+        # A signature in the query is no part of the search.
+        if not name.lower().startswith("x-amz-"):
+            found.setdefault(name, []).append(value)
+    return found
 
 
 def _datastore_key(ctx: Context, datastore_id: str) -> int:

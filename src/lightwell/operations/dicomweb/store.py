@@ -22,6 +22,7 @@ from lightwell.codec_pool.requests import (
     Store,
     Stored,
 )
+from lightwell.documents.identity import note_image_sets
 from lightwell.domain.imports.store_response import InstanceResult, report, status
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import (
@@ -186,6 +187,7 @@ def _store(
     answer = _pool(ctx).ask(Store(target.datastore_id, target.study, ctx.caller.arn, files), _SECONDS)
     if not isinstance(answer, Stored):
         raise InternalError(f"The work process answered {type(answer).__name__}.")
+    _note(ctx, target, answer.files)
     instances = [_instance(n, file, identify) for n, file in enumerate(answer.files)]
     module = report(instances, target.base_url)
     body = json.dumps(module, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -194,6 +196,15 @@ def _store(
 
         body = native_model(body)
     return StoreResult(status(instances), target.kind, body)
+
+
+def _note(ctx: Context, target: StoreTarget, files: Sequence[InstanceStored | InstanceRefused]) -> None:
+    """Note for the audit trail what was stored, and whom the sets are about that it was put into."""
+    stored = [file for file in files if isinstance(file, InstanceStored)]
+    ctx.note.found = len(stored)
+    for file in stored:
+        ctx.note.saw(file.image_set, None, file.study_instance_uid, file.series_instance_uid)
+    note_image_sets(ctx.stores, ctx.note, target.datastore_id, list(ctx.note.image_sets))
 
 
 def _instance(

@@ -64,6 +64,8 @@ RECORDED: Final[dict[str, Recorded]] = {
     "ConsoleCreateKey": Recorded("console", "access", True),
     "ConsoleRevokeKey": Recorded("console", "access", True),
     "ConsoleSetKeyStatus": Recorded("console", "access", True),
+    "ConsolePutKeyPolicies": Recorded("console", "access", True),
+    "ConsoleRotateKey": Recorded("console", "access", True),
     "ConsoleListRoles": Recorded("console", "access"),
     "ConsolePutRole": Recorded("console", "access", True),
     "ConsoleDeleteRole": Recorded("console", "access", True),

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from lightwell.errors import AccessDeniedError, AuthenticationError
+from lightwell.observe.audit.masking import QueryMask
 from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.web.audit.operations import NOT_RECORDED, RECORDED, UNRECORDED_KIND, Recorded
 from lightwell.web.audit.unproved import Unproved
 
 if TYPE_CHECKING:
-    from lightwell.auth.principals import Principal
     from lightwell.web.requests.request import Request
     from lightwell.web.requests.responses import Response
 
@@ -32,9 +32,11 @@ _MOST_STATEMENTS: Final = 8
 class Witness:
     """Makes the records of one process. Not for use from several threads."""
 
-    def __init__(self, trail: AuditTrail, now: Callable[[], int]) -> None:
-        """``now`` is the time in milliseconds."""
+    def __init__(self, trail: AuditTrail, now: Callable[[], int], mask: QueryMask) -> None:
+        """``now`` is the time in milliseconds, ``mask`` says what of queries is kept."""
+        self._mask = mask.of
         self._trail = trail
+        self._put = trail.put
         self._now = now
         self._unproved = Unproved(trail.put)
         self._is_sync = trail.is_sync
@@ -50,13 +52,12 @@ class Witness:
             recorded = self._of_exception(request, response, recorded)
             if recorded is None:
                 return None
-        record = self._record(request, principal, recorded)
-        record.status, record.error = response.status, response.error
-        if isinstance(response.body, bytes):
-            record.sent = len(response.body)
-        elif request.method != "HEAD":
-            record.phase = "begun"
-        self._trail.put(record)
+        body = response.body
+        if isinstance(body, bytes):
+            self._put(self._record(request, recorded, response, None, len(body)))
+        else:
+            phase = None if request.method == "HEAD" else "begun"
+            self._put(self._record(request, recorded, response, phase, None))
         if self._is_sync or (recorded.is_durable and response.status < 400):
             return self._trail.durable()
         return None
@@ -71,10 +72,9 @@ class Witness:
         recorded = RECORDED.get(request.operation)
         if recorded is None or request.principal is None:
             return
-        record = self._record(request, request.principal, recorded)
-        record.status, record.error = response.status, response.error
-        record.phase, record.sent, record.is_cut = "ended", response.sent, not response.is_complete
-        self._trail.put(record)
+        record = self._record(request, recorded, response, "ended", response.sent)
+        record.is_cut = not response.is_complete
+        self._put(record)
 
     def close(self) -> None:
         """Put what still waits."""
@@ -102,9 +102,9 @@ class Witness:
         recorded = RECORDED.get(request.operation)
         if recorded is None or request.principal is None:
             return
-        record = self._record(request, request.principal, recorded)
+        record = self._record(request, recorded, None, None, None)
         record.status, record.is_cut = CLIENT_CLOSED_REQUEST, True
-        self._trail.put(record)
+        self._put(record)
 
     def _of_stranger(self, request: Request, response: Response) -> AuditRecord:
         return AuditRecord(
@@ -118,19 +118,28 @@ class Witness:
             error=response.error,
         )
 
-    def _record(self, request: Request, principal: Principal | None, recorded: Recorded) -> AuditRecord:
+    def _record(
+        self,
+        request: Request,
+        recorded: Recorded,
+        response: Response | None,
+        phase: str | None,
+        sent: int | None,
+    ) -> AuditRecord:
+        """Written for frames: what they need is put into the record at once, and the rest afterwards."""
         agent = request.head.get(b"user-agent")
-        resource, shown, item = request.resource, request.shown, request.item
-        image_set = patient = study = series = instance = None
+        peer = request.scope.get("client")
+        principal, resource, shown, item = request.principal, request.resource, request.shown, request.item
+        via = recorded.via
+        store = image_set = patient = study = series = instance = None
         if resource is not None:
             via, store = "dicomweb", resource.datastore_id
             study, series, instance = resource.study, resource.series, resource.instance
             if shown is not None:
-                image_set, patient = shown[0], shown[1]
+                image_set, patient, _, _ = shown
         else:
-            via, labels = recorded.via, request.labels
-            store = None
-            if labels:
+            labels = request.labels
+            if labels is not None:
                 store, image_set = labels.get("datastoreId"), labels.get("imageSetId")
             if shown is not None:
                 image_set, patient, study, series = shown
@@ -140,7 +149,9 @@ class Witness:
             via=via,
             operation=request.operation,
             kind=recorded.kind,
-            address=request.client,
+            who=request.named if principal is None else principal.arn,
+            key=None if principal is None else principal.access_key_id or None,
+            address=None if peer is None else peer[0],
             certificate=request.client_certificate,
             agent=None if agent is None else agent[:AGENT_LENGTH].decode("latin-1"),
             store=store,
@@ -150,31 +161,34 @@ class Witness:
             series=series,
             instance=instance,
             items=() if item is None else (item,),
+            status=None if response is None else response.status,
+            error=None if response is None else response.error,
+            phase=phase,
+            sent=sent,
         )
-        if len(request.path) > _SHORT_PATH:
-            _shorten(record)
         if principal is not None:
-            record.who = principal.arn
-            record.key = principal.access_key_id or None
             if principal.role is not None:
                 record.subject, record.provider = principal.subject, principal.provider
                 record.taken_by = principal.taken_by
-            _decided(record, request, principal)
-        else:
-            record.who = request.named
+            if principal.policies is None and request.refusal is None:
+                record.by = "root" if principal.arn.endswith(":root") else "administrator"
+            else:
+                _decided(record, request)
+        if len(request.path) > _SHORT_PATH:
+            _shorten(record)
         if request.note is not None:
             request.note.fill(record)
+            if record.query is not None:
+                record.query = self._mask(record.query)
         return record
 
 
-def _decided(record: AuditRecord, request: Request, principal: Principal) -> None:
+def _decided(record: AuditRecord, request: Request) -> None:
     """By which statement it was allowed or refused."""
     refusal = request.refusal
-    if isinstance(refusal, AccessDeniedError) and refusal.statement is not None:
-        record.by, record.policy = refusal.statement, refusal.policy
-        return
-    if principal.policies is None:
-        record.by = "root" if principal.arn.endswith(":root") else "administrator"
+    if refusal is not None:
+        if isinstance(refusal, AccessDeniedError) and refusal.statement is not None:
+            record.by, record.policy = refusal.statement, refusal.policy
         return
     decisions = request.decisions
     if len(decisions) == 1:

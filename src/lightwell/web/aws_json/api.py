@@ -9,6 +9,7 @@ from typing import Any
 from lightwell.errors import NotBuiltError
 from lightwell.operations import OPERATIONS
 from lightwell.operations.context import Context
+from lightwell.web.aws_json.affected_patients import note_answer, noted
 from lightwell.web.requests.responses import Response
 from lightwell.wire.parse import parse
 from lightwell.wire.query import query_pairs
@@ -35,7 +36,10 @@ def perform(
     operation = OPERATIONS.get(route.operation)
     if operation is None:
         raise not_built(route)
-    rendered = render(route, operation(context, request))
+    with noted(context, route.operation, request):
+        answer = operation(context, request)
+    note_answer(context, route.operation, answer)
+    rendered = render(route, answer)
     return Response(rendered.status, rendered.headers, rendered.body)
 
 

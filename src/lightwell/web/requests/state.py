@@ -18,6 +18,7 @@ from lightwell.auth.principals import Principal
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
 from lightwell.errors import ThrottlingError
+from lightwell.observe.audit.masking import QueryMask
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.metrics import Recorder
 from lightwell.operations.context import Caller, Context
@@ -65,7 +66,7 @@ class AppState:
     ``threads`` run what blocks, and ``lookups`` what has to be known before it is certain who asks, of which
     strangers can ask for any number; ``waiters`` run what waits for a codec worker, and ``encoders`` what
     encodes frames, so that nothing else waits behind either. Without a ``trail`` nothing is on record, as in
-    tests of other things.
+    tests of other things. ``mask`` says what of queries is.
     """
 
     settings: Settings
@@ -90,6 +91,7 @@ class AppState:
     failed_proofs: FailedProofs
     throttle: Throttle | None = None
     trail: AuditTrail | None = None
+    mask: QueryMask = field(default_factory=lambda: QueryMask("all", b""))
     buckets: SharedBuckets | None = None
     damage: DamageReports | None = None
     frames: FrameReader = field(init=False)
