@@ -8,9 +8,9 @@ from typing import Any
 from botocore.credentials import Credentials
 
 from lightwell.stores.account import principals
-from tests.api.auth.restricted_keys import allow, document, key
+from tests.api.auth.restricted_keys import ACCOUNT, allow, document, key, role
 from tests.api.auth.test_session_tokens import session_of
-from tests.api.auth.test_sts import may
+from tests.api.auth.test_sts import assume, may
 from tests.cli.running import Done, lightwell_here
 from tests.support.console import ConsoleClient
 from tests.support.server import Server, running, until
@@ -63,6 +63,25 @@ def test_a_key_that_is_disabled_is_refused_with_all_that_depends_on_it(
     assert run(server, "key", "enable", ana.access_key).status == 0
     until(all_may)
     assert listed(server, ana)["status"] == "Active"
+
+
+def test_says_which_sessions_outlive_a_key(server: Server, datastore: str) -> None:
+    ana = key(server, allow("*"), name="taker")
+    taken = assume(server, role(server, "Lasting", {"AWS": ACCOUNT}, allow("*")), ana)
+    quiet = run(server, "key", "disable", key(server, allow("*"), name="idle").access_key)
+    assert (quiet.status, quiet.err) == (0, "")
+    for word in ("disable", "revoke"):
+        done = run(server, "key", word, ana.access_key)
+        assert done.status == 0 and "1 session of roles that" in done.err and "user/taker" in done.err
+    # As on AWS: a role is not the key's. It ends alone.
+    until(lambda: may(server, ana, datastore) == UNKNOWN)
+    assert may(server, taken, datastore) is None
+    shown = run(server, "key", "list", "--sessions", "--json").json()
+    session = next(each for each in shown if each["accessKeyId"] == taken.access_key)
+    assert (session["kind"], session["takenBy"]) == ("role", f"arn:aws:iam::{ACCOUNT}:user/taker")
+    ended = run(server, "key", "revoke", taken.access_key)
+    assert (ended.status, ended.err) == (0, "")
+    until(lambda: may(server, taken, datastore) == UNKNOWN)
 
 
 def test_nobody_disables_root_or_a_session_or_what_is_not_there(server: Server) -> None:

@@ -151,6 +151,8 @@ def test_rotates_the_root_key_that_it_made(database: Database, secret_box: Secre
     first, _ = ensure_root(database, secret_box, None, 5)
     with pytest.raises(ConflictError, match="root key"):
         rotate(database, secret_box, first.access_key_id, 6, 100)
+    with pytest.raises(ConflictError, match="never ends"):
+        rotate(database, secret_box, first.access_key_id, 6, 100, expires_at=10**9, root=True)
     made = rotate(database, secret_box, first.access_key_id, 5, 100, root=True)
     assert ensure_root(database, secret_box, None, 7) == (made.credentials, False)
     with database.read() as conn:

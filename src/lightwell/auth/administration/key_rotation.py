@@ -53,6 +53,10 @@ def rotate(
         old = valid_key(conn, id, "rotated", root=root)
         if old.replaced_by is not None:
             raise ConflictError(f"{id} was rotated already: its successor is {old.replaced_by}.")
+        if old.is_root and expires_at is not None:
+            raise ConflictError(
+                "The root key never ends, or nobody could sign in as root: leave out --expires."
+            )
         if old.disabled_at is not None:
             raise ConflictError(
                 f"{id} is disabled, and its successor would not be: enable or revoke it first."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from lightwell.settings import Settings
     from lightwell.stores.db.database import Database
 
+_MOST_SESSIONS = 1_000
 _PLACES = ("data", "database_url", "allow_other_user", "root_access_key_id")
 
 
@@ -120,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
             return print_keys(db, as_json=args.json)
         if args.action == "revoke":
             return _revoke(settings, db, args.id)
-        return _set_enabled(db, args.id, is_enabled=args.action == "enable")
+        return _set_enabled(settings, db, args.id, is_enabled=args.action == "enable")
 
 
 def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
@@ -199,15 +201,40 @@ def _revoke(settings: Settings, db: Database, id: str) -> int:
     now = Clock().now()
     if not db.write(lambda conn: principals.revoke(conn, id, now)):
         raise LightwellError(f"There is no valid access key {id}; `lightwell key list` shows the valid keys")
+    _tell_of_roles(settings, db, id)
     return 0
 
 
-def _set_enabled(db: Database, id: str, *, is_enabled: bool) -> int:
+def _set_enabled(settings: Settings, db: Database, id: str, *, is_enabled: bool) -> int:
     from lightwell.auth.administration.key_changes import set_enabled
     from lightwell.clock import Clock
 
     set_enabled(db, id, Clock().now(), is_enabled=is_enabled)
+    if not is_enabled:
+        _tell_of_roles(settings, db, id)
     return 0
+
+
+def _tell_of_roles(settings: Settings, db: Database, id: str) -> None:
+    """Say which sessions go on although a key was ended: those of roles that its user took."""
+    from lightwell.cli.wording import counted
+    from lightwell.clock import Clock
+    from lightwell.domain.arn import user_arn
+    from lightwell.stores.account import principals
+
+    with db.read() as conn:
+        key = principals.get(conn, id)
+        found = principals.sessions(conn, Clock().now(), _MOST_SESSIONS)
+    if key is None or key.session_token is not None:
+        return
+    user = user_arn(settings.account_id, key.name)
+    taken = [each for each in found if each.role is not None and each.taken_by == user]
+    if taken:
+        print(
+            f"lightwell: {counted(len(taken), 'session')} of roles that {user} took last until they end; "
+            "`lightwell key list --sessions` shows them, `lightwell key revoke` ends one",
+            file=sys.stderr,
+        )
 
 
 def _reencrypt(settings: Settings, db: Database, *, as_json: bool) -> int:

@@ -129,6 +129,8 @@ class Session(Answer):
     is_own: bool
     created_at: str
     expires_at: str
+    last_used_at: str | None
+    last_used_from: str | None
 
 
 class Sessions(Answer):
@@ -156,6 +158,8 @@ def _session(call: Call, key: AccessKey) -> Session:
         is_own=key.id == call.principal.access_key_id,
         created_at=iso(key.created_at),
         expires_at=iso(key.expires_at or 0),
+        last_used_at=None if key.last_used_at is None else iso(key.last_used_at),
+        last_used_from=key.last_used_from,
     )
 
 
