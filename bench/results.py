@@ -87,6 +87,9 @@ BARS: dict[str, Bar] = {
     "memory-native": Bar(_MEMORY.format("native"), "MiB", False, 1024, 300),
     "memory-encapsulated": Bar(_MEMORY.format("encapsulated (RLE)"), "MiB", False, 1024, 300),
     "memory-deflated": Bar(_MEMORY.format("deflated"), "MiB", False, 1024, 300),
+    "restore": Bar(
+        "restore of a backup, verified, against `cp -r` and `sync` of the same files", "×", False, 2, 1.3
+    ),
     "start": Bar("`lightwell serve`: start to ready", "s", False, 4, 1),
     "idle": Bar("idle memory (PSS) of the whole process tree", "MiB", False, 300, 150),
     "web-frames": Bar(

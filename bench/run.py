@@ -41,6 +41,7 @@ SCENARIOS = {
     "console": "bench.scenarios.console",
     "web-memory": "bench.scenarios.web_memory",
     "hostile-heads": "bench.scenarios.hostile_heads",
+    "restore": "bench.scenarios.restores",
     "pg-search": "bench.scenarios.scale.pg_search",
     "pg-orthanc": "bench.scenarios.scale.pg_orthanc",
     "pg-reads": "bench.scenarios.scale.pg_reads",

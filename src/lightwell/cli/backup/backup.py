@@ -88,9 +88,8 @@ def _backup(settings: Settings, args: argparse.Namespace) -> BackupReport:
         try:
             return backup.run()
         except StorageError as error:
-            raise StorageError(
-                f"{error} There is no new run; the same command goes on with what is there"
-            ) from error
+            said = str(error).rstrip(".")
+            raise StorageError(f"{said}. There is no new run; what was copied serves the next") from error
 
 
 def _keys(settings: Settings, recovery: Path | None) -> bytes | None:
@@ -124,6 +123,7 @@ def _as_json(report: BackupReport) -> dict[str, Any]:
         "packBytes": run.pack_bytes,
         "packsCopied": report.packs_copied,
         "bytesCopied": report.bytes_copied,
+        "heldSeconds": round(report.held_seconds, 3),
         "databaseBytes": run.database_bytes,
         "rows": run.rows,
         "hasKeys": run.has_keys,

@@ -28,6 +28,7 @@ from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.db.errors import explain, is_failure, masked
 from lightwell.stores.db.now import read_now
 from lightwell.stores.objects.local import storage_error
+from lightwell.stores.page_checksums import vfs
 
 
 class Snapshot(Protocol):
@@ -95,12 +96,18 @@ def _of_sqlite(db: Database, spool: Path) -> Iterator[_SqliteCopy]:
 def _copy(db: Database, path: Path) -> int:
     with db.read() as conn:
         taken_at = read_now(conn)
+    raw = db.raw()
+    if raw.compares_pages:
+        # Else what is written before the first page, which says so, would get no checksums of its own, and
+        # pages that are in the write-ahead log yet have none.
+        path.unlink()
+        vfs.create(path)
     target = sqlite3.connect(path)
     try:
         # It is read here, and never again if this process is killed.
         target.execute("PRAGMA synchronous=OFF")
         # In one step: in several, each write of another process would begin it anew.
-        db.raw().backup(target, pages=-1)
+        raw.backup(target, pages=-1)
     except sqlite3.Error as error:
         if is_failure(error):
             raise explain(error, db.address) from error

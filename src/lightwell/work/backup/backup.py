@@ -7,6 +7,7 @@ written last. So a run is complete or not there, and whatever was interrupted is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,11 +38,12 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """A run, and how much of it is new at the destination."""
+    """A run, and how much of it is new at the destination; ``held_seconds``: how long no pack could go."""
 
     run: Run
     packs_copied: int
     bytes_copied: int
+    held_seconds: float
     pruned: Pruned = field(default_factory=Pruned)
 
 
@@ -99,11 +101,13 @@ class Backup:
         copies = PackCopies(self._stores.objects, self._backups.objects, self._shown_packs())
         self._copy(copies, self._live(), stored, is_live_still=True)
         try:
+            since = time.monotonic()
             keeping.hold(True)
             with snapshot(self._stores.db, self._stores.spool) as taken:
                 named = list(_live_packs(taken.conn))
                 self._copy(copies, iter(named), stored, is_live_still=False)
                 keeping.hold(False)
+                held = time.monotonic() - since
                 run = self._database(id, begun_at, taken, named)
         except ClaimLostError as error:
             if is_last:
@@ -116,7 +120,7 @@ class Backup:
         if self._options.keep is not None:
             keeping.hold(False)  # nobody else makes a backup now
             pruned = self._backups.prune(self._options.keep)
-        return BackupReport(run, copies.packs, copies.bytes, pruned)
+        return BackupReport(run, copies.packs, copies.bytes, held, pruned)
 
     def _copy(
         self,
