@@ -1,7 +1,9 @@
 """Logs: one event per line on stderr, as JSON for machines or text for people.
 
 An event is a name and fields. Fields never hold anything that could identify a patient: no bodies, no query
-strings, no error messages of rejected requests (they quote values).
+strings, no error messages of rejected requests (they quote values), and of exceptions no values that Python
+or a database quotes (`observe.exception_text`). Whatever the text, a line is one event, or one line below it
+that is indented, and has printable characters only; as JSON, ASCII only.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
+
+from lightwell.observe.exception_text import exception_lines
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -49,6 +53,11 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _exception(record: logging.LogRecord) -> list[str]:
+    error = record.exc_info[1] if record.exc_info else None
+    return [] if error is None else list(exception_lines(error))
+
+
 def _time(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(record.msecs):03d}Z"
@@ -70,13 +79,13 @@ class _Json(logging.Formatter):
             "event": record.getMessage(),
             **_fields(record),
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, separators=(",", ":"), default=str)
+        if lines := _exception(record):
+            line["exception"] = "\n".join(lines)
+        return json.dumps(line, separators=(",", ":"), default=str)
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{_time(record)} {record.levelname.lower():7} {_on_one_line(record.getMessage() + fields)}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return "\n".join([line, *("  " + _on_one_line(each) for each in _exception(record))])

@@ -82,3 +82,8 @@ class WorkSettings(InterfaceSettings):
     log_format: str = setting(
         "auto", "auto: text on a terminal, JSON otherwise", choices=("auto", "text", "json")
     )
+    log_uids: str = setting(
+        "masked",
+        "plain: keep the UIDs in paths of requests, which identify patients",
+        choices=("masked", "plain"),
+    )

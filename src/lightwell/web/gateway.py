@@ -45,6 +45,7 @@ from lightwell.web.requests.authorization import authorize, native_check, requir
 from lightwell.web.requests.claims import read_claim
 from lightwell.web.requests.cors import Cors
 from lightwell.web.requests.hsts import hsts, is_local
+from lightwell.web.requests.logged_path import logged_path
 from lightwell.web.requests.proxies import Proxies
 from lightwell.web.requests.request import PAGE, PREFLIGHT, STATUS, Disconnected, Request
 from lightwell.web.requests.responses import WHOLE_RESPONSE, Message, Receive, Response, Send, cache_control
@@ -69,6 +70,7 @@ class Gateway:
     def __init__(self, state: AppState) -> None:
         self.state = state
         self._cors = Cors(state.settings.cors_origins)
+        self._masks_paths = state.settings.log_uids == "masked"
         self._hsts = hsts(state.settings.hsts)
         self._status = Status(state.recorder.meter, state.checks)
         self._proxies = Proxies(state.settings.proxies)
@@ -322,7 +324,7 @@ class Gateway:
             status=status,
             error=None if response is None else response.error,
             method=request.method,
-            path=request.path.decode("ascii", "replace")[:300],
+            path=logged_path(request.path, masks=self._masks_paths),
             caller=request.caller,
             client=request.client,
             certificate=request.client_certificate,

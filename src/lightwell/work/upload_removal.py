@@ -49,7 +49,9 @@ class UploadRemoval:
                 try:
                     removed += self._look_at(upload, datastore_id)
                 except (InputError, StorageError) as error:
-                    log.warning("an upload cannot be removed: %s", error)
+                    # Its text names a file, and files are often named after patients.
+                    reason = getattr(error.__cause__, "strerror", None) or type(error).__name__
+                    log.warning("the upload %s cannot be removed: %s", upload.id, reason)
             if len(page) < _BATCH:
                 break
             after = page[-1][0].id

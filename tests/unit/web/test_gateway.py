@@ -310,6 +310,24 @@ def test_limits_one_caller_and_not_the_next(build: Callable[..., Gateway], root:
     assert ask(gateway, "GET", "/datastore", key=other).status == 200
 
 
+@pytest.mark.parametrize(("given", "is_shown"), [("masked", False), ("plain", True)])
+def test_logs_no_patient_that_a_request_is_about(
+    build: Callable[..., Gateway],
+    root: Credentials,
+    caplog: pytest.LogCaptureFixture,
+    given: str,
+    is_shown: bool,
+) -> None:
+    caplog.set_level(logging.DEBUG, "lightwell")
+    gateway, uid, store = build(log_uids=given), "1.2.826.0.1.3680043.8.498.77", "0" * 32
+    path = f"/datastore/{store}/studies/{uid}/series?PatientName=DOE%5EJANE&PatientID=4711"
+    assert ask(gateway, "GET", path, key=root, headers={"accept": "application/dicom+json"}).status == 404
+    logged = [str(vars(record)) for record in caplog.records]
+    assert logged and (uid in "".join(logged)) is is_shown
+    assert "DOE" not in "".join(logged) and "4711" not in "".join(logged)
+    assert f"/datastore/{store}/studies/{uid if is_shown else '*'}/series" in "".join(logged)
+
+
 def test_does_not_echo_a_malformed_header_list(gateway: Gateway) -> None:
     headers = {
         "origin": "https://a.example",
