@@ -36,6 +36,7 @@ from lightwell.stores import Stores, open_stores
 from lightwell.stores.background import outbox
 from lightwell.stores.background.servers import Server
 from lightwell.stores.data_folder import uploads
+from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.db.schema import schema_state
 from lightwell.stores.integrity.damage_reports import DamageReports
 from lightwell.stores.objects import checked_reads
@@ -55,6 +56,7 @@ from lightwell.web.requests.throttle import Throttle
 from lightwell.web.sts import OPERATIONS as STS
 from lightwell.wire.routes import ROUTES
 from lightwell.work import s3_check
+from lightwell.work.audit_upkeep import AuditUpkeep
 from lightwell.work.collector import Collector
 from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.engine_lock import EngineLock
@@ -273,6 +275,7 @@ def work(
     answering = None if status is None else _status_server(status, recorder, _checks(stores, trail))
     if answering is not None:
         answering.begin()
+    upkeep = None if trail is None else _audit_upkeep(settings, stores, trail)
     try:
         if settings.work == "on":
             is_refused = _engine(settings, stores, recorder, stopping, on_ready)
@@ -283,9 +286,19 @@ def work(
             answering.end()
         if heartbeat is not None:
             heartbeat.end()
+        if upkeep is not None:
+            upkeep.end()
         reports.close()
         stores.close()
     return REFUSED if is_refused else 0
+
+
+def _audit_upkeep(settings: Settings, stores: Stores, trail: AuditTrail) -> AuditUpkeep:
+    root = AuditFolder(settings.data, settings.audit_key_file).root
+    writer = "work" if settings.work == "on" else "pool"
+    upkeep = AuditUpkeep(root, stores.db, trail, writer, Clock().now)
+    upkeep.begin()
+    return upkeep
 
 
 def _status_server(listener: socket.socket, recorder: Recorder, checks: list[ReadinessCheck]) -> StatusServer:

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from lightwell.cli.server.serve import prepare
+from lightwell.cli.store_session import store_session
 from lightwell.observe.audit.chain import Chain
+from lightwell.observe.audit.heads import durable_heads
 from lightwell.observe.audit.record import AuditRecord, SystemUser
 from lightwell.observe.audit.segments import segments
+from lightwell.settings import load
+from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from tests.cli.running import Done, lightwell_here
 from tests.support.ct_files import write_series
@@ -106,12 +111,12 @@ def test_refuses_what_it_cannot_record(data: Path) -> None:
     assert lightwell_here("audit", "query", "--audit-full", "serve", data=data).status == 0
 
 
-def verify(data: Path) -> Done:
-    return lightwell_here("audit", "verify", data=data)
+def verify(data: Path, *words: str) -> Done:
+    return lightwell_here("audit", "verify", *words, data=data)
 
 
 def test_says_that_the_trail_is_whole_or_what_is_not(data: Path) -> None:
-    done = verify(data)
+    done = verify(data, "--without-database")
     assert done.status == 0
     assert [line.split()[0] for line in done.out.splitlines() if line.endswith(" whole")] == [
         "http-0",
@@ -119,12 +124,12 @@ def test_says_that_the_trail_is_whole_or_what_is_not(data: Path) -> None:
     ]
     path = segments(data / "audit" / "http-1")[0].path
     path.write_bytes(path.read_bytes().replace(b"bob@", b"eve@"))
-    done = verify(data)
+    done = verify(data, "--without-database")
     assert done.status == 1
     assert (
         "FINDING http-1 segment 1: the block behind record 0, at byte 0, is not what was sealed" in done.out
     )
-    as_json = lightwell_here("audit", "verify", "--json", data=data)
+    as_json = lightwell_here("audit", "verify", "--without-database", "--json", data=data)
     assert as_json.status == 1
     assert [len(one["findings"]) for one in as_json.json()["chains"]] == [0, 1]
 
@@ -157,3 +162,28 @@ def test_says_who_saw_a_patient_of_a_server_that_runs(tmp_path: Path) -> None:
     assert read["id"] == answer["ResponseMetadata"]["RequestId"]
     assert (read["set"], read["from"], read["by"]) == (found["imageSetId"], "127.0.0.1", "root")
     assert verify(data).status == 0
+
+
+def test_the_database_knows_how_far_the_trail_had_come(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    settings = load({"data": data}, environ={}, file=None)
+    assert prepare(settings) == 0
+    folder = AuditFolder(data, None)
+    chain = Chain(folder.chain("http-0", lambda: 9_000))
+    chain.append([AuditRecord(at=1)])
+    path = segments(data / "audit" / "http-0")[0].path
+    early = path.read_bytes()
+    chain.append([AuditRecord(at=2)])
+    chain.close()
+    heads = list(durable_heads(folder.root))
+    with store_session(settings) as stores:
+        stores.db.write(lambda conn: audit_heads.note(conn, heads, 17))
+    assert verify(data).status == 0
+    path.write_bytes(early)
+    done = verify(data)
+    assert done.status == 1
+    assert "its end is missing: record 2 was noted elsewhere, and 1 is the last" in done.out
+    assert lightwell_here("audit", "verify", "--without-database", data=data).status == 0
+    (data / "node.id").unlink()
+    done = verify(data)
+    assert (done.status, "--without-database" in done.err) == (1, True)

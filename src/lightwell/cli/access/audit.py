@@ -13,13 +13,14 @@ from lightwell.errors import LightwellError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lightwell.observe.audit.heads import Head
     from lightwell.observe.audit.record import AuditRecord
     from lightwell.observe.audit.search import Found, Wanted
     from lightwell.observe.audit.verification import ChainReport
     from lightwell.settings import Settings
     from lightwell.stores.data_folder.audit_folder import AuditFolder
 
-_PLACES = ("data", "allow_other_user", "audit_key_file", "audit_full")
+_PLACES = ("data", "allow_other_user", "audit_key_file")
 _SHOWN = 3  # values of a list in a table
 
 
@@ -51,8 +52,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     verify.add_argument("--json", action="store_true", help="print one JSON object")
-    for action in (query, verify):
-        flags.add(action, _PLACES)
+    verify.add_argument(
+        "--without-database",
+        action="store_true",
+        help="do not ask the database how far the trail had come, such as for a copy of a data folder",
+    )
+    flags.add(query, (*_PLACES, "audit_full"))
+    flags.add(verify, (*_PLACES, "database_url"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     folder = AuditFolder(settings.data, settings.audit_key_file)
     if not folder.root.is_dir():
         raise LightwellError(f"There is no audit trail in {settings.data}: check --data")
-    return _query(args, settings, folder) if args.action == "query" else _verify(args, folder)
+    return _query(args, settings, folder) if args.action == "query" else _verify(args, settings, folder)
 
 
 def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) -> int:
@@ -167,15 +173,34 @@ def _listed(one: str | None, several: tuple[str, ...]) -> str:
     return ", ".join(several[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _verify(args: argparse.Namespace, folder: AuditFolder) -> int:
+def _verify(args: argparse.Namespace, settings: Settings, folder: AuditFolder) -> int:
+    from lightwell.observe.audit.heads import expectations
     from lightwell.observe.audit.verification import verify
 
-    reports = list(verify(folder.root, folder.keys(), {}))
+    keys = folder.keys()
+    # Before the trail is read, which may go on meanwhile.
+    noted = [] if args.without_database else _noted(settings, folder)
+    reports = list(verify(folder.root, keys, expectations(folder.root, noted)))
     if args.json:
         print(json.dumps({"chains": [_as_json(report) for report in reports]}, indent=2))
     else:
         _print_reports(reports)
     return 1 if any(report.findings for report in reports) else 0
+
+
+def _noted(settings: Settings, folder: AuditFolder) -> list[Head]:
+    """The heads of the chains of this data folder, as its servers noted them in the database."""
+    from lightwell.cli.store_session import database_session
+    from lightwell.stores.background import audit_heads
+
+    node = folder.node()
+    if node is None:
+        raise LightwellError(
+            f"{settings.data} has no node.id, by which the database knows it: put it back, or verify the "
+            "trail alone with --without-database"
+        )
+    with database_session(settings) as db, db.read() as conn:
+        return audit_heads.of_nodes(conn, [node])
 
 
 def _print_reports(reports: list[ChainReport]) -> None:

@@ -11,6 +11,7 @@ from lightwell.observe.audit.chain import ROTATE_BYTES, ChainPlace
 from lightwell.observe.audit.keys import SIZE, AuditKeys, read_keys
 from lightwell.observe.audit.segments import FOLDER, all_segments
 from lightwell.stores.data_folder.create_once import create_once
+from lightwell.stores.data_folder.node import FILE as NODE_FILE
 from lightwell.stores.data_folder.node import Node
 
 KEY_FILE = "audit.key"
@@ -26,6 +27,10 @@ class AuditFolder:
     @property
     def root(self) -> Path:
         return self._data / FOLDER
+
+    def node(self) -> str | None:
+        """The id of this data folder; None if it has none yet. Raises `StorageError`."""
+        return Node(self._data).id if (self._data / NODE_FILE).exists() else None
 
     def keys(self) -> AuditKeys:
         """The keys, which exist already. Raises `ConfigurationError`, and `OSError` if that is a moment's."""

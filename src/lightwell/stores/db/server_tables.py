@@ -25,6 +25,18 @@ installation = Table(
     Column("value", TEXT, nullable=False),
 )
 
+# How far the chains of the audit trails of data folders have come; see `stores.background.audit_heads`.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("node", TEXT, primary_key=True),  # DATA/node.id
+    Column("writer", TEXT, primary_key=True),
+    Column("key_id", TEXT, primary_key=True),  # of the key that sealed it
+    Column("number", BigInteger, nullable=False),  # of its last record
+    Column("mac", TEXT, nullable=False),  # of its last seal, in hex
+    Column("noted_at", BigInteger, nullable=False),
+)
+
 # A run of `data verify`: an unfinished one goes on where it was interrupted.
 integrity_run = Table(
     "integrity_run",

@@ -28,15 +28,23 @@ from sqlalchemy import table as named
 
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.columns import metadata
-from lightwell.stores.db.tables import installation, integrity_fault, integrity_run, outbox, server
+from lightwell.stores.db.tables import (
+    audit_head,
+    installation,
+    integrity_fault,
+    integrity_run,
+    outbox,
+    server,
+)
 from lightwell.stores.qido import grams
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 
 _ROWS = 1000
-# What is true of the old place only: its servers, which storage it belongs to, and what is damaged there.
-_NOT_MOVED = (server.name, installation.name, integrity_run.name, integrity_fault.name)
+# What is true of the old place only: its servers and their audit trails, which storage it belongs to, and
+# what is damaged there.
+_NOT_MOVED = (server.name, installation.name, integrity_run.name, integrity_fault.name, audit_head.name)
 
 
 def tables() -> list[Table]:

@@ -1,0 +1,131 @@
+"""How far chains have come, and the records that say so in other chains: the heads of all, anchored together.
+
+The process that works in the background notes the head of every chain of its data folder as a record of its
+own chain. So the end of one chain cannot be cut off unless that of the other is, too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from lightwell.observe.audit.block import decode_head
+from lightwell.observe.audit.record import AuditRecord, Change, decode_line
+from lightwell.observe.audit.segments import Segment, segments, writers
+from lightwell.observe.audit.verification import Expected, Known
+
+ANCHOR: Final = "AuditAnchor"
+REMOVED: Final = "AuditRemoved"
+_SEAL = re.compile(rb'^\{"seal":(\d{1,18}),"at":\d{1,18},"mac":"([0-9a-f]{64})"\}\n', re.MULTILINE)
+# More than the longest block, of which a crash may have left a part behind the last seal.
+_TAIL = 4 << 20
+_HEAD = 4 << 10
+
+
+class Head(NamedTuple):
+    """The last seal of a chain: of which data folder and writer, with which key, behind which record."""
+
+    node: str
+    writer: str
+    key_id: str
+    number: int
+    mac: bytes
+
+
+def durable_heads(root: Path) -> Iterator[Head]:
+    """The head of each chain below ``DATA/audit``, once it is on the disk. Raises `OSError`."""
+    for folder in writers(root):
+        for segment in reversed(segments(folder)):
+            if (head := _head_of(folder.name, segment)) is not None:
+                yield head
+                break
+
+
+def _head_of(writer: str, segment: Segment) -> Head | None:
+    if segment.is_compressed:
+        with suppress(ValueError):
+            data = segment.read()
+            return _last_seal(writer, data, data)
+        return None
+    with segment.path.open("rb") as file:
+        # What was read is on the disk afterwards, whoever wrote it.
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL))
+        tail = file.read(min(size, _TAIL))
+        file.seek(0)
+        start = file.read(_HEAD)
+        found = _last_seal(writer, start, tail)
+        if found is not None:
+            os.fdatasync(file.fileno())
+    return found
+
+
+def _last_seal(writer: str, start: bytes, tail: bytes) -> Head | None:
+    head, last = decode_head(start), None
+    for match in _SEAL.finditer(tail):
+        last = match
+    if head is None or last is None:
+        return None
+    return Head(head.node, writer, head.key, int(last[1]), bytes.fromhex(last[2].decode()))
+
+
+def anchor(heads: Iterable[Head], now: int) -> AuditRecord:
+    """The record that notes these heads: of each writer the number of its last record, and the MAC behind."""
+    return _record(ANCHOR, ((head.writer, head.number, head.mac) for head in heads), now)
+
+
+def removal(writer: str, number: int, mac: bytes, now: int) -> AuditRecord:
+    """The record that says up to where a chain has been removed, since it was old enough."""
+    return _record(REMOVED, [(writer, number, mac)], now)
+
+
+def _record(operation: str, places: Iterable[tuple[str, int, bytes]], now: int) -> AuditRecord:
+    changes = tuple(Change(writer, str(number), mac.hex()) for writer, number, mac in places)
+    return AuditRecord(at=now, via="engine", operation=operation, kind="system", change=changes)
+
+
+def expectations(root: Path, noted: Iterable[Head]) -> dict[str, Expected]:
+    """What must be found in each chain: heads that were noted elsewhere, and those in the chains of others.
+
+    The newest of each are enough, since a chain goes through all before. Raises `OSError`.
+    """
+    seals: dict[str, set[Known]] = {}
+    removed: dict[str, set[bytes]] = {}
+    for head in noted:
+        seals.setdefault(head.writer, set()).add(Known(head.number, head.mac))
+    for folder in writers(root):
+        if folder.name.startswith("http"):
+            continue  # Only others note heads, or remove anything.
+        for record in _newest_first(folder):
+            for change in record.change:
+                with suppress(ValueError):
+                    mac = bytes.fromhex(change.after or "")
+                    if record.operation == ANCHOR:
+                        seals.setdefault(change.what, set()).add(Known(int(change.before or ""), mac))
+                    else:
+                        removed.setdefault(change.what, set()).add(mac)
+    return {
+        writer: Expected(sorted(seals.get(writer, ())), frozenset(removed.get(writer, ())))
+        for writer in seals | removed
+    }
+
+
+def _newest_first(folder: Path) -> Iterator[AuditRecord]:
+    """The newest anchor of a chain, and all removals."""
+    has_anchor = False
+    for segment in reversed(segments(folder)):
+        try:
+            lines = segment.read().splitlines()
+        except ValueError:
+            continue
+        for line in reversed(lines):
+            if line.startswith(b'{"n":') and (b'"AuditAnchor"' in line or b'"AuditRemoved"' in line):
+                with suppress(ValueError):
+                    record = decode_line(line)
+                    if record.operation == REMOVED or (record.operation == ANCHOR and not has_anchor):
+                        has_anchor |= record.operation == ANCHOR
+                        yield record

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from lightwell.observe.audit.chain import Chain
+from lightwell.observe.audit.heads import ANCHOR, Head, durable_heads
+from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.trail import AuditTrail
+from lightwell.stores.background import audit_heads
+from lightwell.stores.data_folder.audit_folder import AuditFolder
+from lightwell.stores.db.database import Database
+from lightwell.stores.db.tables import audit_head
+from lightwell.work.audit_upkeep import AuditUpkeep
+
+
+def head(number: int, mac: bytes, *, key: str = "k", writer: str = "http-0", node: str = "n") -> Head:
+    return Head(node, writer, key, number, mac * 32)
+
+
+def test_notes_how_far_a_chain_has_come_and_never_less(database: Database) -> None:
+    for heads in ([head(3, b"c"), head(7, b"d", writer="work")], [head(5, b"e")], [head(4, b"f")]):
+        database.write(lambda conn, heads=heads: audit_heads.note(conn, heads, 17))  # type: ignore[misc]
+    database.write(
+        lambda conn: audit_heads.note(conn, [head(1, b"g", key="another"), head(9, b"h", node="m")], 18)
+    )
+    with database.read() as conn:
+        assert audit_heads.of_nodes(conn, ["n"]) == [
+            head(1, b"g", key="another"),
+            head(5, b"e"),
+            head(7, b"d", writer="work"),
+        ]
+
+
+def test_upkeep_notes_what_has_moved_in_database_and_own_chain(database: Database, tmp_path: Path) -> None:
+    folder = AuditFolder(tmp_path, None)
+
+    def append(writer: str) -> None:
+        chain = Chain(folder.chain(writer, lambda: 17))
+        chain.append([AuditRecord(via="api")])
+        chain.close()
+
+    own = Chain(folder.chain("work", lambda: 17))
+    trail = AuditTrail(lambda: own, lambda: 17)
+    trail.begin()
+    upkeep = AuditUpkeep(folder.root, database, trail, "work", lambda: 17)
+
+    def noted() -> list[tuple[str, int]]:
+        with database.read() as conn:
+            return [(each.writer, each.number) for each in audit_heads.of_nodes(conn, [node])]
+
+    append("http-0")
+    node = next(durable_heads(folder.root)).node
+    upkeep.note(anchors=False)
+    assert noted() == [("http-0", 1)]
+    upkeep.note(anchors=True)
+    upkeep.note(anchors=True)
+    trail.flush()
+    append("http-0")
+    upkeep.note(anchors=True)
+    trail.close()
+    upkeep.note(anchors=True)
+    assert noted() == [("http-0", 2), ("work", 2)]
+    (path,) = (folder.root / "work").glob("*.jsonl")
+    assert path.read_text().count(f'"do":"{ANCHOR}"') == 2
+    with database.read() as conn:
+        assert conn.execute(select(func.count()).select_from(audit_head)).scalar() == 2
