@@ -154,7 +154,7 @@ def test_refuses_an_override_that_is_all_braces(server: Server) -> None:
 
 _READS = """
     from lightwell.codec_pool import input_inspection
-    input_inspection.referenced_files = lambda path: {}
+    input_inspection.referenced_files = lambda *_: {}
 """
 
 

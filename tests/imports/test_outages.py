@@ -27,7 +27,6 @@ from lightwell.domain.states import JobPhase
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.imaging.dataset import byte_source
 from lightwell.operations import import_jobs
-from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.db.tables import chunk
 from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.open import open_objects
@@ -284,6 +283,13 @@ def test_tells_an_outage_from_a_fault(s3_endpoint: S3, way: InterruptibleProxy, 
         objects.read("packs/1", 0, 5)
 
 
+class _Opening:
+    """The engine, as far as a worker needs it to open a zip file."""
+
+    def open_input(self, path: str) -> int:
+        return os.open(path, os.O_RDONLY)
+
+
 def test_waits_for_room_to_unzip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**more: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -292,10 +298,10 @@ def test_waits_for_room_to_unzip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sources, "NamedTemporaryFile", full)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.dcm", bytes(100))
-    opener = sources.Sources(Buckets(tmp_path / "buckets"), None, tmp_path, 1 << 20)
+    opener = sources.Sources(_Opening(), tmp_path, 1 << 20)  # type: ignore[arg-type]
     file = InputFile(0, "a.dcm", ("zip", str(tmp_path / "a.zip"), "a.dcm", "0"), 100)
     with pytest.raises(StorageUnavailableError, match="the disk is full"):
-        opener.open(1, "", file)
+        opener.open(1, file)
     opener.close_archive()
 
 
@@ -306,12 +312,12 @@ def test_refuses_what_unzips_to_all_room_that_the_disk_has(
     monkeypatch.setattr(byte_source, "_LARGE", 50)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.dcm", bytes(100))
-    opener = sources.Sources(Buckets(tmp_path / "buckets"), None, tmp_path, 1 << 20)
+    opener = sources.Sources(_Opening(), tmp_path, 1 << 20)  # type: ignore[arg-type]
     file = InputFile(0, "a.dcm", ("zip", str(tmp_path / "a.zip"), "a.dcm", "0"), 100)
     monkeypatch.setattr(os, "fstatvfs", lambda fd: SimpleNamespace(f_bavail=12, f_frsize=1))
-    opener.open(1, "", file).close()
+    opener.open(1, file).close()
     monkeypatch.setattr(os, "fstatvfs", lambda fd: SimpleNamespace(f_bavail=11, f_frsize=1))
     with pytest.raises(InputError, match="the disk has room for"):
-        opener.open(1, "", file)
+        opener.open(1, file)
     opener.close_archive()
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip"}

@@ -13,33 +13,37 @@ from lightwell.codec_pool.render_requests import Decode, DecodeNested, Render
 from lightwell.codec_pool.render_worker import decoded, nested_decoded, view
 from lightwell.codec_pool.requests import DirectRequest, ListInstances, Ping, Pong, PoolReply
 from lightwell.codec_pool.uploaded_metadata import list_instances
+from lightwell.imaging.dataset.byte_source import FileSource
 from lightwell.settings import Settings
 from lightwell.stores.objects.interface import PackObjects
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[PackObjects, Settings, Any], PoolReply]
+Opener = Callable[[str], FileSource]
+"""Opens a file that was uploaded, for the caller to close. Raises `StorageError`."""
+
+Handler = Callable[[PackObjects, Opener, Any], PoolReply]
 
 
-def _ping(objects: PackObjects, settings: Settings, request: Ping) -> PoolReply:
+def _ping(objects: PackObjects, upload: Opener, request: Ping) -> PoolReply:
     time.sleep(request.seconds)
     return Pong(os.getpid())
 
 
-def _render(objects: PackObjects, settings: Settings, request: Render) -> PoolReply:
+def _render(objects: PackObjects, upload: Opener, request: Render) -> PoolReply:
     return view(objects.read, request)
 
 
-def _decode(objects: PackObjects, settings: Settings, request: Decode) -> PoolReply:
+def _decode(objects: PackObjects, upload: Opener, request: Decode) -> PoolReply:
     return decoded(objects.read, request)
 
 
-def _decode_nested(objects: PackObjects, settings: Settings, request: DecodeNested) -> PoolReply:
+def _decode_nested(objects: PackObjects, upload: Opener, request: DecodeNested) -> PoolReply:
     return nested_decoded(objects.read, request)
 
 
-def _list_instances(objects: PackObjects, settings: Settings, request: ListInstances) -> PoolReply:
-    return list_instances(request)
+def _list_instances(objects: PackObjects, upload: Opener, request: ListInstances) -> PoolReply:
+    return list_instances(upload(request.path), request)
 
 
 HANDLERS: dict[type, Handler] = {
@@ -55,13 +59,14 @@ HANDLERS: dict[type, Handler] = {
 class RequestHandler:
     """Carries requests out, one after the other, and replies whatever happens, short of its own end."""
 
-    def __init__(self, objects: PackObjects, settings: Settings) -> None:
+    def __init__(self, objects: PackObjects, settings: Settings, upload: Opener) -> None:
         self._objects = objects
+        self._upload = upload
         self._settings = settings
 
     def perform(self, request: DirectRequest) -> PoolReply:
         try:
-            return HANDLERS[type(request)](self._objects, self._settings, request)
+            return HANDLERS[type(request)](self._objects, self._upload, request)
         except Exception as error:
             cause = cause_of(error)
             if cause is Cause.FAULT:

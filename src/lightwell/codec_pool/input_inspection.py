@@ -10,6 +10,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from lightwell.codec_pool.messages import InputInspected, InspectInput
 from lightwell.codec_pool.sources import Sources
@@ -27,21 +28,23 @@ def inspect(asked: InspectInput, sources: Sources) -> Iterator[InputInspected]:
     name = os.fsdecode(asked.path)
     path = Path(name)
     if asked.kind == "zip":
-        members = _members(path)
-        while page := list(itertools.islice(members, _PAGE)):
-            yield InputInspected(asked.task, members=page)
+        with sources.stream(name) as stream:
+            members = _members(path, stream)
+            while page := list(itertools.islice(members, _PAGE)):
+                yield InputInspected(asked.task, members=page)
     elif asked.kind == "dicomdir":
-        files = iter(referenced_files(path))
+        with sources.stream(name) as stream:
+            files = iter(referenced_files(path, stream))
         while listed := list(itertools.islice(files, _PAGE)):
             yield InputInspected(asked.task, files=[list(names) for names in listed])
     else:
         overrides.check(sources.document(asked.bucket, name), name)
 
 
-def _members(path: Path) -> Iterator[tuple[str, int, int]]:
+def _members(path: Path, stream: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     """(name, bytes, index) of the members that may be instances."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a zip file: {error}") from None

@@ -50,14 +50,15 @@ InputKind = Literal["zip", "dicomdir", "override"]
 
 
 class Configure(msgspec.Struct, tag=True, frozen=True):
-    """The effective settings without the secrets, and the worker's own spool folder.
+    """The effective settings without the secrets, and the worker's own folders: all that it may open.
 
-    ``paths`` as in `sandbox.grants.Grants`.
+    ``staging`` is that in local storage, for packs; "" where there is none, for the reason ``no_staging``.
     """
 
     settings: dict[str, str | int | bool | None]
     spool: str
-    paths: list[bytes]
+    staging: str = ""
+    no_staging: str = ""
 
 
 class ReadChunk(msgspec.Struct, tag=True, frozen=True):

@@ -35,10 +35,13 @@ from lightwell.codec_pool.messages import (
 )
 from lightwell.codec_pool.render_requests import Decode, DecodeNested, Render
 from lightwell.codec_pool.requests import DirectRequest, ListInstances, Ping
-from lightwell.codec_pool.sandbox.grants import Grants, of_storage
+from lightwell.errors import StorageError
 from lightwell.framing import NotAMessageError
 from lightwell.settings import FIELDS, Settings, worker_environment
+from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.staging import make_staging
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +63,8 @@ class WorkerNotStarted(WorkerDied):
 class WorkerProcess:
     """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
 
-    ``storage`` has its spool folder, and what it may reach of S3. ``grants``: what it may use besides its own
-    folders, by default only the storage. ``quiet``: what it and
-    the codecs print is not shown. ``nice``: how much it yields where the cores are busy. `send` and `receive`
+    ``storage`` has its folders, and what it is given of files and packs. ``quiet``: what it and the codecs
+    print is not shown. ``nice``: how much it yields where the cores are busy. `send` and `receive`
     raise `WorkerDied` once the process has ended.
     """
 
@@ -70,18 +72,15 @@ class WorkerProcess:
         self,
         settings: Settings,
         storage: FarStorage,
-        grants: Grants | None = None,
         *,
         quiet: bool = False,
         nice: int = 0,
     ) -> None:
-        self.grants = grants or of_storage(settings)
-        self._objects = storage.objects
         self._spool = storage.spool / f"worker-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(self._spool, ignore_errors=True)
         try:
             self._spool.mkdir(mode=0o700, parents=True)
-            pairs = [socket.socketpair() for _ in range(1 + self.grants.far)]
+            pairs = [socket.socketpair() for _ in range(2)]
         except OSError as error:
             raise WorkerNotStarted(f"a codec worker could not be started: {error}") from error
         ours, theirs = zip(*pairs, strict=True)
@@ -114,13 +113,11 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self.process.pid, nice)
         self._channel = Channel(ours[0])
-        self._far = None
-        if self.grants.far:
-            self._far = FarServer(FarChannel(ours[1], LONGEST), storage, settings)
+        self._staging, no_staging = _staging(storage.objects)
+        self._far = FarServer(FarChannel(ours[1], LONGEST), storage, settings, self._staging)
         self._killed: str | None = None
         try:
-            paths = [os.fsencode(path) for path in sorted(self.grants.paths)]
-            self.send(Configure(_public(settings), str(self._spool), paths))
+            self.send(Configure(_public(settings), str(self._spool), str(self._staging or ""), no_staging))
             configured = self.receive(_START_SECONDS)
             if not isinstance(configured, Configured):
                 self.kill("it took too long")
@@ -138,8 +135,7 @@ class WorkerProcess:
         return self.process.pid
 
     def send(self, message: ToWorker) -> None:
-        if self._far is not None:
-            let_have(self._far, message)
+        let_have(self._far, message)
         try:
             self._channel.send(message)
         except (BrokenPipeError, ConnectionResetError):
@@ -158,17 +154,12 @@ class WorkerProcess:
             raise ForgedAnswerError("what is no message") from None
 
     def pack_size(self, key: int) -> int | None:
-        """The size of the object of a pack that this worker has finished, as the storage has it.
-
-        None where there is none. Raises `StorageError`.
-        """
-        name = pack_name(key)
-        stored = self._far.stored_size(name) if self._far is not None else None
-        return self._objects.size(name) if stored is None else stored
+        """The size of the object of a pack that this worker has finished, None where there is none."""
+        return self._far.stored_size(pack_name(key))
 
     def waits_for_storage(self, *, between_files: bool, may_ask: bool = True) -> bool:
-        """Whether it is S3 that it waits for, as `FarServer.is_awaited` says."""
-        return self._far is not None and self._far.is_awaited(between_files=between_files, may_ask=may_ask)
+        """Whether it is storage that it waits for, as `FarServer.is_awaited` says."""
+        return self._far.is_awaited(between_files=between_files, may_ask=may_ask)
 
     def kill(self, why: str | None = None) -> None:
         """End the process at once; ``why`` becomes the reason of its death."""
@@ -195,11 +186,22 @@ class WorkerProcess:
     def close(self) -> None:
         """End the process and remove what it left."""
         self._channel.close()
-        if self._far is not None:
-            self._far.close()
+        self._far.close()
         self.process.kill()
         self.process.wait()
-        shutil.rmtree(self._spool, ignore_errors=True)
+        for folder in (self._spool, self._staging):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _staging(objects: Objects) -> tuple[Path | None, str]:
+    """The folder into which a worker writes packs, None where there is none, and why."""
+    if not isinstance(objects, LocalObjects):
+        return None, ""
+    try:
+        return make_staging(objects), ""
+    except StorageError as error:
+        return None, str(error)
 
 
 def remove_leftovers(spool: Path) -> None:
@@ -221,8 +223,14 @@ def _public(settings: Settings) -> dict[str, str | int | bool | None]:
 
 
 def let_have(server: FarServer, message: ToWorker) -> None:
-    """Before the message is sent: let the worker have of S3 what it is about, and begin to fetch files."""
-    server.let_read(_to_read(message))
+    """Before the message is sent: let the worker have what it is about, and begin to open or fetch files.
+
+    What it had for another message of that kind it has no longer.
+    """
+    if isinstance(message, ExistingFound | CheckRecords | CheckFrames | Perform):
+        server.let_read(_to_read(message))
+    if isinstance(message, InspectInput | Perform):
+        server.let_open(_to_open(message))
     server.let_write(_to_write(message))
     if isinstance(message, InspectInput) and message.kind == "override":
         server.let_fetch(message.bucket, [os.fsdecode(message.path)], far=message.far)
@@ -252,6 +260,15 @@ def _to_read(message: ToWorker) -> Iterator[str]:
         yield from _requested(message.request)
     elif not isinstance(message, Configure | ReadChunk | InspectInput | PacksOpened):
         assert_never(message)
+
+
+def _to_open(message: InspectInput | Perform) -> Iterator[str]:
+    """The files that the message is about and that the worker opens by their names."""
+    if isinstance(message, InspectInput):
+        if message.kind != "override":
+            yield os.fsdecode(message.path)
+    elif isinstance(message.request, ListInstances):
+        yield message.request.path
 
 
 def _to_write(message: ToWorker) -> list[str]:

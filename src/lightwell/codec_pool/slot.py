@@ -11,7 +11,6 @@ from lightwell.codec_pool.failures import Cause
 from lightwell.codec_pool.far_storage.server import FarStorage
 from lightwell.codec_pool.messages import FileStarted, FromWorker, ToWorker
 from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted, WorkerProcess
-from lightwell.codec_pool.sandbox.grants import Grants
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 
@@ -69,22 +68,13 @@ class WorkerSlot:
         worker = self._worker
         return worker.pid if worker else None
 
-    def has(self, grants: Grants) -> bool:
-        """Whether `start` would not have to replace a worker that runs."""
-        return self._worker is None or self._worker.grants.covers(grants)
-
-    def start(self, grants: Grants | None = None) -> None:
-        """Have a worker with these grants. One that lacks some is replaced, with both its own and these."""
+    def start(self) -> None:
+        """Have a worker."""
         self._used = time.monotonic()
-        if self._worker is not None and grants is not None and not self._worker.grants.covers(grants):
-            grants = self._worker.grants.joined(grants)
-            self.close()
         if self._worker is not None:
             return
         try:
-            self._worker = WorkerProcess(
-                self._settings, self._storage, grants, quiet=self._quiet, nice=self._nice
-            )
+            self._worker = WorkerProcess(self._settings, self._storage, quiet=self._quiet, nice=self._nice)
         except WorkerNotStarted as error:
             raise WorkerEnded(str(error), Cause.NOT_STARTED, 0, None) from error
         self._admission = Admission(self._worker.pack_size)

@@ -1,13 +1,18 @@
-"""Where the bytes of an input file come from: a bucket, a path on this machine, or a member of a zip file."""
+"""Where the bytes of an input file come from: a bucket, a path on this machine, or a member of a zip file.
+
+The engine opens or fetches them all (`codec_pool.far_storage`): this process may open no file but its own.
+"""
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import IO
 
 from lightwell.codec_pool.far_storage.client import FarClient
 from lightwell.codec_pool.far_storage.messages import WHOLE
@@ -16,8 +21,6 @@ from lightwell.domain.imports.jobs import InputFile, unpack_files
 from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, fills_disk
 from lightwell.imaging.dataset.part10 import meta_uids
-from lightwell.ingest import overrides
-from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.local import is_away, storage_error
 
 _STEP = 1 << 20
@@ -48,93 +51,91 @@ class OpenFile:
             self._spooled.unlink(missing_ok=True)
 
 
-def instances_ahead(files: bytes) -> Iterator[list[str]]:
-    """The SOPInstanceUIDs of the parts of an upload, some hundred at a time, as their file meta groups say.
-
-    ``files`` are those of a `ReadChunk`; there is nothing for files that are no parts, or for a single one.
-    """
-    places = [file.location for file in unpack_files(files, 0)]
-    parts = iter(places if len(places) > 1 else [])
-    while uids := [_meta_uid(*part[1:]) for part in islice(parts, _HEADS) if part and part[0] == "part"]:
-        yield [uid for uid in uids if uid is not None]
-
-
-def _meta_uid(path: str, offset: str) -> str | None:
-    try:
-        with Path(path).open("rb") as file:
-            file.seek(int(offset))
-            return meta_uids(file.read(_HEAD))[1]
-    except OSError:
-        return None
-
-
 class Sources:
     """Opens input files. Not for several threads at once.
 
-    ``buckets`` may be replaced between two chunks; what they have on S3 comes through ``far``, None where
-    this worker was not to reach it. ``spool`` is a folder of its own. ``inflate_limit`` is the most bytes
-    that a zip member may have.
+    ``spool`` is a folder of its own. ``inflate_limit`` is the most bytes that a zip member may have.
     """
 
-    def __init__(self, buckets: Buckets, far: FarClient | None, spool: Path, inflate_limit: int) -> None:
-        self.buckets = buckets
+    def __init__(self, far: FarClient, spool: Path, inflate_limit: int) -> None:
         self._far = far
         self._spool = spool
         self._inflate_limit = inflate_limit
         self._uploads = UploadedMetadata()
-        self._zip: tuple[str, zipfile.ZipFile] | None = None
+        self._zip: tuple[str, zipfile.ZipFile, IO[bytes]] | None = None
+        self._opened: dict[str, int] = {}
 
-    def open(self, task: int, bucket: str, file: InputFile) -> OpenFile:
+    def open(self, task: int, file: InputFile) -> OpenFile:
         """Open a file of a chunk. Raises `InputError` if it is missing, `StorageError` if its place fails."""
-        if file.location is None:
-            return self._object(task, file.number, bucket, file.name)
         match file.location:
-            case ("s3", name, key):
-                return self._object(task, file.number, name, key)
-            case ("file", path):
-                return self._path(Path(path))
+            case None | ("s3", _, _) | ("file", _):
+                return self._taken(task, file)
             case ("part", path, offset):
-                return self._part(Path(path), int(offset), file.size)
+                return self._part(path, int(offset), file.size)
             case ("json" | "xml" as kind, path, offset, table):
-                return OpenFile(self._uploads.open(kind, Path(path), int(offset), file.size, int(table)))
+                upload = self.upload(path)
+                return OpenFile(self._uploads.open(kind, path, upload, int(offset), file.size, int(table)))
             case ("zip", path, member):
                 return self._member(path, member)
             case ("zip", path, member, index):
                 return self._member(path, member, int(index))
         raise InputError(f"{file.name} is not in a place that can be read")
 
-    def _object(self, task: int, number: int, bucket: str, key: str) -> OpenFile:
-        if not self.buckets.is_local(bucket):
-            if self._far is None:
-                raise StorageError(f"The bucket {bucket} was a folder of this server a moment ago.")
-            source, is_other = self._far.take(task, number)
-            return OpenFile(source, is_other=is_other)
-        got = self.buckets.fetch(bucket, key, memory_limit=WHOLE, spool_dir=self._spool)
-        return OpenFile(BytesSource(got)) if isinstance(got, bytes) else self._path(got)
-
     def document(self, bucket: str, key: str) -> bytes:
         """The JSON of a metadata override. Raises as `open` does."""
-        if self._far is not None and not self.buckets.is_local(bucket):
-            return self._far.document(bucket, key)
-        got = self.buckets.fetch(bucket, key, memory_limit=overrides.LIMIT, spool_dir=self._spool)
-        return overrides.load(got, key, self._spool)
+        return self._far.document(bucket, key)
 
-    @staticmethod
-    def _path(path: Path) -> OpenFile:
+    def stream(self, path: str) -> IO[bytes]:
+        """A file that lists others, for the caller to close. Raises as `open` does."""
+        return os.fdopen(self._far.open_input(path), "rb")
+
+    def upload(self, path: str) -> FileSource:
+        """The spooled file of an upload, for the caller to close. Raises `StorageError`."""
+        return FileSource.adopt(os.dup(self._descriptor(path)))
+
+    def ahead(self, files: bytes) -> Iterator[list[str]]:
+        """The SOPInstanceUIDs of the parts of an upload, some hundred at a time, as their file meta groups
+        say.
+
+        ``files`` are those of a `ReadChunk`; there is nothing for files that are no parts, or for a single
+        one.
+        """
+        places = [file.location for file in unpack_files(files, 0)]
+        parts = iter(places if len(places) > 1 else [])
+        while uids := [
+            self._meta_uid(*part[1:]) for part in islice(parts, _HEADS) if part and part[0] == "part"
+        ]:
+            yield [uid for uid in uids if uid is not None]
+
+    def _meta_uid(self, path: str, offset: str) -> str | None:
         try:
-            source = FileSource(path)
-            if source.size > WHOLE:
-                return OpenFile(source)
-            with source:
-                data = source.read(0, source.size)
+            return meta_uids(os.pread(self._descriptor(path), _HEAD, int(offset)))[1]
+        except OSError:
+            return None
+
+    def _descriptor(self, path: str) -> int:
+        """Of a spooled file, until the chunk ends: many inputs are in one."""
+        fd = self._opened.get(path)
+        if fd is None:
+            try:
+                fd = self._opened[path] = self._far.open_input(path)
+            except InputError as error:
+                raise StorageError(str(error)) from None
+        return fd
+
+    def _taken(self, task: int, file: InputFile) -> OpenFile:
+        source, is_other = self._far.take(task, file.number)
+        try:
+            if isinstance(source, FileSource) and source.size <= WHOLE:
+                with source:
+                    source = BytesSource(source.read(0, source.size))
         except OSError as error:
-            raise _failed(error, path) from None
-        return OpenFile(BytesSource(data))
+            raise _failed(error, file.name) from None
+        return OpenFile(source, is_other=is_other)
 
-    @staticmethod
-    def _part(path: Path, offset: int, length: int) -> OpenFile:
+    def _part(self, path: str, offset: int, length: int) -> OpenFile:
         try:
-            source = FileSource.part(path, offset, length)
+            source = FileSource.part(os.dup(self._descriptor(path)), offset, length)
             if length > WHOLE:
                 return OpenFile(source)
             with source:
@@ -177,6 +178,11 @@ class Sources:
                     raise
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise InputError(f"{member} in {path} is damaged: {error}") from None
+        except MemoryError:
+            # bzip2 and LZMA yield all that some kilobytes hold at once.
+            raise InputError(
+                f"{member} in {path} takes more memory to unzip than a codec worker has: import it unzipped"
+            ) from None
         except (LookupError, NotImplementedError, RuntimeError) as error:
             # An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
             raise InputError(f"{member} in {path} cannot be unzipped: {error}") from None
@@ -191,19 +197,30 @@ class Sources:
     def _archive(self, path: str) -> zipfile.ZipFile:
         if self._zip is None or self._zip[0] != path:
             self.close_archive()
-            self._zip = (path, zipfile.ZipFile(path))
+            stream = self.stream(path)
+            try:
+                self._zip = (path, zipfile.ZipFile(stream), stream)
+            except BaseException:
+                stream.close()
+                raise
         return self._zip[1]
 
     def end_chunk(self, task: int) -> None:
         """Nothing of this chunk is opened any more."""
+        self.close()
+        self._far.end(task)
+
+    def close(self) -> None:
+        """Close what is open: what stays so a later file could read."""
         self.close_archive()
-        if self._far is not None:
-            self._far.end(task)
+        while self._opened:
+            os.close(self._opened.popitem()[1])
 
     def close_archive(self) -> None:
         self._uploads.forget()
         if self._zip is not None:
             self._zip[1].close()
+            self._zip[2].close()
             self._zip = None
 
 

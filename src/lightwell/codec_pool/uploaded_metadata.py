@@ -6,8 +6,6 @@ In a codec worker. The file of the upload ends with a table of the parts that ho
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from lightwell.codec_pool.requests import DocumentKind, InstancesListed, ListedInstance, ListInstances
 from lightwell.errors import InputError, StorageError
 from lightwell.imaging.assembly import model_text, native_model
@@ -15,21 +13,19 @@ from lightwell.imaging.assembly.assemble import AssembledSource, assemble, ident
 from lightwell.imaging.assembly.bulk_parts import BulkPart, BulkParts, unpack_parts
 from lightwell.imaging.assembly.encoded_elements import used_parts
 from lightwell.imaging.dataset.byte_source import FileSource
-from lightwell.stores.objects.local import storage_error
 
 
-def list_instances(request: ListInstances) -> InstancesListed:
-    """Carry out `ListInstances`. Raises `InputError`, `StorageError`."""
+def list_instances(upload: FileSource, request: ListInstances) -> InstancesListed:
+    """Carry out `ListInstances`, and close the upload. Raises `InputError`, `StorageError`."""
     try:
-        return _list_instances(request)
+        return _list_instances(upload, request)
     except MemoryError:
         raise InputError(
             "The metadata take more memory than a codec worker may use: send fewer instances in one request"
         ) from None
 
 
-def _list_instances(request: ListInstances) -> InstancesListed:
-    upload = _open(Path(request.path))
+def _list_instances(upload: FileSource, request: ListInstances) -> InstancesListed:
     with upload:
         parts = _table(upload, request.table)
         listed: list[ListedInstance] = []
@@ -63,11 +59,15 @@ class UploadedMetadata:
     """Opens instances; the table of an upload is read once for all of its instances."""
 
     def __init__(self) -> None:
-        self._known: tuple[Path, BulkParts] | None = None
+        self._known: tuple[str, BulkParts] | None = None
 
-    def open(self, kind: DocumentKind, path: Path, offset: int, length: int, table: int) -> UploadedInstance:
-        """Raises `InputError` for metadata that cannot be made a file, `StorageError`."""
-        upload = _open(path)
+    def open(
+        self, kind: DocumentKind, path: str, upload: FileSource, offset: int, length: int, table: int
+    ) -> UploadedInstance:
+        """Of an upload, by its path, which the instance closes.
+
+        Raises `InputError` for metadata that cannot be made a file, `StorageError`.
+        """
         try:
             if self._known is None or self._known[0] != path:
                 self._known = (path, _table(upload, table))
@@ -81,13 +81,6 @@ class UploadedMetadata:
     def forget(self) -> None:
         """Another upload may get the path of one that is gone."""
         self._known = None
-
-
-def _open(path: Path) -> FileSource:
-    try:
-        return FileSource(path)
-    except OSError as error:
-        raise storage_error(error, f"{path} cannot be read") from None
 
 
 def _table(upload: FileSource, place: int) -> BulkParts:

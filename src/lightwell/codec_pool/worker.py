@@ -7,12 +7,10 @@ on that file and no other.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +18,7 @@ from lightwell.clock import Ids
 from lightwell.codec_pool.checking import Checker
 from lightwell.codec_pool.failures import CHUNK, INSPECTION, Cause, cause_of, reason_of
 from lightwell.codec_pool.far_storage.client import EngineGoneError, FarObjects, connected
+from lightwell.codec_pool.far_storage.lent_packs import LentPacks
 from lightwell.codec_pool.handlers import RequestHandler
 from lightwell.codec_pool.input_inspection import inspect
 from lightwell.codec_pool.messages import (
@@ -47,7 +46,7 @@ from lightwell.codec_pool.messages import (
     ToWorker,
 )
 from lightwell.codec_pool.sandbox.confinement import confine
-from lightwell.codec_pool.sources import Sources, instances_ahead
+from lightwell.codec_pool.sources import Sources
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.domain.imports.records import Failure, NewRecord
@@ -64,9 +63,7 @@ from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.ingest.overrides import Overrides
 from lightwell.ingest.pipeline import Pipeline, PipelineInputs, with_warning
 from lightwell.settings import Settings
-from lightwell.stores.buckets.registry import Buckets
-from lightwell.stores.objects.interface import PackObjects
-from lightwell.stores.objects.local import LocalObjects, is_away, make_folders, storage_error
+from lightwell.stores.objects.local import is_away, storage_error
 from lightwell.stores.objects.open import local_root
 
 log = logging.getLogger(__name__)
@@ -87,7 +84,12 @@ class Worker:
     """Does one task after another until the engine is gone."""
 
     def __init__(
-        self, channel: Channel, objects: PackObjects, sources: Sources, settings: Settings, spool: Path
+        self,
+        channel: Channel,
+        objects: LentPacks | FarObjects,
+        sources: Sources,
+        settings: Settings,
+        spool: Path,
     ) -> None:
         self._channel = channel
         self._objects = objects
@@ -100,9 +102,8 @@ class Worker:
         self._finisher = ThreadPoolExecutor(_FINISHING, thread_name_prefix="finish")
         # Chunks that become durable, and their bytes in the spool.
         self._finishing: dict[Future[None], int] = {}
-        self._buckets, self._far = sources.buckets, sources.buckets.far()
         self._sources = sources
-        self._requests = RequestHandler(objects, settings)
+        self._requests = RequestHandler(objects, settings, sources.upload)
 
     def run(self, missing: list[str]) -> None:
         self._send(Configured(missing))
@@ -122,6 +123,10 @@ class Worker:
                     self._inspect(message)
                 else:
                     return
+                # What stays open the next file could read, if it takes this process over.
+                self._objects.forget()
+                if not isinstance(message, ReadChunk):
+                    self._sources.close()
         finally:
             self._finisher.shutdown(wait=True)
 
@@ -147,7 +152,6 @@ class Worker:
     def _inspect(self, asked: InspectInput) -> None:
         last = InputInspected(asked.task, is_last=True)
         try:
-            self._sources.buckets = self._far if asked.far else self._buckets
             for page in inspect(asked, self._sources):
                 self._send(page)
         except _ENGINE_GONE:
@@ -172,7 +176,6 @@ class Worker:
 
     def _read_chunk(self, task: ReadChunk) -> None:
         """Read a chunk; its bytes become durable while the next are read."""
-        self._sources.buckets = self._far if task.far else self._buckets
         pipeline = self._pipeline(task)
         try:
             last: list[FromWorker] = []
@@ -180,6 +183,7 @@ class Worker:
                 # What the file before has yielded goes with the announcement of this one.
                 self._send(*last, FileStarted(task.task, file.number))
                 last = [self._read_file(task, pipeline, file)]
+                self._objects.forget()
             self._send(*last, FileStarted(task.task, None))
         except BaseException as error:
             pipeline.abort()
@@ -190,7 +194,7 @@ class Worker:
         finally:
             self._sources.end_chunk(task.task)
         self._wait_for_finishing(_FINISHING - 1)
-        staged = 0 if isinstance(self._objects, LocalObjects) else pipeline.stored
+        staged = 0 if isinstance(self._objects, LentPacks) else pipeline.stored
         self._finishing[self._finisher.submit(self._finish, task, pipeline)] = staged
         self._wait_for_finishing(_FINISHING)
 
@@ -248,7 +252,7 @@ class Worker:
 
     def _record(self, task: ReadChunk, pipeline: Pipeline, file: InputFile) -> NewRecord:
         try:
-            opened = self._sources.open(task.task, task.bucket, file)
+            opened = self._sources.open(task.task, file)
         except StorageError as error:
             if task.last_attempt and not isinstance(error, StorageUnavailableError):
                 raise ServerFault(str(error)) from error
@@ -270,7 +274,7 @@ class Worker:
         """Asks the engine, once only of a series that is new to the data store, or of a whole upload."""
         new: set[tuple[str, str]] = set()
         unknown: set[str] = set()
-        ahead = instances_ahead(task.files)
+        ahead = self._sources.ahead(task.files)
 
         def find(study: str, series: str, sop_instance_uid: str) -> Sequence[ExistingInstance]:
             if sop_instance_uid in unknown or (study, series) in new:
@@ -301,22 +305,20 @@ def _text(reason: str) -> str:
     return reason.replace("\0", "").encode("utf-8", "replace").decode()[:4000]
 
 
-def run(channel: Channel, settings: Settings, configure: Configure, far: int | None = None) -> bool:
+def run(channel: Channel, settings: Settings, configure: Configure, far: int) -> bool:
     """Serve the engine at the other end until it closes the channel; False if it was gone in the middle.
 
-    ``far`` is the descriptor of the socket by which it reaches S3.
+    ``far`` is the descriptor of the socket by which it gets files and packs.
     """
-    root, spool = local_root(settings.storage), Path(configure.spool)
-    root = root and root.absolute()
-    missing = _confine(root, settings, configure)
+    spool, staging = Path(configure.spool), Path(configure.staging) if configure.staging else None
+    missing = _confine(settings, [spool] if staging is None else [spool, staging])
     client = connected(far)
-    objects: PackObjects
-    if root is not None:
-        objects = LocalObjects(root)
+    objects: LentPacks | FarObjects
+    if local_root(settings.storage) is not None:
+        objects = LentPacks(client, settings.storage, staging, configure.no_staging)
     else:
-        assert client is not None, "storage on S3 is granted to every worker"
         objects = FarObjects(client, settings.storage)
-    sources = Sources(Buckets(settings.buckets), client, spool, settings.inflate_max_bytes)
+    sources = Sources(client, spool, settings.inflate_max_bytes)
     try:
         Worker(channel, objects, sources, settings, spool).run(missing)
     except _ENGINE_GONE:
@@ -324,16 +326,9 @@ def run(channel: Channel, settings: Settings, configure: Configure, far: int | N
     return True
 
 
-def _confine(root: Path | None, settings: Settings, configure: Configure) -> list[str]:
-    """Give up what this worker does not need, before it has read anything."""
+def _confine(settings: Settings, folders: Sequence[Path]) -> list[str]:
+    """Give up what this worker does not need, before it has read anything: all files but those below
+    ``folders``. What it reads the engine opens for it."""
     if settings.worker_sandbox == "off":
         return []
-    spool = Path(configure.spool)
-    reading = [str(spool.parent), str(settings.buckets), *map(os.fsdecode, configure.paths)]
-    writing = [str(spool)]
-    if root is not None:
-        # What is not there cannot be left out. Where it cannot be made, writing a pack says why.
-        with suppress(OSError):
-            make_folders(root)
-        writing.append(str(root))
-    return confine(reading, writing)
+    return confine([], list(map(str, folders)))

@@ -1,8 +1,8 @@
-"""Starts a codec worker: ``python -m lightwell.codec_pool.worker_main PARENT FD [FAR]``.
+"""Starts a codec worker: ``python -m lightwell.codec_pool.worker_main PARENT FD FAR``.
 
-PARENT is the engine's process id, FD the worker's end of a socket pair to the engine, FAR that of another, if
-it is to reach S3 (`codec_pool.far_storage`). The limits are set
-before anything is loaded that reads untrusted bytes.
+PARENT is the engine's process id, FD the worker's end of a socket pair to the engine, FAR that of another, by
+which it gets files and packs (`codec_pool.far_storage`). The limits are set before anything is loaded that
+reads untrusted bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _settings(configure: Configure) -> Settings:
 
 
 def main(arguments: list[str]) -> int:
-    parent, descriptor, *far = map(int, arguments)
+    parent, descriptor, far = map(int, arguments)
     os.umask(0o077)  # whoever started it: what it spools are patients' data
     die_with_parent(parent)
     # The engine decides when a worker ends; Ctrl-C on a terminal reaches the whole process group.
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
 
     from lightwell.codec_pool import worker
 
-    return 0 if worker.run(channel, settings, configure, far[0] if far else None) else 1
+    return 0 if worker.run(channel, settings, configure, far) else 1
 
 
 if __name__ == "__main__":

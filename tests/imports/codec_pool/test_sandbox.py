@@ -12,6 +12,11 @@ from typing import Any
 import pytest
 
 from lightwell.codec_pool.sandbox import landlock
+from lightwell.stores.objects.pack_objects import pack_name
+from tests.imports.codec_pool.sabotage import break_out
+from tests.support import invariants
+from tests.support.ct_files import ct, write
+from tests.support.imports import Importing
 
 SCRIPT = Path(__file__).with_name("sandboxed.py")
 CALLS = {
@@ -96,3 +101,35 @@ def test_says_why_there_is_no_landlock(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(landlock, "version", lambda: 1)
     assert "5.19" in (landlock.restrict([], []) or "")
     assert list(tmp_path.iterdir()) == []  # and nothing was given up here
+
+
+def test_confines_a_worker_to_its_own_folders_and_to_what_it_is_handed(
+    sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if landlock.version() < 2:
+        pytest.skip("this kernel has no Landlock")
+    another = write(sqlite.input / "victim" / "a.dcm", ct(1))
+    sqlite.run("victim/")
+    sqlite.close_engine()
+    with sqlite.stores.db.read() as conn:
+        name = pack_name(conn.exec_driver_sql("SELECT key FROM pack WHERE size > 0").scalar_one())
+    pack = sqlite.settings.data / "objects" / name
+    before = pack.read_bytes()
+    upload = sqlite.stores.spool / "upload-1"
+    upload.write_bytes(b"of another client")
+    bucket = write(sqlite.settings.buckets / "other-bucket" / "b.dcm", ct(2))
+    own = write(sqlite.input / "in" / "1.dcm", ct(3))
+    secret = sqlite.settings.data / "secret.key"
+    secret.write_bytes(b"secret")
+    others = [upload, bucket, secret, another, own]
+    break_out(pack, name, list(map(str, others)), tmp_path / "modules", monkeypatch)
+    (message,) = sqlite.run("in/").messages().values()
+    found = json.loads(message.replace("<", "{").replace(">", "}"))
+    by_asking = {what for what, outcome in found.items() if "not told of" in outcome}
+    assert by_asking == {
+        "have a pack opened", "have a pack measured", "keep a pack of another", "have another upload opened",
+    }  # fmt: skip
+    assert {outcome for what, outcome in found.items() if what not in by_asking} <= {"EACCES", "EXDEV"}, found
+    assert len(found) == 15 and pack.read_bytes() == before
+    assert [path.name for path in pack.parent.iterdir()] == [pack.name]
+    invariants.check(sqlite.stores)

@@ -36,7 +36,6 @@ from lightwell.codec_pool.messages import (
     ToWorker,
 )
 from lightwell.codec_pool.requests import Ping, Pong, RequestError, Stored
-from lightwell.codec_pool.sandbox.grants import Grants
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.domain.image_sets.frame_checks import FrameChecks, pack_checks
 from lightwell.domain.image_sets.frame_table import Frame, pack_entries
@@ -305,7 +304,6 @@ class _Process:
     pid = 1
 
     def __init__(self, says: list[FromWorker]) -> None:
-        self.grants = Grants()
         self.says = says
         self.is_closed = False
 

@@ -13,6 +13,7 @@ from lightwell.codec_pool.handlers import RequestHandler
 from lightwell.codec_pool.render_requests import Decode, FrameSpan, Pixels
 from lightwell.codec_pool.requests import RequestError
 from lightwell.errors import DamagedError, StorageUnavailableError, UnavailableError
+from lightwell.imaging.dataset.byte_source import FileSource
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.settings import Settings
 from lightwell.stores.objects.local import LocalObjects
@@ -30,7 +31,7 @@ class _Away(LocalObjects):
 def test_tells_what_is_away_from_what_is_lost(
     tmp_path: Path, kind: type[LocalObjects], answered: type[Exception]
 ) -> None:
-    direct = RequestHandler(kind(tmp_path), Settings(data=tmp_path))
+    direct = RequestHandler(kind(tmp_path), Settings(data=tmp_path), FileSource)
     request = Decode(Pixels("1.2.840.10008.1.2.4.202", DESCRIBED), [FrameSpan("packs/1", 0, 9, 0, 0)])
     answer = direct.perform(request)
     assert isinstance(answer, RequestError), answer

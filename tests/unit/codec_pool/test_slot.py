@@ -17,7 +17,6 @@ from lightwell.codec_pool.messages import FileRefused, FileStarted, Performed, R
 from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted
 from lightwell.codec_pool.queue import PendingRequest, RequestQueue
 from lightwell.codec_pool.requests import Ping, Pong, PoolReply, RequestError, Spooled, Store
-from lightwell.codec_pool.sandbox.grants import Grants
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.codec_pool.store_committer import StoreCommitter, StoreTarget
 from lightwell.domain.imports.jobs import InputFile, pack_files
@@ -30,7 +29,6 @@ _STORES = cast(
     Stores, SimpleNamespace(objects=LocalObjects(Path("/objects")), buckets=None, spool=Path("/spool"))
 )
 _REFUSED = Failure(3, "f", "ValidationException", "no")
-ONE, TWO = Grants(paths=frozenset({"/one"})), Grants(paths=frozenset({"/two"}))
 
 
 class _Process:
@@ -42,10 +40,9 @@ class _Process:
     awaits_storage = False
     awaits_its_file = False
 
-    def __init__(self, settings: Settings, storage: object, grants: Grants | None, **more: object) -> None:
+    def __init__(self, settings: Settings, storage: object, **more: object) -> None:
         if type(self).fails:
             raise WorkerNotStarted("no room")
-        self.grants = grants or Grants()
         self.pid = 1
         self.reason: str | None = None
         self.is_closed = False
@@ -187,17 +184,6 @@ def test_tells_a_worker_that_cannot_be_started_from_one_that_died(now: list[floa
     _Process.fails = True
     assert _ended(place.start).cause is Cause.NOT_STARTED
     assert place.pid is None
-
-
-def test_replaces_a_worker_that_lacks_grants(now: list[float]) -> None:
-    place = _slot()
-    place.start(ONE)
-    assert place.has(ONE) and not place.has(TWO)
-    place.start(ONE)
-    place.start(TWO)
-    place.start(ONE)
-    assert [worker.grants for worker in _Process.started] == [ONE, ONE.joined(TWO)]
-    assert [worker.is_closed for worker in _Process.started] == [True, False]
 
 
 def test_ends_a_worker_that_has_nothing_to_do(now: list[float]) -> None:

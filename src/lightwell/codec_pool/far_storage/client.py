@@ -1,4 +1,4 @@
-"""The worker's end: files of chunks that the engine has fetched, and packs, as if S3 could be reached."""
+"""The worker's end: files that the engine has opened or fetched, and packs, as if all could be reached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from lightwell.codec_pool.far_storage.messages import (
     InputArrived,
     InputsEnded,
     InputsTaken,
+    KeepPack,
     MeasurePack,
+    OpenInput,
+    OpenPack,
     ReadPack,
     StorePack,
 )
@@ -70,6 +73,7 @@ class FarClient:
         self._is_receiving = False
         self._inputs: dict[tuple[int, int], _Arrived] = {}
         self._answers: dict[int, Answer] = {}
+        self._opened: dict[int, int] = {}
         self._numbers = itertools.count(1)
         self._task = -1
         self._taken: list[int] = []
@@ -124,6 +128,23 @@ class FarClient:
         """As `Objects.size`."""
         return self._ask(lambda number: MeasurePack(number, name)).size
 
+    def open_pack(self, name: str) -> int:
+        """A descriptor of a pack of local storage, which the caller closes; read only."""
+        return self._open(lambda number: OpenPack(number, name))
+
+    def open_input(self, path: str) -> int:
+        """A descriptor of a file that holds several inputs, which the caller closes; read only."""
+        return self._open(lambda number: OpenInput(number, os.fsencode(path)))
+
+    def keep(self, name: str) -> None:
+        """Have a pack kept that is in this worker's folder; it is durable when this returns."""
+        self._ask(lambda number: KeepPack(number, name))
+
+    def _open(self, question: Callable[[int], FromWorker]) -> int:
+        number = self._ask(question).number
+        with self._changed:
+            return self._opened.pop(number)
+
     def store(self, name: str, stream: IO[bytes], size: int) -> None:
         """Have a pack uploaded; it is durable when this returns."""
         self._ask(lambda number: StorePack(number, name, size), stream.fileno())
@@ -161,6 +182,8 @@ class FarClient:
                     raise EngineGoneError
                 if isinstance(message, Answer):
                     self._answers[message.number] = message
+                    if message.is_open:
+                        self._opened[message.number] = self._descriptor()
                 else:
                     self._keep(message)
             return found
@@ -171,14 +194,18 @@ class FarClient:
         elif arrived.has_bytes:
             found = _Arrived(BytesSource(self._channel.file()), is_other=arrived.is_other)
         else:
-            descriptor = self._channel.descriptor()
-            if descriptor is None:
-                raise EngineGoneError
-            found = _Arrived(FileSource.adopt(descriptor), is_other=arrived.is_other)
+            found = _Arrived(FileSource.adopt(self._descriptor()), is_other=arrived.is_other)
         if arrived.task < self._task:
             found.drop()
         else:
             self._inputs[arrived.task, arrived.file] = found
+
+    def _descriptor(self) -> int:
+        """That which came with the last message."""
+        descriptor = self._channel.descriptor()
+        if descriptor is None:
+            raise EngineGoneError
+        return descriptor
 
 
 class FarObjects:
@@ -197,15 +224,16 @@ class FarObjects:
     def size(self, key: str) -> int | None:
         return self._client.size(key)
 
+    def forget(self) -> None:
+        """Nothing is open."""
+
     def writer(self, key: str, spool_dir: Path) -> ObjectWriter:
         return SpooledWriter(spool_dir, lambda stream, size: self._client.store(key, stream, size))
 
 
-def connected(descriptor: int | None) -> FarClient | None:
+def connected(descriptor: int) -> FarClient:
     """The client on an inherited socket."""
     import socket
 
-    if descriptor is None:
-        return None
     os.set_inheritable(descriptor, False)
     return FarClient(FarChannel(socket.socket(fileno=descriptor)))

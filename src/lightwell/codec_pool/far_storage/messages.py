@@ -1,8 +1,8 @@
-"""What a codec worker and the engine say to each other about S3, on a socket of their own.
+"""What a codec worker and the engine say to each other about files and packs, on a socket of their own.
 
-A worker has neither network nor credentials. The engine fetches the files of a chunk ahead of it, reads
-stored packs for it and uploads those that it has written. Large files and packs are passed as open
-descriptors.
+A worker has neither network nor credentials, and opens no file by its name but its own. The engine opens or
+fetches the files of a chunk ahead of it, opens or reads stored packs for it, and keeps or uploads those that
+it has written. Local files and packs, and large ones from S3, are passed as open descriptors.
 """
 
 from __future__ import annotations
@@ -69,6 +69,27 @@ class MeasurePack(msgspec.Struct, tag=True, frozen=True):
     name: str
 
 
+class OpenPack(msgspec.Struct, tag=True, frozen=True):
+    """A pack of local storage that the worker was told of, to read."""
+
+    number: int
+    name: str
+
+
+class OpenInput(msgspec.Struct, tag=True, frozen=True):
+    """A file of this machine that holds more than one input, such as a zip file or an upload, to read."""
+
+    number: int
+    path: bytes
+
+
+class KeepPack(msgspec.Struct, tag=True, frozen=True):
+    """Keep a pack that was opened for this worker, and that it has written into its folder."""
+
+    number: int
+    name: str
+
+
 class StorePack(msgspec.Struct, tag=True, frozen=True):
     """Upload a pack that was opened for this worker: the whole of the file whose descriptor comes along."""
 
@@ -85,7 +106,10 @@ class FetchDocument(msgspec.Struct, tag=True, frozen=True):
     key: str
 
 
-FromWorker = InputsTaken | InputsEnded | ReadPack | MeasurePack | StorePack | FetchDocument
+Question = ReadPack | MeasurePack | OpenPack | OpenInput | KeepPack | StorePack | FetchDocument
+"""What is answered by `Answer`."""
+
+FromWorker = InputsTaken | InputsEnded | Question
 
 # To a worker -----------------------------------------------------------------------------------------------
 
@@ -104,11 +128,15 @@ class InputArrived(msgspec.Struct, tag=True, frozen=True):
 
 
 class Answer(msgspec.Struct, tag=True, frozen=True):
-    """What the request of this number has come to. ``size`` answers `MeasurePack`: None if there is none."""
+    """What the request of this number has come to. ``size`` answers `MeasurePack`: None if there is none.
+
+    ``is_open``: a descriptor of the file comes along.
+    """
 
     number: int
     data: bytes = b""
     size: int | None = None
+    is_open: bool = False
     failure: Failure | None = None
 
 

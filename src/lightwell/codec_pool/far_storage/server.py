@@ -1,7 +1,7 @@
-"""The engine's end: fetches files ahead of a codec worker, reads packs for it, uploads those it has written.
+"""The engine's end: opens or fetches files ahead of a codec worker, and packs, and keeps what it writes.
 
 A file may have taken the worker over, so it gets no more than what it was told of: the files of its chunks,
-packs that a message named, and each pack that was opened for it to write, once.
+packs that the last message named, and each pack that was opened for it to write, once.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import stat
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lightwell.codec_pool.far_storage.held_inputs import ChunkInputs, Outgoing, held_size
 from lightwell.codec_pool.far_storage.messages import (
     MOST_READ,
     WHOLE,
@@ -28,11 +29,15 @@ from lightwell.codec_pool.far_storage.messages import (
     InputArrived,
     InputsEnded,
     InputsTaken,
+    KeepPack,
     MeasurePack,
+    OpenInput,
+    OpenPack,
+    Question,
     ReadPack,
     StorePack,
-    ToWorker,
 )
+from lightwell.codec_pool.far_storage.opening import open_fetched, open_input
 from lightwell.codec_pool.far_storage.threads import FETCHES, READS, UPLOAD_MEMORY, UPLOADS
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
@@ -42,8 +47,9 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.interface import MissingObjectError, Objects
-from lightwell.stores.objects.local import storage_error
+from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.s3_client import PART, PARTS_AT_ONCE
+from lightwell.stores.objects.staging import adopt, open_to_lend
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +62,7 @@ _QUESTIONS = 8
 
 @dataclass(frozen=True, slots=True)
 class FarStorage:
-    """What all workers of a process share: S3, and a folder that no worker can write to."""
+    """What all workers of a process share: storage, buckets, and a folder that no worker can write to."""
 
     objects: Objects
     buckets: Buckets
@@ -68,39 +74,13 @@ class FarStorage:
         return cls(stores.objects.past_cache(), stores.buckets, stores.spool)
 
 
-@dataclass(slots=True)
-class _Chunk:
-    """The files of a chunk that are on S3.
-
-    ``waiting``: those that are not being fetched yet; ``coming``: those that were not sent yet; ``held``: the
-    sizes of those that count as fetched ahead; ``let_go``: those of them that count until they are sent, and
-    are not needed any more.
-    """
-
-    task: int
-    bucket: str
-    buckets: Buckets
-    waiting: deque[InputFile]
-    known: frozenset[int]
-    coming: set[int]
-    held: dict[int, int] = field(default_factory=dict)
-    let_go: set[int] = field(default_factory=set)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    """A message, and the open descriptor or the bytes of the file of a chunk that it announces."""
-
-    message: ToWorker
-    descriptor: int | None = None
-    data: bytes | None = None
-    chunk: _Chunk | None = None
-
-
 class FarServer:
-    """Serves one worker, in two threads, until `close`."""
+    """Serves one worker, in two threads, until `close`. ``staging`` is its folder in local storage."""
 
-    def __init__(self, channel: FarChannel, storage: FarStorage, settings: Settings) -> None:
+    def __init__(
+        self, channel: FarChannel, storage: FarStorage, settings: Settings, staging: Path | None = None
+    ) -> None:
+        self._staging = staging
         self._channel = channel
         self._storage = storage
         self._far = storage.buckets.far()
@@ -109,7 +89,7 @@ class FarServer:
         self._most_bytes = (settings.fetch_ahead_memory, settings.fetch_ahead_disk)
         self._upload_memory = settings.upload_memory
         self._lock = threading.Lock()
-        self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
+        self._chunks: OrderedDict[int, ChunkInputs] = OrderedDict()
         self._held_files = 0
         self._held_bytes = [0, 0]
         self._wanted: tuple[int, int | None] = (0, None)
@@ -117,11 +97,12 @@ class FarServer:
         self._questions = 0
         self._answered = threading.Condition(self._lock)
         self._documents: dict[tuple[str, str], bool] = {}
-        self._readable: OrderedDict[str, None] = OrderedDict()
+        self._readable: frozenset[str] = frozenset()
+        self._places: frozenset[str] = frozenset()
         self._writable: set[str] = set()
         self._stored: OrderedDict[str, int] = OrderedDict()
         self._closed = False
-        self._outgoing: queue.SimpleQueue[_Outgoing | None] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[Outgoing | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._receive, name="far-requests", daemon=True),
             threading.Thread(target=self._send, name="far-answers", daemon=True),
@@ -130,12 +111,14 @@ class FarServer:
             thread.start()
 
     def let_read(self, names: Iterable[str]) -> None:
-        """The worker may read these packs."""
+        """The worker may read these packs, and no longer those before."""
         with self._lock:
-            for name in names:
-                self._readable[name] = None
-            while len(self._readable) > _NAMES:
-                self._readable.popitem(last=False)
+            self._readable = frozenset(names)
+
+    def let_open(self, places: Iterable[str]) -> None:
+        """The worker may read these files, and no longer those before, but for those of its chunks."""
+        with self._lock:
+            self._places = frozenset(places)
 
     def let_write(self, names: Iterable[str]) -> None:
         """The worker may write each of these packs once."""
@@ -153,12 +136,20 @@ class FarServer:
             self._documents.update({(bucket, key): far for key in keys})
 
     def begin(self, task: int, bucket: str, files: Iterable[InputFile], *, far: bool) -> None:
-        """Begin to fetch those of a chunk's files that are on S3; the worker will take them in this order."""
+        """Begin to open or fetch a chunk's files; the worker will take them in this order."""
         buckets = self._far if far else self._storage.buckets
-        there = [file for file in files if _is_far(buckets, bucket, file)]
+        there: list[InputFile] = []
+        places: set[str] = set()
+        for file in files:
+            if file.location is None or file.location[0] in ("s3", "file"):
+                there.append(file)
+            else:
+                places.add(file.location[1])
         known = frozenset(file.number for file in there)
         with self._lock:
-            self._chunks[task] = _Chunk(task, bucket, buckets, deque(there), known, set(known))
+            self._chunks[task] = ChunkInputs(
+                task, bucket, buckets, deque(there), known, frozenset(places), set(known)
+            )
             self._fetch_ahead()
 
     def is_awaited(self, *, between_files: bool, may_ask: bool = True) -> bool:
@@ -188,7 +179,7 @@ class FarServer:
         """Begin to fetch as many files as may be held; with the lock."""
         for chunk in self._chunks.values():
             while chunk.waiting:
-                size = chunk.waiting[0].size
+                size = held_size(chunk, chunk.waiting[0])
                 kind = size > WHOLE
                 full = self._held_bytes[kind] and self._held_bytes[kind] + size > self._most_bytes[kind]
                 if self._held_files >= self._most_files or full:
@@ -199,7 +190,7 @@ class FarServer:
                 self._held_bytes[kind] += size
                 FETCHES.submit(partial(self._fetch, chunk, file))
 
-    def _let_go(self, chunk: _Chunk, files: Iterable[int]) -> None:
+    def _let_go(self, chunk: ChunkInputs, files: Iterable[int]) -> None:
         """Count files no more, those that are under way once they are sent; with the lock."""
         for number in files:
             if number in chunk.coming:
@@ -208,13 +199,19 @@ class FarServer:
                 self._held_files -= 1
                 self._held_bytes[size > WHOLE] -= size
 
-    def _fetch(self, chunk: _Chunk, file: InputFile) -> None:
+    def _fetch(self, chunk: ChunkInputs, file: InputFile) -> None:
         if self._chunks.get(chunk.task) is not chunk:
             self._sent(chunk, file.number)
             return
-        name, key = file.location[1:3] if file.location else (chunk.bucket, file.name)
         data, descriptor, failure, is_other = None, None, None, False
+        where = file.name
         try:
+            if file.location is not None and file.location[0] == "file":
+                opened = open_input(file.location[1])
+                self._put(Outgoing(InputArrived(chunk.task, file.number), opened, None, chunk))
+                return
+            name, key = file.location[1:3] if file.location else (chunk.bucket, file.name)
+            where = f"s3://{name}/{key}"
             got, tag = chunk.buckets.fetch_tagged(
                 name, key, memory_limit=WHOLE, spool_dir=self._storage.spool, listed=file.size
             )
@@ -222,13 +219,13 @@ class FarServer:
             if isinstance(got, bytes):
                 data = got
             else:
-                descriptor = _open(got, is_ours=got.parent == self._storage.spool)
+                descriptor = open_fetched(got, is_ours=got.parent == self._storage.spool)
         except Exception as error:
-            failure = _failure(error, f"s3://{name}/{key}")
+            failure = _failure(error, where)
         message = InputArrived(chunk.task, file.number, data is not None, failure, is_other)
-        self._put(_Outgoing(message, descriptor, data, chunk))
+        self._put(Outgoing(message, descriptor, data, chunk))
 
-    def _sent(self, chunk: _Chunk, number: int) -> None:
+    def _sent(self, chunk: ChunkInputs, number: int) -> None:
         """A file has been sent, or nobody needs it any more."""
         with self._lock:
             chunk.coming.discard(number)
@@ -245,8 +242,8 @@ class FarServer:
                 self._fetch_ahead()
             if message.wanted is None or (chunk is not None and message.wanted in chunk.known):
                 return
-        text = "The file is on S3, but its bucket was a folder of this server a moment ago."
-        self._put(_Outgoing(InputArrived(message.task, message.wanted, failure=Failure("storage", text))))
+        text = "A codec worker asked for a file that it was not told of: has a file taken it over?"
+        self._put(Outgoing(InputArrived(message.task, message.wanted, failure=Failure("storage", text))))
 
     def _ended(self, message: InputsEnded) -> None:
         with self._lock:
@@ -264,6 +261,33 @@ class FarServer:
     def _measure(self, asked: MeasurePack) -> Answer:
         self._check(asked.name in self._readable)
         return Answer(asked.number, size=self._storage.objects.size(asked.name))
+
+    def _open_pack(self, asked: OpenPack) -> int:
+        objects = self._storage.objects
+        self._check(asked.name in self._readable and isinstance(objects, LocalObjects))
+        assert isinstance(objects, LocalObjects)
+        return open_to_lend(objects, asked.name)
+
+    def _open_input(self, asked: OpenInput) -> int:
+        path = os.fsdecode(asked.path)
+        with self._lock:
+            self._check(path in self._places or any(path in each.places for each in self._chunks.values()))
+        return open_input(path)
+
+    def _keep(self, asked: KeepPack) -> Answer:
+        objects, staging = self._storage.objects, self._staging
+        with self._lock:
+            self._check(asked.name in self._writable and staging is not None)
+            self._writable.remove(asked.name)
+        assert isinstance(objects, LocalObjects) and staging is not None
+        self._keep_size(asked.name, adopt(objects, asked.name, staging))
+        return Answer(asked.number)
+
+    def _keep_size(self, name: str, size: int) -> None:
+        with self._lock:
+            self._stored[name] = size
+            while len(self._stored) > _NAMES:
+                self._stored.popitem(last=False)
 
     def _document(self, asked: FetchDocument) -> Answer:
         name, key, spool = asked.bucket, asked.key, self._storage.spool
@@ -284,10 +308,7 @@ class FarServer:
             stream.seek(0)
             with UPLOAD_MEMORY.taken(min(asked.size, PART * PARTS_AT_ONCE), self._upload_memory):
                 self._storage.objects.put_stream(asked.name, stream, asked.size)
-        with self._lock:
-            self._stored[asked.name] = asked.size
-            while len(self._stored) > _NAMES:
-                self._stored.popitem(last=False)
+        self._keep_size(asked.name, asked.size)
         return Answer(asked.number)
 
     @staticmethod
@@ -334,35 +355,47 @@ class FarServer:
             self._questions -= 1
             self._answered.notify_all()
 
-    def _ask(self, message: StorePack | ReadPack | MeasurePack | FetchDocument) -> None:
-        if isinstance(message, StorePack):
+    def _ask(self, message: Question) -> None:
+        if isinstance(message, StorePack | KeepPack):
             self._uploading += 1
-            store = partial(self._store, message, self._channel.descriptor())
+            store: Callable[[], Answer]
+            if isinstance(message, KeepPack):
+                store = partial(self._keep, message)
+            else:
+                store = partial(self._store, message, self._channel.descriptor())
             UPLOADS.submit(partial(self._answer, message.number, store, is_upload=True))
         else:
             self._reading += 1
-            asked: Callable[[], Answer]
+            asked: Callable[[], Answer | int]
             if isinstance(message, ReadPack):
                 asked = partial(self._read, message)
             elif isinstance(message, MeasurePack):
                 asked = partial(self._measure, message)
+            elif isinstance(message, OpenPack):
+                asked = partial(self._open_pack, message)
+            elif isinstance(message, OpenInput):
+                asked = partial(self._open_input, message)
             else:
                 asked = partial(self._document, message)
             READS.submit(partial(self._answer, message.number, asked, is_upload=False))
 
-    def _answer(self, number: int, work: Callable[[], Answer], *, is_upload: bool) -> None:
+    def _answer(self, number: int, work: Callable[[], Answer | int], *, is_upload: bool) -> None:
+        """What ``work`` returns: the answer, or a descriptor that goes with it."""
         try:
-            answer = work()
+            found = work()
         except Exception as error:
-            answer = Answer(number, failure=_failure(error, self._storage.objects.address))
-        self._put(_Outgoing(answer))
+            found = Answer(number, failure=_failure(error, self._storage.objects.address))
+        if isinstance(found, int):
+            self._put(Outgoing(Answer(number, is_open=True), found))
+        else:
+            self._put(Outgoing(found))
         with self._lock:
             if is_upload:
                 self._uploading -= 1
             else:
                 self._reading -= 1
 
-    def _put(self, outgoing: _Outgoing) -> None:
+    def _put(self, outgoing: Outgoing) -> None:
         with self._lock:
             if not self._closed:
                 self._outgoing.put(outgoing)
@@ -390,22 +423,6 @@ class FarServer:
             if isinstance(each.message, Answer):
                 self._end_question()
             del each
-
-
-def _is_far(buckets: Buckets, bucket: str, file: InputFile) -> bool:
-    if file.location is not None and file.location[0] != "s3":
-        return False
-    return not buckets.is_local(file.location[1] if file.location else bucket)
-
-
-def _open(path: Path, *, is_ours: bool) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise storage_error(error, f"{path} cannot be read") from error
-    finally:
-        if is_ours:
-            path.unlink(missing_ok=True)
 
 
 def _failure(error: Exception, where: str) -> Failure:

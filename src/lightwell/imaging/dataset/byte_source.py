@@ -73,9 +73,9 @@ class FileSource:
         self._start = 0
 
     @classmethod
-    def part(cls, path: Path | str, start: int, length: int) -> Self:
-        """A source over a range of a file; the range ends with the file."""
-        self = cls(path)
+    def part(cls, fd: int, start: int, length: int) -> Self:
+        """A source over a range of an open file, as `adopt`; the range ends with the file."""
+        self = cls.adopt(fd)
         self._start = start
         self.size = max(0, min(length, self.size - start))
         return self

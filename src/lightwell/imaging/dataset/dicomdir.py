@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import IO
 
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -25,14 +26,14 @@ _PYDICOM_ERRORS = (
 )
 
 
-def referenced_files(path: Path) -> list[tuple[str, ...]]:
-    """The File IDs of all directory records in order, each once. Reads untrusted bytes.
+def referenced_files(path: Path, stream: IO[bytes]) -> list[tuple[str, ...]]:
+    """The File IDs of all directory records in order, each once. Reads untrusted bytes: those of ``stream``.
 
     Raises `InputError` if the file is not a DICOMDIR, if a record names a file outside its folder, or if the
     files are more than `MOST_FILES` or their paths longer than `MOST_BYTES`.
     """
     try:
-        records = pydicom.dcmread(path).get("DirectoryRecordSequence")
+        records = pydicom.dcmread(stream).get("DirectoryRecordSequence")
         listed = None if records is None else [record.get("ReferencedFileID") for record in records]
     except _PYDICOM_ERRORS as error:
         raise InputError(f"{path} is not a DICOMDIR: it cannot be read ({error})") from None

@@ -27,7 +27,8 @@ _OPEN_FILES = 128
 _advise = getattr(os, "posix_fadvise", None)  # not everywhere
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _PROBE = [bytearray(1)]  # what is read into it is looked at by nobody
-_TEMPORARY = ".tmp"  # no key begins with a dot
+TEMPORARY = ".tmp"  # no key begins with a dot
+STAGING = "worker-"
 
 
 class _Handle:
@@ -206,7 +207,15 @@ class LocalObjects:
                     yield key
 
     def sweep(self, older_than: int) -> int:
-        return sweep_folder(self.root / _TEMPORARY, older_than)
+        above = self.root / TEMPORARY
+        removed = sweep_folder(above, older_than)
+        # Of processes that are gone (`stores.objects.staging`).
+        for folder in above.glob(f"{STAGING}*"):
+            with contextlib.suppress(OSError):
+                removed += sweep_folder(folder, older_than)
+                if folder.stat().st_mtime_ns // 1_000_000 < older_than:
+                    folder.rmdir()  # unless something newer is in it
+        return removed
 
     def check(self) -> None:
         check_round_trip(self)
@@ -260,7 +269,7 @@ class _LocalWriter:
         self._key = key
         self._path = objects.root / key
         self._temporary: Path | None = None
-        folder = objects.root / _TEMPORARY
+        folder = objects.root / TEMPORARY
         try:
             make_folders(folder)
             fd, temporary = tempfile.mkstemp(prefix=key.replace("/", "."), dir=folder)

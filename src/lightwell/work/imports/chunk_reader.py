@@ -26,7 +26,6 @@ from lightwell.codec_pool.messages import (
     OpenPacks,
     PacksOpened,
 )
-from lightwell.codec_pool.sandbox.grants import of_files
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
@@ -128,16 +127,11 @@ class ChunkReader:
         if not self._leases.is_storage_there(leased):
             self._postponed = None
             return False
-        task, buckets = leased.task, self._stores.buckets
-        if task.far:
-            buckets = buckets.far()
-        grants = of_files(self._settings, buckets, task.bucket, leased.chunk.files, leased.inputs)
-        if self._sent and not self._slot.has(grants):
-            return False
+        task = leased.task
         left = len(leased.chunk.files) - len(task.skip)
         self._sent[task.task] = _SentChunk(leased, left, min(_AHEAD, left - 1))
         self._postponed = None
-        self._slot.start(grants)
+        self._slot.start()
         if len(self._sent) == 1:
             self._slot.watch(task.task, None)
         self._slot.send(task)

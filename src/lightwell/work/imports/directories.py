@@ -16,10 +16,8 @@ from types import TracebackType
 
 from lightwell.codec_pool.failures import INSPECTION, Cause
 from lightwell.codec_pool.messages import InputInspected, InputKind, InspectInput
-from lightwell.codec_pool.sandbox.grants import Grants, inputs_of, of_files
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.domain.imports.dicomdir_paths import MOST_BYTES, MOST_FILES, is_file_id
-from lightwell.domain.imports.jobs import InputFile
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -35,15 +33,11 @@ class Directories:
         self,
         settings: Settings,
         stores: Stores,
-        source: bytes | None,
         *,
         far: bool,
         stopping: threading.Event,
     ) -> None:
-        self._settings = settings
         self._slot = WorkerSlot(settings, stores, lambda task, file: float(settings.file_timeout), nice=_NICE)
-        self._buckets = stores.buckets.far() if far else stores.buckets
-        self._inputs = inputs_of(source)
         self._far = far
         self._stopping = stopping
         self._tasks = itertools.count(1)
@@ -62,7 +56,7 @@ class Directories:
         Raises `InputError` if the file cannot be read, even after some members.
         """
         count = 0
-        for page in self._inspect("zip", os.fsencode(path), str(path), self._of_path(path)):
+        for page in self._inspect("zip", os.fsencode(path), str(path)):
             for name, size, index in page.members:
                 if len(name) > _NAME or size < 0 or index < 0:
                     raise InputError(f"{path} cannot be read as a zip file: its directory is not valid")
@@ -75,7 +69,7 @@ class Directories:
         """The files that a DICOMDIR lists, relative to its folder. Raises `InputError` as `members` does."""
         found: list[str] = []
         total = 0
-        for page in self._inspect("dicomdir", os.fsencode(path), str(path), self._of_path(path)):
+        for page in self._inspect("dicomdir", os.fsencode(path), str(path)):
             for names in page.files:
                 if not is_file_id(names):
                     raise InputError(f"{path} names a file outside its folder")
@@ -87,21 +81,14 @@ class Directories:
 
     def check_override(self, bucket: str, key: str) -> None:
         """Raises `InputError` if the object is not a JSON file that can be used as an override."""
-        grants = of_files(self._settings, self._buckets, bucket, ())
-        for _ in self._inspect("override", os.fsencode(key), key, grants, bucket):
+        for _ in self._inspect("override", os.fsencode(key), key, bucket):
             pass
 
-    def _of_path(self, path: Path) -> Grants:
-        file = InputFile(0, "", ("file", str(path)), 0)
-        return of_files(self._settings, self._buckets, "", [file], self._inputs)
-
-    def _inspect(
-        self, kind: InputKind, path: bytes, name: str, grants: Grants, bucket: str = ""
-    ) -> Iterator[InputInspected]:
+    def _inspect(self, kind: InputKind, path: bytes, name: str, bucket: str = "") -> Iterator[InputInspected]:
         for failures in itertools.count(1):
             pages = 0
             try:
-                for page in self._pages(kind, path, grants, bucket):
+                for page in self._pages(kind, path, bucket):
                     pages += 1
                     yield page
                 return
@@ -112,9 +99,9 @@ class Directories:
                 if pages or consequence.is_final(failures):
                     raise InputError(consequence.text(str(end), name)) from None
 
-    def _pages(self, kind: InputKind, path: bytes, grants: Grants, bucket: str) -> Iterator[InputInspected]:
+    def _pages(self, kind: InputKind, path: bytes, bucket: str) -> Iterator[InputInspected]:
         task = next(self._tasks)
-        self._slot.start(grants)
+        self._slot.start()
         self._slot.watch(task, 0)
         self._slot.send(InspectInput(task, kind, path, bucket, self._far))
         while True:

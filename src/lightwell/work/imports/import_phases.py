@@ -309,7 +309,7 @@ class ImportPhases:
 
     def _directories(self, job: Job) -> Directories:
         far = job.input_node == NOBODY
-        return Directories(self._settings, self._stores, job.source, far=far, stopping=self._stopping)
+        return Directories(self._settings, self._stores, far=far, stopping=self._stopping)
 
     # commit ---------------------------------------------------------------------------------------------
 

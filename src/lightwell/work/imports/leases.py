@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.failures import CHUNK, Cause, cause_of
 from lightwell.codec_pool.messages import ReadChunk
-from lightwell.codec_pool.sandbox.grants import inputs_of
 from lightwell.domain.backoff import AGAIN, Backoff
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import Chunk, Outcome
@@ -45,16 +44,12 @@ _COMMIT_BACKOFF = Backoff(200, 5_000)
 
 @dataclass(slots=True)
 class LeasedChunk:
-    """A chunk that this engine has leased by ``token``; ``task`` is what a worker is told.
-
-    ``inputs`` as `sandbox.grants.inputs_of` returns them.
-    """
+    """A chunk that this engine has leased by ``token``; ``task`` is what a worker is told."""
 
     chunk: Chunk
     token: Token
     datastore: int
     task: ReadChunk
-    inputs: tuple[str, ...] = ()
     result: ChunkResult = field(default_factory=ChunkResult)
 
 
@@ -68,7 +63,6 @@ class _JobFacts:
     bucket: str
     far: bool
     mappings: list[tuple[str, str | None, str]]
-    inputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +120,7 @@ class Leases:
                 self._facts.clear()
             self._facts[chunk.job] = facts
         task = _task(next(self._numbers), chunk, facts, begun.pack)
-        return LeasedChunk(chunk, token, facts.datastore, task, facts.inputs)
+        return LeasedChunk(chunk, token, facts.datastore, task)
 
     def _begin(self, conn: Connection, tokens: Sequence[Token]) -> list[_Begun | None]:
         """Look up chunks, and open a pack for each; None for a chunk that is gone."""
@@ -300,7 +294,6 @@ def _facts_of(conn: Connection, key: int) -> _JobFacts:
         bucket,
         job.input_node == NOBODY,
         overrides.mappings(job.configuration, prefix),
-        inputs_of(job.source),
     )
 
 
