@@ -23,6 +23,7 @@ from lightwell.work.imports.listing import BucketListing, ListedFile
 
 _CHUNKS_AT_ONCE = 32
 _OUTCOMES_AT_ONCE = 1000
+_MOST_BYTES = (1 << 63) - 1  # what a column holds
 
 
 class JobFailed(LightwellError):
@@ -43,7 +44,8 @@ class _Counter:
     def add(self, file: ListedFile) -> None:
         s = self.settings
         self.files += 1
-        self.bytes += file.size
+        # A zip file may state any size of its members.
+        self.bytes = min(self.bytes + file.size, _MOST_BYTES)
         if s.import_max_folders:
             folder = tuple(file.name.split("/")[:-1])
             pairs = zip(folder, self.folder, strict=False)
