@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unittest import mock
 
 from lightwell.cli.main import main
 from tests.support.ct_files import write_series
@@ -45,11 +46,16 @@ def lightwell(
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def lightwell_here(*words: str | Path, data: Path, database_url: str | None = None) -> Done:
-    """The same in this process, where another would take a second; with this process's environment."""
+def lightwell_here(
+    *words: str | Path,
+    data: Path,
+    database_url: str | None = None,
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> Done:
+    """The same in this process, where another would take a second; ``environ`` adds variables to its own."""
     out, err = StringIO(), StringIO()
     url = () if database_url is None else ("--database-url", database_url)
-    with redirect_stdout(out), redirect_stderr(err):
+    with mock.patch.dict(os.environ, environ), redirect_stdout(out), redirect_stderr(err):
         status = main([*map(str, words), "--data", str(data), *url])
     return Done(status, out.getvalue(), err.getvalue())
 

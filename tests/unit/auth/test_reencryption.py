@@ -52,7 +52,9 @@ def test_puts_all_under_the_newest_key(database: Database) -> None:
     made = {**_fill(database, OLD, 7), **_fill(database, NEW, 2)}
     with database.read() as conn:
         found = count(conn, RING, batch=2)
+        keys = count(conn, RING, batch=2, with_sessions=False)
     assert (found.by_key, found.old, found.unreadable, found.lost) == ({0: 2, 1: 7}, 7, [], 0)
+    assert keys.by_key == {0: 1, 1: 4}
     assert reencrypt(database, RING, batch=3) == 7
     assert _opened(database, NEW, made) == made
     assert reencrypt(database, RING, batch=3) == 0

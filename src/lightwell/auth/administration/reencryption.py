@@ -44,10 +44,12 @@ class Counts:
         return sum(count for place, count in self.by_key.items() if place > 0)
 
 
-def count(conn: Connection, secret_box: SecretBox, batch: int = BATCH) -> Counts:
-    """Look at all keys and sessions, of revoked ones, too."""
+def count(
+    conn: Connection, secret_box: SecretBox, batch: int = BATCH, *, with_sessions: bool = True
+) -> Counts:
+    """Look at all keys, revoked ones, too, and unless told otherwise at all sessions, which may be many."""
     counts, after = Counts(), ""
-    while found := table.sealed(conn, after, batch):
+    while found := table.sealed(conn, after, batch, with_sessions=with_sessions):
         for each in found:
             place = _place(secret_box, each)
             if place is not None:

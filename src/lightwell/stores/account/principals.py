@@ -226,13 +226,17 @@ class Sealed:
     is_key: bool
 
 
-def sealed(conn: Connection, after: str, limit: int, *, lock: bool = False) -> Sequence[Sealed]:
+def sealed(
+    conn: Connection, after: str, limit: int, *, lock: bool = False, with_sessions: bool = True
+) -> Sequence[Sealed]:
     """The secrets of at most ``limit`` keys and sessions by id, those after it, of revoked ones, too.
 
     ``lock``: nobody else changes them before the transaction ends.
     """
     columns = (access_key.c.id, access_key.c.secret, access_key.c.session_token, access_key.c.revoked_at)
     statement = select(*columns).where(access_key.c.id > after).order_by(access_key.c.id).limit(limit)
+    if not with_sessions:
+        statement = statement.where(access_key.c.session_token.is_(None))
     rows = conn.execute(statement.with_for_update() if lock else statement)
     return [Sealed(row[0], row[1], row[2], row[2] is None and row[3] is None) for row in rows]
 
