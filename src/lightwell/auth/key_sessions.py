@@ -155,7 +155,7 @@ class KeySessions:
         token = secrets.token_urlsafe(96)
 
         def work(conn: Connection) -> KeySession:
-            parent = table.root(conn)
+            parent = table.root(conn, now)
             if parent is None:
                 raise AccessDeniedError("This server has no root key: start it once with `lightwell serve`.")
             key = self._row(made, token, parent, now, LINKED_SECONDS, name=CONSOLE)

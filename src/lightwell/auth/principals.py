@@ -318,7 +318,7 @@ def ensure_root(
 
     def work(conn: Connection) -> tuple[Credentials, bool]:
         table.lock_all(conn)
-        kept = table.root(conn)
+        kept = table.root(conn, now)
         if given is not None:
             enter(conn, given.access_key_id, kept is not None and _differs(secret_box, kept, given))
             return _put_root(conn, secret_box, given, now), False

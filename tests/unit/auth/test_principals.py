@@ -139,6 +139,10 @@ def test_rotates_a_key_once_for_as_long_a_life(
     assert again.old_ends_at == 101_000
     with pytest.raises(ConflictError, match="expired"):
         rotate(database, secret_box, again.credentials.access_key_id, 10**6, 10**7)
+    # A successor whose secret nobody has is revoked, and followed by another that lives as long.
+    database.write(lambda conn: table.revoke(conn, made.credentials.access_key_id, 12_000))
+    another = rotate(database, secret_box, key, 13_000, 999_000)
+    assert (another.expires_at, another.old_ends_at) == (103_000, 21_000)
     other = create_key(database, secret_box, "ana", 1).access_key_id
     set_enabled(database, other, 2, is_enabled=False)
     with pytest.raises(ConflictError, match="disabled"):
@@ -156,9 +160,14 @@ def test_rotates_the_root_key_that_it_made(database: Database, secret_box: Secre
     made = rotate(database, secret_box, first.access_key_id, 5, 100, root=True)
     assert ensure_root(database, secret_box, None, 7) == (made.credentials, False)
     with database.read() as conn:
-        old, new = table.get(conn, first.access_key_id), table.root(conn)
+        old, new = table.get(conn, first.access_key_id), table.root(conn, 8)
     assert old is not None and (old.expires_at, old.revoked_at) == (100, None)
     assert new is not None and new.is_root and new.policies is None and new.expires_at is None
+    # Nobody is left without a root key: while the old one is good that is it, and later there is another.
+    database.write(lambda conn: table.revoke(conn, new.id, 8))
+    assert ensure_root(database, secret_box, None, 99) == (first, False)
+    another, is_new = ensure_root(database, secret_box, None, 100)
+    assert is_new and another not in (first, made.credentials)
 
 
 def test_asks_nobody_about_what_is_no_id(known: Principals) -> None:

@@ -41,7 +41,8 @@ def rotate(
 ) -> Rotated:
     """Make a key of the same user and policies, and let the old one and its sessions end at ``end``.
 
-    The old key does not last longer than it would have. The new one ends at ``expires_at``; if that is None,
+    The old key does not last longer than it would have. One whose successor was revoked may be rotated again,
+    without a longer overlap. The new one ends at ``expires_at``; if that is None,
     after as long a life as the old key was given, or never. Root's key is rotated only if ``root`` says so.
     Raises `NotFoundError` or `ConflictError` for a key that cannot be rotated, and `ConfigurationError` if
     keys are encrypted under another secret key.
@@ -51,8 +52,12 @@ def rotate(
     def work(conn: Connection) -> Rotated:
         table.lock_all(conn)
         old = valid_key(conn, id, "rotated", root=root)
-        if old.replaced_by is not None:
-            raise ConflictError(f"{id} was rotated already: its successor is {old.replaced_by}.")
+        before = None if old.replaced_by is None else table.get(conn, old.replaced_by)
+        if before is not None and before.revoked_at is None:
+            raise ConflictError(
+                f"{id} was rotated already: its successor is {before.id}. If nobody has the secret of that, "
+                "revoke it, and rotate again."
+            )
         if old.is_root and expires_at is not None:
             raise ConflictError(
                 "The root key never ends, or nobody could sign in as root: leave out --expires."
@@ -66,7 +71,9 @@ def rotate(
         check_secret_key(conn, secret_box)
         # Root's is the newest of root's.
         born = max(now, old.created_at + 1)
-        life = None if old.expires_at is None else born + old.expires_at - old.created_at
+        # The end of one whose successor was lost says only when the overlap is over.
+        like = old if before is None else before
+        life = None if like.expires_at is None else born + like.expires_at - like.created_at
         new = replace(
             encrypted_key(secret_box, made, old.name, is_root=old.is_root, now=born),
             policies=old.policies,

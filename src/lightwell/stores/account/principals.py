@@ -163,11 +163,15 @@ def has_name(conn: Connection, name: str) -> bool:
     return conn.execute(found.limit(1)).first() is not None
 
 
-def root(conn: Connection) -> AccessKey | None:
-    """The current root key."""
+def root(conn: Connection, now: int) -> AccessKey | None:
+    """The current root key: the newest of those that are good at ``now``, ms since the epoch."""
     row = conn.execute(
         select(*_COLUMNS)
-        .where(access_key.c.is_root, access_key.c.revoked_at.is_(None))
+        .where(
+            access_key.c.is_root,
+            access_key.c.revoked_at.is_(None),
+            or_(access_key.c.expires_at.is_(None), access_key.c.expires_at > now),
+        )
         .order_by(access_key.c.created_at.desc())
     ).first()
     return None if row is None else _key(row)
