@@ -14,10 +14,10 @@ def damage(data: Path) -> None:
 
 
 def test_says_that_all_is_well(tmp_path: Path) -> None:
-    done = lightwell("data", "verify", data=import_series(tmp_path, 3))
+    done = lightwell("data", "verify", "--all", "--rate", "500", data=import_series(tmp_path, 3))
     assert done.status == 0, done
     assert done.out.startswith("1 image set and 1 pack (")
-    assert "with 3 instances and 3 frames checked: everything is intact" in done.out
+    assert "with 3 instances, 3 frames decoded, 0 documents checked: everything is intact" in done.out
     assert done.err == ""
 
 
@@ -26,7 +26,8 @@ def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
     damage(data)
     done = lightwell("data", "verify", data=data)
     assert (done.status, done.out) == (1, "")
-    assert "packs:\n  packs/" in done.err
+    assert "packs, pages and documents:\n  packs/" in done.err
+    assert ", study 1.2.826.0.1.3680043.10.999.1 of patient P1:" in done.err
     assert "image set " in done.err and "  1.2.826.0.1.3680043.10.999.1.1.2: " in done.err
     assert "Restore the damaged instances from a backup, or import them again." in done.err
     assert "Traceback" not in done.err
@@ -34,6 +35,7 @@ def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
     assert found.status == 1
     report = found.json()
     assert report["instances"] == 3 and report["imageSets"] == 1
+    assert {problem["patientId"] for problem in report["problems"]} == {"P1", None}
     assert {p["sopInstanceUid"] is None for p in report["problems"]} == {True, False}
     quick = lightwell("data", "verify", "--json", "--quick", data=data).json()
     assert [p["reason"] for p in quick["problems"]] == ["its bytes have changed: its checksum differs"]

@@ -22,7 +22,7 @@ from lightwell.stores.image_sets import existing_instances
 from lightwell.stores.jobs import outcomes
 from lightwell.wire import shapes
 from lightwell.work.imports.leases import Leases
-from lightwell.work.verify import Verifier
+from lightwell.work.verifying.run import Verifier
 from tests.imports.operations.test_updates import blob
 from tests.imports.operations.test_updates import update as change_attributes
 from tests.support import invariants

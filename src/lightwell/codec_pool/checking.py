@@ -43,9 +43,11 @@ class Checker:
     """Each check yields everything that is wrong. ``frames`` counts the frames that were read.
 
     ``made`` are the checks of rows of the frame table that had none, of those in which nothing is wrong.
+    ``sample`` is as that of `CheckRecords`; frames without checks are decoded in any case.
     """
 
-    def __init__(self, objects: PackObjects, cache: SeriesCache) -> None:
+    def __init__(self, objects: PackObjects, cache: SeriesCache, sample: int | None = None) -> None:
+        self._sample = sample
         self._objects = objects
         self._cache = cache
         self.frames = 0
@@ -99,6 +101,8 @@ class Checker:
             return
         if derived.sop_instance_uid != held.sop_instance_uid:
             yield IntegrityFault(f"its original is that of another instance, {derived.sop_instance_uid}")
+        if (derived.sop_class_uid, derived.instance_number) != (held.sop_class_uid, held.instance_number):
+            yield IntegrityFault("its SOP class or number in the database differs from that of its original")
         if derived.fragment != fragment:
             yield IntegrityFault("its attributes in the database differ from those of its original")
         if dicom is not None and derived.dicom != dicom:
@@ -133,6 +137,16 @@ class Checker:
         except (ValueError, TypeError) as error:
             yield IntegrityFault(f"the description of its pixels cannot be read ({error})")
             return
+        if (
+            image is not None
+            and held.width is not None
+            and (held.width, held.height)
+            != (
+                image.columns,
+                image.rows,
+            )
+        ):
+            yield IntegrityFault("the size of its frames in the database differs from their description")
         first = held.first
         for page, checks in zip(held.pages, held.checks, strict=True):
             frames = unpack_entries(page)
@@ -143,8 +157,10 @@ class Checker:
                 checks, known = b"", []
             made: list[FrameChecks] = []
             for index, frame in enumerate(frames):
-                self.frames += 1
                 number = first + index + 1
+                if self._sample is not None and known and (held.key + number) % 100 != self._sample:
+                    continue
+                self.frames += 1
                 try:
                     found = self._frame(held, frame, image, known[index] if known else None)
                 except StorageError as error:
@@ -173,7 +189,8 @@ class Checker:
                 return "is not the one that was stored: its checksum differs"
         else:
             data = self._objects.read(pack_name(held.pack), frame.offset, frame.length)
-            fault = frame_damage(data, frame.head, held.stored_syntax, image, frame.checksum)
+            values = (frame.low, frame.high)
+            fault = frame_damage(data, frame.head, held.stored_syntax, image, frame.checksum, values)
             if fault is not None:
                 return fault
             if known is None:

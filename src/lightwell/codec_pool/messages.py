@@ -93,7 +93,8 @@ class ReadChunk(msgspec.Struct, tag=True, frozen=True):
 class CheckRecords(msgspec.Struct, tag=True, frozen=True):
     """Check a pack, None where that has been done, and records whose bytes lie in it.
 
-    ``first`` is the place of the first of ``records`` among all of the pack, for `FileStarted`.
+    ``first`` is the place of the first of ``records`` among all of the pack, for `FileStarted`. Of a
+    ``sample``, from 0 to 99, one frame in a hundred is decoded, another one for each number; None for all.
     """
 
     task: int
@@ -101,6 +102,7 @@ class CheckRecords(msgspec.Struct, tag=True, frozen=True):
     records: list[RecordToVerify]
     first: int
     bodies: SharedValues
+    sample: int | None = None
 
 
 class CheckFrames(msgspec.Struct, tag=True, frozen=True):

@@ -131,7 +131,7 @@ class Worker:
             self._finisher.shutdown(wait=True)
 
     def _check(self, check: CheckRecords) -> None:
-        checker = Checker(self._objects, self._cache)
+        checker = Checker(self._objects, self._cache, check.sample)
         faults: list[tuple[int, IntegrityFault]] = []
         if check.pack is not None:
             self._send(FileStarted(check.task, -1))

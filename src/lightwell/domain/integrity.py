@@ -48,6 +48,8 @@ class PixelsToVerify:
     pages: list[bytes]
     checks: list[bytes | None]
     first: int = 0
+    width: int | None = None
+    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class RecordToVerify:
     levels: tuple[int, int, int]
     pixels: PixelsToVerify | None
     lost: list[str]
+    sop_class_uid: str | None = None
+    instance_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,12 @@ class SharedValues:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A fault that is reported. Fields that do not apply or are not known are None."""
+    """A fault that is reported. Fields that do not apply or are not known are None.
+
+    ``patient_id`` and ``study_instance_uid`` are for the person who asked, on that person's terminal only.
+    ``concerns``: of a pack, the image sets with something in it, each as (data store id, id, PatientID,
+    StudyInstanceUID).
+    """
 
     reason: str
     datastore_id: str | None = None
@@ -99,3 +108,6 @@ class Problem:
     sop_instance_uid: str | None = None
     pack: str | None = None
     kind: FaultKind = FaultKind.DAMAGED
+    patient_id: str | None = None
+    study_instance_uid: str | None = None
+    concerns: tuple[tuple[str, str, str | None, str | None], ...] = ()

@@ -61,6 +61,10 @@ class WorkSettings(InterfaceSettings):
         5,
         "percent of its time that a server may spend on checksums of frames stored before there were any",
     )
+    verify_days: int = setting(
+        30, "days within which servers verify all stored data by themselves, bit by bit; 0 means never"
+    )
+    verify_share: int = setting(2, "percent of its time that a server may spend on that")
     collect_grace: int = setting(
         86_400,
         "seconds to keep bytes that nothing refers to; longer than any one chunk of an import takes",

@@ -22,7 +22,7 @@ from lightwell.stores.collector import integrity
 from lightwell.stores.db.online_indexes import UNCHECKED_FRAMES
 from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.work.index_building import IndexBuilding
-from lightwell.work.verify import VerifyWorker
+from lightwell.work.verifying.packs import VerifyWorker
 
 log = logging.getLogger(__name__)
 

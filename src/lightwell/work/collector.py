@@ -46,6 +46,7 @@ from lightwell.work.index_building import IndexBuilding
 from lightwell.work.pruning import Pruning
 from lightwell.work.stray_search import StraySearch
 from lightwell.work.upload_removal import UploadRemoval
+from lightwell.work.verifying.regular import RegularVerifying
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Collector:
         self._pruning = Pruning(stores, settings, self._clock, self._stopping)
         self._uploads = UploadRemoval(stores, settings, self._clock, self._stopping)
         self._filler = ChecksumFiller(stores, settings, self._stopping)
+        self._verifying = RegularVerifying(stores, settings, self._clock, self._stopping)
         self._orders = [IndexBuilding(stores.db, index, self._stopping) for index in STUDY_ORDERS]
         self._was_another_s = False
         self.is_refused = False
@@ -107,6 +109,7 @@ class Collector:
             self._repeat(self.do_round, "collecting")
         finally:
             self._filler.close()
+            self._verifying.close()
             for each in self._orders:
                 each.close()
 
@@ -166,6 +169,7 @@ class Collector:
                 self._tell()
                 self._build_orders()
                 self._filler.step(max(_FILL_SECONDS, self._settings.collect_interval * _SCANNING))
+                self._verifying.step()
             if is_due:
                 self.sweep()
         finally:

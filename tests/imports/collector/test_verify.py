@@ -20,7 +20,9 @@ from lightwell.stores.db import tables
 from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.wire import shapes
 from lightwell.work.checksum_filling import ChecksumFiller
-from lightwell.work.verify import Report, Verifier, VerifyWorker
+from lightwell.work.verifying.packs import VerifyWorker
+from lightwell.work.verifying.report import Report
+from lightwell.work.verifying.run import Verifier
 from tests.support.collector import living
 from tests.support.ct_files import ct, write, write_series
 from tests.support.imports import Importing, importing
@@ -30,7 +32,10 @@ from tests.support.services import S3, new_bucket
 def verify(server: Importing, *, quick: bool = False) -> Report:
     shown: list[tuple[int, int]] = []
     report = Verifier(
-        server.stores, server.settings, lambda done, total: shown.append((done, total)), quick=quick
+        server.stores,
+        server.settings,
+        lambda done, total: shown.append((done, total)),
+        mode="quick" if quick else "all",
     ).run()
     assert not shown or shown[-1] == (report.bytes, report.bytes)
     return report
@@ -93,6 +98,7 @@ def test_finds_nothing_wrong_with_edited_sets(server: Importing, made: str) -> N
     with pytest.raises(ValidationError):
         update_image_set_metadata(server.context, request)
     execute(server, update(tables.image_set).values(is_primary=False))
+    execute(server, delete(tables.primary_series))
     update_image_set_metadata(server.context, request)
     assert verify(server).problems == []
 
@@ -218,14 +224,13 @@ def test_leaves_out_what_was_collected_meanwhile(server: Importing, made: str) -
     pack_path(server).unlink()
     server.stores.objects.close()
     verifier = Verifier(server.stores, server.settings, lambda done, total: None)
-    real = verifier._add_problems
-
-    def explain() -> None:
-        execute(server, update(tables.pack).values(state="doomed"))
-        real()
-
-    verifier._add_problems = explain  # type: ignore[method-assign]
-    assert verifier.run().problems == []
+    verifier.begin()
+    while not verifier.step():
+        pass
+    assert verifier.report().problems
+    execute(server, update(tables.pack).values(state="doomed"))
+    assert verifier.report().problems == []
+    verifier.close()
 
 
 def test_names_no_pack_twice(server: Importing, made: str) -> None:

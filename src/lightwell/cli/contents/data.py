@@ -36,14 +36,21 @@ from lightwell.stores.objects.open import local_root
 if TYPE_CHECKING:
     from lightwell.domain.integrity import Problem
     from lightwell.settings import Settings
-    from lightwell.work.verify import Report
+    from lightwell.work.verifying.report import Report
+    from lightwell.work.verifying.run import Mode
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     verify = actions.add_parser("verify", help="read all stored data back and check it", allow_abbrev=False)
-    verify.add_argument(
+    depth = verify.add_mutually_exclusive_group()
+    depth.add_argument(
         "--quick", action="store_true", help="check packs and database rows only, without decoding frames"
+    )
+    depth.add_argument("--all", action="store_true", help="decode every frame, not one in a hundred")
+    verify.add_argument("--rate", type=_rate, metavar="MB", help="read at most so many megabytes a second")
+    verify.add_argument(
+        "--from-start", action="store_true", help="do not go on with a run that was interrupted"
     )
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     migrate = actions.add_parser(
@@ -68,6 +75,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     data_restore.add(restore)
     flags.add(verify, (*flags.PLACES, "codec_workers", "worker_memory", "file_timeout"))
     flags.add(migrate, ("data", "database_url", "allow_other_user"))
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not rate > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of megabytes above 0")
+    return rate * 1e6
 
 
 def run(args: argparse.Namespace) -> int:
@@ -120,13 +137,17 @@ def _give_pages_checksums(settings: Settings) -> str:
 
 
 def _verify(settings: Settings, args: argparse.Namespace) -> int:
-    from lightwell.work.verify import Verifier
+    from lightwell.work.verifying.run import Verifier
 
+    mode: Mode = "quick" if args.quick else "all" if args.all else "sample"
     with (
         store_session(settings, needs_objects=True) as stores,
         _bar(quiet=args.json or not sys.stderr.isatty()) as show,
     ):
-        report = Verifier(stores, settings, show, quick=args.quick).run()
+        run = Verifier(stores, settings, show, mode=mode, rate=args.rate)
+        report = run.run(from_start=args.from_start)
+    if run.is_resumed:
+        print("went on with a run that was interrupted", file=sys.stderr)
     findings = _findings(report, settings)
     if args.json:
         print(json.dumps(_as_json(report, findings), indent=2))
@@ -196,9 +217,15 @@ def _as_json(report: Report, findings: list[_Finding]) -> dict[str, object]:
             "kind": problem.kind,
             "datastoreId": problem.datastore_id,
             "imageSetId": problem.image_set_id,
+            "patientId": problem.patient_id,
+            "studyInstanceUid": problem.study_instance_uid,
             "sopInstanceUid": problem.sop_instance_uid,
             "pack": problem.pack,
             "reason": problem.reason,
+            "concerns": [
+                dict(zip(("datastoreId", "imageSetId", "patientId", "studyInstanceUid"), one, strict=True))
+                for one in problem.concerns
+            ],
         }
         for problem in report.problems
     ]
@@ -213,22 +240,34 @@ def _as_json(report: Report, findings: list[_Finding]) -> dict[str, object]:
 
 
 def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
-    def place(problem: Problem) -> tuple[str, str]:
-        return problem.datastore_id or "", problem.image_set_id or ""
+    def place(problem: Problem) -> tuple[str, str, str, str]:
+        return (
+            problem.patient_id or "",
+            problem.study_instance_uid or "",
+            problem.datastore_id or "",
+            problem.image_set_id or "",
+        )
 
     damaged = [problem for problem in report.problems if problem.kind == FaultKind.DAMAGED]
-    for (store, image_set), found in groupby(sorted(damaged, key=place), place):
+    for (patient, study, store, image_set), found in groupby(sorted(damaged, key=place), place):
+        whose = f"image set {image_set} of data store {store}"
         print(
-            f"image set {image_set} of data store {store}:" if image_set else "packs:",
+            f"{whose}, {_study(patient, study)}:" if image_set else "packs, pages and documents:",
             file=sys.stderr,
         )
         for problem in found:
             name = problem.sop_instance_uid or ("" if image_set else problem.pack)
             print(f"  {f'{name}: ' if name else ''}{problem.reason}", file=sys.stderr)
+            for _, set_id, patient_id, study_uid in problem.concerns:
+                print(f"    image set {set_id}, {_study(patient_id, study_uid)}", file=sys.stderr)
     sets, packs = counted(report.image_sets, "image set"), counted(report.packs, "pack")
     checked = f"{sets} and {packs} ({counted(report.bytes, 'byte')})"
     if not quick:
-        checked += f" with {counted(report.instances, 'instance')} and {counted(report.frames, 'frame')}"
+        checked += f" with {counted(report.instances, 'instance')}, {counted(report.frames, 'frame')} decoded"
+        checked += f", {counted(report.documents, 'document')}"
+    if report.strays:
+        strays = counted(report.strays, "pack")
+        print(f"{strays} in the storage that no row of the database names: the collector removes them")
     if report.frames_checksummed:
         made = counted(report.frames_checksummed, "frame")
         print(f"{made} had no checksum of the stored bytes, and got one after being decoded and compared")
@@ -241,6 +280,10 @@ def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
             print(f"{one.says}.\n{one.cure}", file=sys.stderr)
     else:
         print(f"{checked} checked: everything is intact")
+
+
+def _study(patient: str | None, study: str | None) -> str:
+    return f"study {study or 'without UID'} of patient {patient or 'without ID'}"
 
 
 @contextmanager

@@ -117,11 +117,21 @@ def decode_verified(
 
 
 def frame_damage(
-    data: bytes, head: int, stored_syntax: str, image: ImageDescription, checksum: int
+    data: bytes,
+    head: int,
+    stored_syntax: str,
+    image: ImageDescription,
+    checksum: int,
+    values: tuple[int | None, int | None] = (None, None),
 ) -> str | None:
-    """What is wrong with a stored frame, continuing "frame 3 …"; None if it is as imported."""
+    """What is wrong with a stored frame, continuing "frame 3 …"; None if it is as imported.
+
+    ``values`` are the least and the greatest sample that the database has, None where it has none.
+    """
     try:
-        _decode(data, head, stored_syntax, image, checksum)
+        samples = _decode(data, head, stored_syntax, image, checksum)
+        if values[0] is not None and values != (int(samples.min()), int(samples.max())):
+            return "has other least and greatest values than the database says"
     except _Damage as damage:
         return str(damage)
     except PixelFailure as error:

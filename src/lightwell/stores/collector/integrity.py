@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, bindparam, func, or_, select, tuple_, update
 
 from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE
@@ -31,6 +32,8 @@ from lightwell.stores.db.tables import (
     version,
 )
 from lightwell.stores.image_sets import native_instances, version_diff
+from lightwell.stores.image_sets.edits import unpack
+from lightwell.stores.qido import index_check
 
 
 def packs(conn: Connection, after: int, limit: int) -> list[PackToVerify]:
@@ -134,6 +137,8 @@ def _record(row: Any, pages: dict[int, list[tuple[bytes, bytes | None]]]) -> Rec
             row[pixels.c.image],
             [entries for entries, _ in pages[key]],
             [checks for _, checks in pages[key]],
+            width=row[pixels.c.width],
+            height=row[pixels.c.height],
         )
     elif row[record.c.pixels] is not None:
         lost.append("its pixels")
@@ -151,6 +156,8 @@ def _record(row: Any, pages: dict[int, list[tuple[bytes, bytes | None]]]) -> Rec
         (row[record.c.patient_value], row[record.c.study_value], row[record.c.series_value]),
         held,
         lost,
+        row[record.c.sop_class_uid],
+        row[record.c.instance_number],
     )
 
 
@@ -181,22 +188,73 @@ def sets(conn: Connection, after: int, limit: int) -> list[tuple[int, str, str]]
     return [tuple(row) for row in rows]
 
 
-def sets_of(conn: Connection, record_keys: Iterable[int]) -> dict[int, list[tuple[str, str]]]:
-    """(data store id, image set id) of the undeleted image sets that refer to records, by record.
+@dataclass(frozen=True, slots=True)
+class ConcernedSet:
+    """An image set that a fault concerns, and whose study it is."""
+
+    datastore_id: str
+    id: str
+    patient_id: str | None
+    study_instance_uid: str | None
+
+
+_CONCERNED = (datastore.c.id, image_set.c.id, image_set.c.patient_id, image_set.c.study_instance_uid)
+
+
+def named(conn: Connection, image_set_keys: Iterable[int]) -> dict[int, ConcernedSet]:
+    """The undeleted ones of these image sets, by key."""
+    found: dict[int, ConcernedSet] = {}
+    for some in batches(sorted(set(image_set_keys))):
+        rows = conn.execute(
+            select(image_set.c.key, *_CONCERNED)
+            .join(datastore, datastore.c.key == image_set.c.datastore)
+            .where(image_set.c.key.in_(some), image_set.c.state == ImageSetState.ACTIVE)
+        )
+        found.update((key, ConcernedSet(*values)) for key, *values in rows)
+    return found
+
+
+def records_in(conn: Connection, pack_keys: Iterable[int]) -> dict[int, list[int]]:
+    """The keys of the records whose originals or frames lie in packs, by pack."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for some in batches(sorted(set(pack_keys))):
+        rows = conn.execute(select(record.c.pack, record.c.key).where(record.c.pack.in_(some)))
+        for of, key in rows:
+            found[of].append(key)
+    return dict(found)
+
+
+def uids(conn: Connection, record_keys: Iterable[int]) -> dict[int, str]:
+    """The SOPInstanceUIDs with which records came."""
+    found: dict[int, str] = {}
+    for some in batches(sorted(set(record_keys))):
+        rows = conn.execute(select(record.c.key, record.c.sop_instance_uid).where(record.c.key.in_(some)))
+        found.update((key, uid) for key, uid in rows)
+    return found
+
+
+def datastore_of(conn: Connection, image_set_key: int) -> int:
+    """The key of the data store of an image set."""
+    of = select(image_set.c.datastore).where(image_set.c.key == image_set_key)
+    return int(conn.execute(of).scalar_one())
+
+
+def sets_of(conn: Connection, record_keys: Iterable[int]) -> dict[int, list[ConcernedSet]]:
+    """The undeleted image sets that refer to records, by record.
 
     Reads all members: for the few records that have a fault.
     """
-    found: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    found: dict[int, list[ConcernedSet]] = defaultdict(list)
     for some in batches(sorted(set(record_keys))):
         rows = conn.execute(
-            select(member.c.record, datastore.c.id, image_set.c.id)
+            select(member.c.record, *_CONCERNED)
             .join(image_set, image_set.c.key == member.c.image_set)
             .join(datastore, datastore.c.key == image_set.c.datastore)
             .where(member.c.record.in_(some), image_set.c.state == ImageSetState.ACTIVE)
             .distinct()
         )
-        for key, store, found_set in rows:
-            found[key].append((store, found_set))
+        for key, *values in rows:
+            found[key].append(ConcernedSet(*values))
     return dict(found)
 
 
@@ -212,7 +270,40 @@ def faults_of_set(conn: Connection, key: int) -> list[str]:
     row = conn.execute(select(image_set).where(image_set.c.key == key)).first()
     if row is None or row.state != ImageSetState.ACTIVE:
         return []
-    return [*_versions(conn, row), *_lost_of_members(conn, key), *_content(conn, row)]
+    return [
+        *_versions(conn, row),
+        *_lost_of_members(conn, key),
+        *_wrong_members(conn, key),
+        *_content(conn, row),
+        *_index(conn, row),
+    ]
+
+
+def _index(conn: Connection, row: Any) -> list[str]:
+    try:
+        return index_check.faults_of_set(conn, row)
+    except (StorageError, ValueError) as error:
+        return [f"its part of DICOMweb's index cannot be compared: {error}"]
+
+
+def _wrong_members(conn: Connection, key: int) -> list[str]:
+    """Members that name the record of another instance."""
+    rows = conn.execute(
+        select(member.c.edits, instance.c.sop_instance_uid, record.c.sop_instance_uid)
+        .join(instance, instance.c.key == member.c.instance)
+        .join(record, record.c.key == member.c.record)
+        .where(
+            member.c.image_set == key,
+            or_(member.c.edits.is_not(None), instance.c.sop_instance_uid != record.c.sop_instance_uid),
+        )
+    )
+    wrong = 0
+    for edits, uid, came_with in rows:
+        try:
+            wrong += native_instances.sop_instance_uid(came_with, unpack(edits)) != uid
+        except StorageError as error:
+            return [str(error)]
+    return [f"{wrong} members name the records of other instances"] if wrong else []
 
 
 def _versions(conn: Connection, row: Any) -> list[str]:

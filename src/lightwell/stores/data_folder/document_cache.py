@@ -38,6 +38,17 @@ class _Entry:
     old: bool
 
 
+def _body(data: bytes) -> bytes | None:
+    """The document in a file; None where it is not as it was written."""
+    if len(data) < _HEAD.size:
+        return None
+    magic, checksum, length = _HEAD.unpack_from(data)
+    body = data[_HEAD.size :]
+    if magic != _MAGIC or length != len(body) or checksum != isal_zlib.crc32(body):
+        return None
+    return body
+
+
 class DocumentCache:
     """``root`` is made on the first write; ``limit`` is bytes, 0 keeps nothing."""
 
@@ -54,11 +65,8 @@ class DocumentCache:
             data = path.read_bytes()
         except OSError:
             return None
-        if len(data) < _HEAD.size:
-            return None
-        magic, checksum, length = _HEAD.unpack_from(data)
-        body = data[_HEAD.size :]
-        if magic != _MAGIC or length != len(body) or checksum != isal_zlib.crc32(body):
+        body = _body(data)
+        if body is None:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # read now: eviction goes by it
@@ -111,6 +119,22 @@ class DocumentCache:
                 self.drop(set_key)
                 dropped += 1
         return dropped
+
+    def check(self) -> Iterator[tuple[str, bool]]:
+        """Each document and whether it is as it was written; what is not is dropped."""
+        for entry in list(self._entries()):
+            name = str(entry.path.relative_to(self.root))
+            try:
+                data = entry.path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                yield name, False  # it lies on sectors that cannot be read
+                continue
+            is_whole = _body(data) is not None
+            if not is_whole:
+                entry.path.unlink(missing_ok=True)
+            yield name, is_whole
 
     def size(self) -> int:
         """Bytes that the cache takes now."""

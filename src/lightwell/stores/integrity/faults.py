@@ -53,10 +53,18 @@ def place_in_pack(name: str, offset: int) -> str:
     return f"{name} {offset}"
 
 
-def note(conn: Connection, fault: Fault, now: int, header: Callable[[str], EventHeader]) -> bool:
+def note(
+    conn: Connection,
+    fault: Fault,
+    now: int,
+    header: Callable[[str], EventHeader],
+    *,
+    is_event: bool = True,
+) -> bool:
     """Keep a fault; False if its place is known to be damaged already.
 
-    A new one of a data store that exists is an event: ``header`` gives its envelope for the data store's id.
+    A new one of a data store that exists is an event, unless ``is_event`` is False: ``header`` gives its
+    envelope for the data store's id.
     """
     row = {
         "place": fault.place,
@@ -75,7 +83,7 @@ def note(conn: Connection, fault: Fault, now: int, header: Callable[[str], Event
         return False
     of = select(datastore.c.id).where(datastore.c.key == row["datastore"])
     store = conn.execute(of).scalar()
-    if store is not None and fault.kind is FaultKind.DAMAGED:
+    if is_event and store is not None and fault.kind is FaultKind.DAMAGED:
         event = integrity_event(
             header(store), place=fault.place, reason=fault.reason, image_set_ids=_sets(conn, fault)
         )

@@ -197,6 +197,14 @@ def delete_doomed(conn: Connection, keys: Sequence[int]) -> None:
     conn.execute(delete(pack).where(pack.c.key.in_(keys), pack.c.state == PackState.DOOMED))
 
 
+def oldest(conn: Connection) -> int | None:
+    """When the oldest live pack was made, in ms; None if there is none."""
+    t = pack.c
+    query = select(t.created_at).where(t.state == PackState.LIVE).order_by(t.created_at).limit(1)
+    found = conn.execute(query).scalar()
+    return None if found is None else int(found)
+
+
 def existing_keys(conn: Connection, keys: Sequence[int]) -> set[int]:
     """Which of these packs have a row."""
     return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys))).scalars())

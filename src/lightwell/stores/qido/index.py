@@ -235,10 +235,13 @@ def add_instances(conn: Connection, key: int, instances: Collection[int] | None)
     for some in [None] if instances is None else batches(sorted(instances)):
         these: dict[str, Any] = {"key": key} if some is None else {"key": key, "instances": some}
         conn.execute(plain, these)
-        insert_many(conn, primary_instance, [_edited(key, row) for row in conn.execute(edited, these)])
+        insert_many(
+            conn, primary_instance, [instance_values(key, row) for row in conn.execute(edited, these)]
+        )
 
 
-def _edited(key: int, row: Any) -> dict[str, Any]:
+def instance_values(key: int, row: Any) -> dict[str, Any]:
+    """What the index has of an open member of set ``key``, from the columns of `_with_edits`."""
     edits = packed_edits.unpack(row.edits)
     number = integer(_edited_value(edits, "InstanceNumber", row.instance_number))
     sop_class = _edited_value(edits, "SOPClassUID", row.sop_class_uid)
@@ -343,14 +346,15 @@ def refresh_studies(conn: Connection, keys: Collection[int], now: int) -> None:
         before = conn.execute(_STUDY_BEFORE, {"key": key}).mappings().first()
         if before is None:
             continue
-        after = _study(conn, key, now)
+        after = study_values(conn, key, now)
         grams.replace(conn, "study", key, dict(before), after)
         changed = {name: value for name, value in after.items() if before[name] != value}
         if changed:
             conn.execute(_UPDATE_STUDY, {"of": key, **changed})
 
 
-def _study(conn: Connection, key: int, now: int) -> dict[str, Any]:
+def study_values(conn: Connection, key: int, now: int) -> dict[str, Any]:
+    """What the index has of a study, from the rows of its primary sets."""
     rows = conn.execute(_SETS_OF_STUDY, {"key": key}).all()
     values: dict[str, Any] = dict.fromkeys(_STUDY)
     if not rows:

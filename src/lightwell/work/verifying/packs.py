@@ -1,19 +1,17 @@
-"""Checks everything that is stored, with the server up or down: `lightwell data verify`.
+"""Checks packs: hands their records to codec workers, which read, derive and decode again.
 
-Threads take one pack after another and hand its records to codec workers, which read, derive and decode
-everything again (`codec_pool.checking`). Then the rows of every image set are checked. Nothing is changed,
-except that frames whose stored bytes have no checksum yet are given one, if they decode to what was imported.
+What they compare is in `codec_pool.checking`. Nothing is changed, except that frames whose stored bytes have
+no checksum yet are given one, if they decode to what was imported.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import queue
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from lightwell.codec_pool.failures import Cause
@@ -27,7 +25,6 @@ from lightwell.domain.integrity import (
     MadeChecks,
     PackToVerify,
     PixelsToVerify,
-    Problem,
     RecordToVerify,
     SharedValues,
 )
@@ -35,175 +32,22 @@ from lightwell.errors import StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
-from lightwell.stores.objects.pack_objects import pack_name
 
 log = logging.getLogger(__name__)
 
 # So many records are sent to a worker at once.
 _RECORDS = 32
-_PACKS, _SETS = 200, 200
-_STEP_SECONDS = 0.5
 # A whole pack has to be read within this.
 _PACK_SECONDS = 3600.0
 
 
-@dataclass(slots=True)
-class Report:
-    """What was checked, and everything that is wrong.
-
-    ``frames_checksummed`` had no checksum of their stored bytes and have one now, ``frames_without_checksum``
-    still have none.
-    """
-
-    packs: int = 0
-    instances: int = 0
-    frames: int = 0
-    image_sets: int = 0
-    bytes: int = 0
-    frames_checksummed: int = 0
-    frames_without_checksum: int = 0
-    problems: list[Problem] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
-class _PartFinding:
+class PartFinding:
     """A fault that a worker has found; ``record`` is None for a fault of the pack itself."""
 
     pack: PackToVerify
     record: RecordToVerify | None
     fault: IntegrityFault
-
-
-class Verifier:
-    """One run. ``show`` is called with the bytes checked so far and the total; ``quick`` decodes nothing."""
-
-    def __init__(
-        self, stores: Stores, settings: Settings, show: Callable[[int, int], None], *, quick: bool = False
-    ) -> None:
-        self._stores = stores
-        self._settings = settings
-        self._show = show
-        self._quick = quick
-        self._packs: queue.Queue[PackToVerify | None] = queue.Queue(2 * settings.codec_processes)
-        self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._faults: list[_PartFinding] = []
-        self._error: Exception | None = None
-        self.report = Report()
-
-    def run(self) -> Report:
-        """Check everything. Raises `StorageError` if the database or the workers fail as such."""
-        with self._stores.db.read() as conn:
-            total = integrity.pack_bytes(conn)
-            without = integrity.count_unchecked(conn)
-        threads = [
-            threading.Thread(target=self._check_packs, args=(total,), name=f"verify-{number}")
-            for number in range(self._settings.codec_processes)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            for pack in self._all_packs():
-                self._put(pack)
-            for _ in threads:
-                self._put(None)
-            for thread in threads:
-                thread.join()
-        except BaseException:
-            self._stopping.set()
-            raise
-        finally:
-            for thread in threads:
-                thread.join()
-        if self._error is not None:
-            raise self._error
-        self._add_problems()
-        self._check_sets()
-        with self._stores.db.read() as conn:
-            self.report.frames_without_checksum = integrity.count_unchecked(conn)
-        self.report.frames_checksummed = max(0, without - self.report.frames_without_checksum)
-        return self.report
-
-    def _put(self, pack: PackToVerify | None) -> None:
-        while not self._stopping.is_set():
-            try:
-                return self._packs.put(pack, timeout=_STEP_SECONDS)
-            except queue.Full:
-                continue
-
-    def _all_packs(self) -> Iterator[PackToVerify]:
-        after = -1
-        while not self._stopping.is_set():
-            with self._stores.db.read() as conn:
-                page = integrity.packs(conn, after, _PACKS)
-            if not page:
-                return
-            yield from page
-            after = page[-1].key
-
-    # Packs ----------------------------------------------------------------------------------------------
-
-    def _check_packs(self, total: int) -> None:
-        worker = VerifyWorker(self._stores, self._settings, self._stopping)
-        try:
-            while not self._stopping.is_set():
-                try:
-                    pack = self._packs.get(timeout=_STEP_SECONDS)
-                except queue.Empty:
-                    continue
-                if pack is None:
-                    return
-                faults, instances, frames = worker.check(pack, quick=self._quick)
-                with self._lock:
-                    report = self.report
-                    report.packs += 1
-                    report.bytes += pack.size
-                    report.instances += instances
-                    report.frames += frames
-                    self._faults += faults
-                    self._show(report.bytes, total)
-        except Exception as error:
-            self._error = self._error or error
-            self._stopping.set()
-        finally:
-            worker.close()
-
-    def _add_problems(self) -> None:
-        """Name the image sets that each fault concerns; what has been collected meanwhile is not a fault."""
-        faults = sorted(
-            self._faults, key=lambda f: (f.pack.key, f.record.original_offset if f.record else -1)
-        )
-        with self._stores.db.read() as conn:
-            live = integrity.are_live(conn, sorted({fault.pack.key for fault in faults}))
-            sets = integrity.sets_of(conn, {fault.record.key for fault in faults if fault.record})
-        for fault in faults:
-            if fault.pack.key not in live:
-                continue
-            problem = Problem(fault.fault.reason, pack=pack_name(fault.pack.key), kind=fault.fault.kind)
-            if fault.record is None:
-                self.report.problems.append(problem)
-                continue
-            uid = fault.record.sop_instance_uid
-            for store, image_set in sets.get(fault.record.key, []):
-                self.report.problems.append(
-                    replace(problem, datastore_id=store, image_set_id=image_set, sop_instance_uid=uid)
-                )
-
-    # Image sets -----------------------------------------------------------------------------------------
-
-    def _check_sets(self) -> None:
-        after = -1
-        while True:
-            with self._stores.db.read() as conn:
-                page = integrity.sets(conn, after, _SETS)
-                for key, image_set, store in page:
-                    self.report.image_sets += 1
-                    self.report.problems += [
-                        Problem(fault, store, image_set) for fault in integrity.faults_of_set(conn, key)
-                    ]
-            if not page:
-                return
-            after = page[-1][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +69,7 @@ class VerifyWorker:
         # Codecs print tracebacks of damaged frames, which the report tells of.
         self._slot = WorkerSlot(settings, stores, self._limit, quiet=True)
         self._tasks = itertools.count(1)
+        self._sample: int | None = None
 
     def close(self) -> None:
         self._slot.close()
@@ -233,21 +78,27 @@ class VerifyWorker:
         """For a whole pack, whose place is -1, or for a record."""
         return _PACK_SECONDS if place is None or place < 0 else float(self._settings.file_timeout)
 
-    def check(self, pack: PackToVerify, *, quick: bool) -> tuple[list[_PartFinding], int, int]:
-        """What is wrong with anything in a pack, and how many records and frames it has."""
+    def check(
+        self, pack: PackToVerify, *, quick: bool, sample: int | None = None
+    ) -> tuple[list[PartFinding], int, int]:
+        """What is wrong with anything in a pack, and how many records and frames of it were checked.
+
+        ``quick``: its bytes only. Of a ``sample`` one frame in a hundred is decoded, all of a damaged pack.
+        """
         with self._stores.db.read() as conn:
             records = [] if quick else integrity.records(conn, pack.key)
             bodies = integrity.bodies(conn, records)
         result = self._check_part(pack, whole=True, part=[], first=0, bodies=SharedValues({}, {}))
-        faults = [_PartFinding(pack, None, fault) for _, fault in result.faults]
+        faults = [PartFinding(pack, None, fault) for _, fault in result.faults]
         if any(fault.kind == FaultKind.UNREADABLE for _, fault in result.faults):
             return faults, 0, 0  # each record and frame in it would only report the same
+        self._sample = None if faults else sample
         frames = 0
         for first in range(0, len(records), _RECORDS):
             for place, fault, count in self._check_records(pack, records, first, first + _RECORDS, bodies):
                 frames += count
                 if fault is not None:
-                    faults.append(_PartFinding(pack, records[place], fault))
+                    faults.append(PartFinding(pack, records[place], fault))
         return faults, len(records), frames
 
     def _check_records(
@@ -273,7 +124,8 @@ class VerifyWorker:
     ) -> _PartResult:
         task = next(self._tasks)
         try:
-            return self._perform(CheckRecords(task, pack if whole else None, part, first, bodies))
+            whole_pack = pack if whole else None
+            return self._perform(CheckRecords(task, whole_pack, part, first, bodies, self._sample))
         except WorkerEnded as end:
             if end.cause is Cause.NOT_STARTED or end.file is None:
                 raise StorageError(f"A codec worker cannot be started: {end}") from None

@@ -1,0 +1,85 @@
+"""How far runs of `data verify` have got. One of a mode is under way at most."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+
+from lightwell.stores.db.tables import integrity_fault, integrity_run
+
+_KEPT = 20  # runs that have ended
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run; ``number`` counts those of all modes, and ``progress`` is what its owner has kept last."""
+
+    key: int
+    mode: str
+    number: int
+    started_at: int
+    seen_at: int
+    progress: dict[str, Any]
+
+
+def unfinished(conn: Connection, mode: str) -> Run | None:
+    """The run of a mode that is under way, or was interrupted."""
+    t = integrity_run.c
+    row = conn.execute(
+        select(integrity_run)
+        .where(t.mode == mode, t.finished_at.is_(None))
+        .order_by(t.started_at.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    progress = json.loads(row.progress)
+    return Run(row.key, row.mode, int(progress["number"]), row.started_at, row.seen_at, progress)
+
+
+def begin(conn: Connection, key: int, mode: str, now: int) -> Run:
+    """A new run; what was under way in its mode is given up."""
+    t = integrity_run.c
+    conn.execute(delete(integrity_run).where(t.mode == mode, t.finished_at.is_(None)))
+    last = conn.execute(select(t.progress).order_by(t.started_at.desc()).limit(1)).scalar()
+    number = 0 if last is None else int(json.loads(last)["number"]) + 1
+    progress = {"number": number}
+    row = {"key": key, "mode": mode, "started_at": now, "seen_at": now, "progress": json.dumps(progress)}
+    conn.execute(insert(integrity_run), [row])
+    old = select(t.key).where(t.finished_at.is_not(None)).order_by(t.started_at.desc()).offset(_KEPT)
+    if ended := list(conn.execute(old.limit(100)).scalars()):
+        conn.execute(delete(integrity_run).where(t.key.in_(ended)))
+    return Run(key, mode, number, now, now, progress)
+
+
+def keep(conn: Connection, run: Run, progress: dict[str, Any], now: int, *, is_over: bool = False) -> bool:
+    """Keep how far a run has got; False if somebody else goes on with it, or has given it up."""
+    t = integrity_run.c
+    this = and_(t.key == run.key, t.seen_at == run.seen_at, t.finished_at.is_(None))
+    values = {
+        "seen_at": max(now, run.seen_at + 1),
+        "progress": json.dumps(progress),
+        "finished_at": now if is_over else None,
+    }
+    return conn.execute(update(integrity_run).where(this).values(values)).rowcount == 1
+
+
+def last_finished(conn: Connection, modes: tuple[str, ...]) -> int | None:
+    """When the last run of these modes ended, in ms; None if none has."""
+    t = integrity_run.c
+    found = conn.execute(select(func.max(t.finished_at)).where(t.mode.in_(modes))).scalar()
+    return None if found is None else int(found)
+
+
+def drop_healed(conn: Connection, run: Run, *, everything: bool) -> None:
+    """Forget faults that were known before this run, which has not found them again.
+
+    ``everything``: it has looked at all; otherwise only at the bytes of all packs.
+    """
+    t = integrity_fault.c
+    not_found = and_(t.found_at < run.started_at, or_(t.run.is_(None), t.run != run.key))
+    healed = delete(integrity_fault).where(not_found)
+    conn.execute(healed if everything else healed.where(t.pack.is_not(None), t.record.is_(None)))

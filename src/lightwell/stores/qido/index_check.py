@@ -1,0 +1,81 @@
+"""Compares the search index of DICOMweb with what it is derived from: `lightwell data verify`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from lightwell.domain.image_sets.search_columns import integer
+from lightwell.domain.qido.index_columns import series_columns
+from lightwell.stores.db.qido_tables import UNNUMBERED
+from lightwell.stores.db.tables import image_set, member, primary_instance, primary_series, record, study
+from lightwell.stores.db.validity import is_open
+from lightwell.stores.qido import index
+
+_AS_SET = (
+    *("listed_in", "study", "series_instance_uid", "modality", "requests"),
+    *("series_description", "body_part_examined"),
+)
+_SHOWN = ("record", "sop_instance_uid", "sop_class_uid", "number", "warnings", "listed_in")
+
+
+def faults_of_set(conn: Connection, row: Any) -> list[str]:
+    """What a search would show wrongly of the image set with this row of ``image_set``; no values in it."""
+    found = conn.execute(select(primary_series).where(primary_series.c.image_set == row.key)).first()
+    if not row.is_primary or row.listed_in is None:
+        return [] if found is None else ["DICOMweb finds it, which it must not"]
+    if found is None:
+        return ["DICOMweb does not find it"]
+    number = integer(row.series_number)
+    expected = {name: getattr(row, name) for name in _AS_SET} | series_columns(row.further)
+    expected["number"] = UNNUMBERED if number is None else number
+    faults = [
+        f"{name} of its series in DICOMweb's index differs"
+        for name, value in expected.items()
+        if getattr(found, name) != value
+    ]
+    return [*faults, *_instances(conn, row.key), *_study(conn, row.study)]
+
+
+def _instances(conn: Connection, key: int) -> list[str]:
+    members = member.join(record, record.c.key == member.c.record).join(
+        image_set, image_set.c.key == member.c.image_set
+    )
+    columns = (
+        *(member.c.instance, member.c.edits, member.c.record, image_set.c.listed_in),
+        *(record.c.sop_instance_uid, record.c.sop_class_uid, record.c.instance_number, record.c.warnings),
+    )
+    rows = conn.execute(
+        select(*columns).select_from(members).where(member.c.image_set == key, is_open(member))
+    )
+    shown = {row.instance: index.instance_values(key, row) for row in rows}
+    kept = {
+        row.instance: row
+        for row in conn.execute(select(primary_instance).where(primary_instance.c.image_set == key))
+    }
+    faults = []
+    if missing := len(shown.keys() - kept.keys()):
+        faults.append(f"{missing} of its instances are not in DICOMweb's index")
+    if more := len(kept.keys() - shown.keys()):
+        faults.append(f"{more} instances in DICOMweb's index are not its own")
+    wrong = {
+        name
+        for instance, row in kept.items()
+        if instance in shown
+        for name in _SHOWN
+        if getattr(row, name) != shown[instance][name]
+    }
+    return [*faults, *(f"{name} of an instance in DICOMweb's index differs" for name in sorted(wrong))]
+
+
+def _study(conn: Connection, key: int) -> list[str]:
+    row = conn.execute(select(study).where(study.c.key == key)).mappings().first()
+    if row is None:
+        return ["its study is lost"]
+    expected = index.study_values(conn, key, row["updated_at"])
+    return [
+        f"{name} of its study in DICOMweb's index differs"
+        for name, value in expected.items()
+        if row[name] != value
+    ]
