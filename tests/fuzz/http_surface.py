@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -338,28 +339,30 @@ class Connection:
         data = self._bytes(sent)
         if not sent.is_framed:
             self.close()
-        # A connection that the server has closed meanwhile, as it may, is not what is judged here.
-        for attempt in range(2):
-            if self._socket is None:
-                self._socket = socket.create_connection(self._server.address, timeout=SECONDS)
-                attempt = 1
-            try:
-                self._socket.sendall(data)
-                if not sent.is_framed:
-                    self._socket.shutdown(socket.SHUT_WR)
-                response = http.client.HTTPResponse(self._socket, method=sent.method)
-                response.begin()
-                break
-            except (ConnectionError, http.client.RemoteDisconnected):
-                self.close()
-                if attempt or not sent.is_framed:
-                    if sent.is_framed:
-                        raise
-                    return  # closed without an answer: half a request has none
-        body = response.read()
-        self._judge(sent, response, body)
-        if response.will_close or not sent.is_framed:
+        is_new = self._socket is None
+        try:
+            self._exchange(sent, data)
+        except ConnectionError:
             self.close()
+            if not sent.is_framed:
+                return  # half a request has no answer, or one that is cut off by closing
+            if is_new:
+                raise
+            # The server had closed the connection meanwhile, as it may.
+            self._exchange(sent, data)
+
+    def _exchange(self, sent: Sent, data: bytes) -> None:
+        if self._socket is None:
+            self._socket = socket.create_connection(self._server.address, timeout=SECONDS)
+        self._socket.sendall(data)
+        if not sent.is_framed:
+            self._socket.shutdown(socket.SHUT_WR)
+        with closing(http.client.HTTPResponse(self._socket, method=sent.method)) as response:
+            response.begin()
+            body = response.read()
+            self._judge(sent, response, body)
+            if response.will_close or not sent.is_framed:
+                self.close()
 
     def _judge(self, sent: Sent, response: http.client.HTTPResponse, body: bytes) -> None:
         status = response.status

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ WORK = ROOT / ".fuzz"
 MOST_BYTES = 8192
 """Longer than Python's limit of 4,300 digits for int()."""
 MOST_KEPT, MOST_KEPT_BYTES = 40, 12_000
+_KEPT = re.compile("[0-9a-f]{16}")
 _OPTIONS = [f"-max_len={MOST_BYTES}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]
 
 
@@ -41,7 +43,9 @@ def child(name: str, options: list[str]) -> None:
 
     with atheris.instrument_imports(include=["lightwell", "python_multipart"]):
         from tests.fuzz.targets import TARGETS
-    atheris.Setup(["fuzz", *options], TARGETS[name].run)
+    # A merge starts itself again, by a shell.
+    again = shlex.join([sys.executable, "-m", "tests.fuzz.run", "--child", name])
+    atheris.Setup([again, *options], TARGETS[name].run)
     atheris.Fuzz()
 
 
@@ -72,7 +76,7 @@ def _child(name: str, options: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def keep(name: str) -> int:
-    """Puts the smallest inputs that reach what all runs have reached into the tree; how many these are."""
+    """Puts the smallest inputs that reach what all runs have reached into the tree; how many are there."""
     from tests.fuzz.targets import CORPORA
 
     kept = CORPORA / name
@@ -80,8 +84,9 @@ def keep(name: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         _child(name, ["-merge=1", *_OPTIONS, folder, str(kept), str(WORK / name)])
         smallest = sorted(Path(folder).iterdir(), key=lambda path: path.stat().st_size)
-        shutil.rmtree(kept)
-        kept.mkdir()
+        for path in kept.iterdir():
+            if _KEPT.fullmatch(path.name):  # what has a name of its own has failed once, and stays
+                path.unlink()
         total = 0
         for path in smallest[:MOST_KEPT]:
             total += path.stat().st_size
