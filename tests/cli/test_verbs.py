@@ -147,15 +147,15 @@ def test_says_that_there_is_no_key_yet(tmp_path: Path) -> None:
 
 
 def test_creates_lists_and_revokes_keys(data: Path) -> None:
-    made = lightwell("key", "create", "--name", "ana", "--admin", data=data).json()
+    made = lightwell_here("key", "create", "--name", "ana", "--admin", data=data).json()
     assert sorted(made) == ["accessKeyId", "secretAccessKey"]
-    listed = lightwell("key", "list", "--json", data=data)
+    listed = lightwell_here("key", "list", "--json", data=data)
     assert [(key["name"], key["isRoot"]) for key in listed.json()] == [("root", True), ("ana", False)]
     assert made["secretAccessKey"] not in listed.out
-    assert made["accessKeyId"] in lightwell("key", "list", data=data).out
-    assert lightwell("key", "revoke", made["accessKeyId"], data=data).status == 0
-    assert [key["name"] for key in lightwell("key", "list", "--json", data=data).json()] == ["root"]
-    assert lightwell("key", "revoke", made["accessKeyId"], data=data).status == 1
+    assert made["accessKeyId"] in lightwell_here("key", "list", data=data).out
+    assert lightwell_here("key", "revoke", made["accessKeyId"], data=data).status == 0
+    assert [key["name"] for key in lightwell_here("key", "list", "--json", data=data).json()] == ["root"]
+    assert lightwell_here("key", "revoke", made["accessKeyId"], data=data).status == 1
 
 
 def test_makes_keys_that_end_and_rotates_root(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,10 +216,10 @@ def test_makes_no_key_without_being_told_what_it_may_do(
 ) -> None:
     file = tmp_path / "policy.json"
     file.write_text('{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}')
-    done = lightwell("key", "create", *words, *([file] if words else []), data=data)
+    done = lightwell_here("key", "create", *words, *([file] if words else []), data=data)
     assert (done.status, done.out) == (2, "")
     assert "--policy FILE" in done.err and "--admin" in done.err
-    assert len(lightwell("key", "list", "--json", data=data).json()) == 1
+    assert len(lightwell_here("key", "list", "--json", data=data).json()) == 1
 
 
 def test_refuses_a_policy_that_will_not_do(data: Path, tmp_path: Path) -> None:
@@ -231,11 +231,11 @@ def test_refuses_a_policy_that_will_not_do(data: Path, tmp_path: Path) -> None:
     ):
         if text is not None:
             file.write_text(text)
-        done = lightwell("key", "create", "--policy", str(file), data=data)
+        done = lightwell_here("key", "create", "--policy", str(file), data=data)
         assert (done.status, done.out) == (2, "")
         assert "policy.json" in done.err
         assert why in done.err
-    assert len(lightwell("key", "list", "--json", data=data).json()) == 1
+    assert len(lightwell_here("key", "list", "--json", data=data).json()) == 1
 
 
 def test_makes_no_data_folder_to_look_for_keys(tmp_path: Path) -> None:
