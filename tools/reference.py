@@ -166,7 +166,8 @@ def metrics_page() -> str:
         "Worth an alarm: any `lightwell_damaged_reads_total` (a disk, a bucket or the database gave back",
         "other bytes than were stored; the frame was refused; `lightwell data verify` says which),",
         "`lightwell_queue_dead_units` above 0 (`lightwell queue dead` says why),",
-        "`lightwell_queue_oldest_seconds` that grows (too few workers), `lightwell_requests_total` with a",
+        "`lightwell_queue_oldest_seconds` that grows (too few workers), `lightwell_failed_proofs_total` that",
+        "grows fast (somebody guesses, or a program has a wrong secret), `lightwell_requests_total` with a",
         "status from 500, and a process that does not answer `/readyz`.",
     ]
     return "\n".join(lines) + "\n"

@@ -60,7 +60,9 @@ def test_refuses_a_long_path(server: Server) -> None:
 @pytest.mark.parametrize("path", ["/", "/datastore", "/datastore/{}/studies"])
 def test_refuses_a_length_of_more_digits_than_python_reads(server: Server, datastore: str, path: str) -> None:
     path = path.format(datastore)
-    given = {"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD", "Content-Type": "application/dicom"}
+    given = {"Content-Type": "application/dicom"}
+    if path != "/":  # where a signature for another service would be refused first
+        given["X-Amz-Content-SHA256"] = "UNSIGNED-PAYLOAD"
     signed = server.signed("POST", path, headers=given).headers
     headers = {name: value for name, value in signed.items() if name != "Content-Length"}
     headers |= {"Host": "{}:{}".format(*server.address), "Content-Length": f"{'0' * 5000}5"}

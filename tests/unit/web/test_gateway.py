@@ -328,6 +328,28 @@ def test_logs_no_patient_that_a_request_is_about(
     assert f"/datastore/{store}/studies/{uid if is_shown else '*'}/series" in "".join(logged)
 
 
+@pytest.mark.parametrize(
+    ("signed", "sent"),
+    [
+        ("/datastore", "/x/../datastore"),
+        ("/datastore", "/./datastore"),
+        ("/datastore", "//datastore"),
+        (f"/datastore/{'1' * 32}", f"/datastore/{'0' * 32}/../{'1' * 32}"),
+        ("/console/api/keys", "/datastore/../console/api/keys"),
+    ],
+)
+def test_leads_nowhere_by_a_path_that_only_the_signature_folds(
+    gateway: Gateway, root: Credentials, signed: str, sent: str
+) -> None:
+    """One signature is good for both paths, as at AWS; what is asked for is what stands there."""
+    request = AWSRequest("GET", f"http://localhost{signed}")
+    SigV4Auth(root, "medical-imaging", "us-east-1").add_auth(request)
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    answered = ask(gateway, "GET", sent, headers=headers)
+    assert answered.status in (403, 404, 405), answered.status
+    assert answered.headers["x-amzn-errortype"] != "ResourceNotFoundException", "it was looked for"
+
+
 def test_does_not_echo_a_malformed_header_list(gateway: Gateway) -> None:
     headers = {
         "origin": "https://a.example",
