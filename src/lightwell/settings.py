@@ -19,8 +19,8 @@ from typing import Any
 from lightwell.errors import ConfigurationError
 from lightwell.setting_checks import faults
 from lightwell.setting_file import read_settings_file
-from lightwell.setting_groups.audit import AuditSettings
 from lightwell.setting_groups.declaration import GiB
+from lightwell.setting_groups.encryption import EncryptionSettings
 from lightwell.setting_urls import masked_url
 from lightwell.setting_values import convert, split_list
 
@@ -37,7 +37,7 @@ AWS_QUOTAS: dict[str, int] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(AuditSettings):
+class Settings(EncryptionSettings):
     """All effective settings. Sizes are bytes, times are seconds; 0 means no limit where the help says so."""
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, metadata={"internal": True})

@@ -14,7 +14,7 @@ from lightwell.clock import Ids
 from lightwell.stores.db import tables
 from tests.api import rows
 from tests.cli.running import lightwell
-from tests.support.server import Server, until
+from tests.support.server import Server, running, until
 
 Refused = Callable[..., str]
 KMS = "arn:aws:kms:us-east-1:000000000000:key/12345678-1234-1234-1234-123456789012"
@@ -54,18 +54,21 @@ def test_keeps_and_echoes_what_was_asked(client: Any) -> None:
     assert tags == {"team": "radiology"}
 
 
-def test_says_that_nothing_is_encrypted_with_a_kms_key(server: Server, client: Any, tmp_path: Path) -> None:
-    def logged(name: str) -> list[str]:
-        return [line for line in server.err if "kmsKeyArn" in line and f'"name":"{name}"' in line]
+def test_says_that_nothing_is_encrypted_with_a_kms_key(tmp_path: Path) -> None:
+    environ = {"LIGHTWELL_KEY_PROVIDER": "none"}
+    with running(tmp_path / "data", env=environ) as server:
 
-    for key, name in (({"kmsKeyArn": KMS}, "with-a-key"), ({}, "without-one")):
-        for _ in range(2):
-            client.create_datastore(datastoreName=name, clientToken=name, **key)
-    until(lambda: bool(logged("with-a-key")))
-    assert len(logged("with-a-key")) == 1
-    assert not logged("without-one")
-    environ = {"LIGHTWELL_DATABASE_URL": server.database_url}
-    rows = {row["check"]: row for row in lightwell("doctor", "--json", data=tmp_path, environ=environ).json()}
+        def logged(name: str) -> list[str]:
+            return [line for line in server.err if "kmsKeyArn" in line and f'"name":"{name}"' in line]
+
+        for key, name in (({"kmsKeyArn": KMS}, "with-a-key"), ({}, "without-one")):
+            for _ in range(2):
+                server.client().create_datastore(datastoreName=name, clientToken=name, **key)
+        until(lambda: bool(logged("with-a-key")))
+        assert len(logged("with-a-key")) == 1
+        assert not logged("without-one")
+        doctor = lightwell("doctor", "--json", data=server.data, environ=environ)
+        rows = {row["check"]: row for row in doctor.json()}
     says = rows["encryption"]["says"]
     assert (rows["encryption"]["ok"], rows["encryption"]["warning"]) == (True, True)
     assert "with-a-key" in says and "without-one" not in says

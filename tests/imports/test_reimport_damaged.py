@@ -15,6 +15,7 @@ from lightwell.ingest.pipeline import Pipeline, PipelineInputs
 from lightwell.stores.account import datastores as store_rows
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import existing_instances
+from lightwell.stores.objects.pack_objects import OpenPack
 from lightwell.work.imports.leases import LeasedChunk, Leases
 from tests.imports.test_reimport import already_there, objects, rows, versions, whole
 from tests.support.collector import collector, delete, living
@@ -102,7 +103,7 @@ def test_does_not_treat_unavailable_storage_as_a_difference(sqlite: Importing) -
         inflate_limit=1 << 20,
         ids=Ids(),
         cache=SeriesCache(),
-        take_pack=lambda: 1,
+        take_pack=lambda: OpenPack(1, b""),
         find_existing=lambda *uids: found,
     )
     pipeline = Pipeline(Away(), sqlite.stores.spool, inputs)  # type: ignore[arg-type]

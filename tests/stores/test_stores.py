@@ -46,8 +46,9 @@ def test_takes_places_from_the_settings(tmp_path: Path) -> None:
     )
     stores = open_stores(settings)
     assert stores.db.url == f"sqlite:///{tmp_path}/other.db"
-    assert isinstance(stores.objects, LocalObjects)
-    assert stores.objects.root == tmp_path / "packs"
+    inner = stores.objects.inner
+    assert isinstance(inner, LocalObjects)
+    assert inner.root == tmp_path / "packs"
     assert stores.buckets.root == tmp_path / "in"
     stores.close()
 

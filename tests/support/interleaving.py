@@ -39,6 +39,7 @@ from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.pgqueuer_schema import TABLE
 from lightwell.stores.objects import pack_objects
+from lightwell.stores.objects.pack_objects import OpenPack
 from lightwell.stores.queues.choice import kind_of
 from lightwell.wire.routes import ROUTES
 from lightwell.work.collector import Collector
@@ -344,7 +345,7 @@ class Interleaving:
         """What a codec worker does, in this process."""
         packs = iter(claimed.task.packs)
 
-        def take_pack() -> int:
+        def take_pack() -> OpenPack:
             return next(packs, None) or engine._leases.open_packs(claimed, 1)[0]
 
         def find_existing(study: str, series: str, uid: str) -> list[ExistingInstance]:

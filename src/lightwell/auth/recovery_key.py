@@ -7,6 +7,7 @@ keys that its clients use.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightwell.auth.secret_box import SecretBox, read_key
@@ -30,14 +31,14 @@ def open_recovery_key(path: Path) -> SecretBox:
     return SecretBox(read_key(text, f"the recovery key {path}"), f"the recovery key {path}")
 
 
-def seal(box: SecretBox, secret_key: str) -> bytes:
-    """The text of the secret key, encrypted, for a backup."""
-    sealed = box.encrypt(json.dumps({"secret.key": secret_key})).decode("ascii")
+def seal(box: SecretBox, keys: Mapping[str, str]) -> bytes:
+    """The texts of key files by their names, encrypted, for a backup."""
+    sealed = box.encrypt(json.dumps(dict(keys))).decode("ascii")
     return json.dumps({"format": _FORMAT, "sealed": sealed}).encode()
 
 
-def unseal(box: SecretBox, data: bytes, where: str) -> str:
-    """The text of the secret key. Raises `ConfigurationError` for another recovery key."""
+def unseal(box: SecretBox, data: bytes, where: str) -> dict[str, str]:
+    """What was given to `seal`. Raises `ConfigurationError` for another recovery key."""
     try:
         found = json.loads(data)
         number, sealed = found["format"], found["sealed"].encode("ascii")
@@ -51,4 +52,4 @@ def unseal(box: SecretBox, data: bytes, where: str) -> str:
             f"{where} was encrypted under another recovery key than this: give the one that was given to the "
             "newest `lightwell data backup`"
         )
-    return str(json.loads(text)["secret.key"])
+    return {str(name): str(key) for name, key in json.loads(text).items()}

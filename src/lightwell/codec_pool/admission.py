@@ -88,7 +88,7 @@ class Admission:
             assert self._asking is not None, "an answer to a question"
             chunk, self._asking = self._chunks[self._asking], None
             if isinstance(message, PacksOpened):
-                chunk.open(message.keys)
+                chunk.open(message.packs)
             else:
                 chunk.offer(message.instances or ())
 

@@ -34,6 +34,7 @@ from lightwell.imaging.pixels.stored_frames import frame_damage
 from lightwell.stores.db.compression import decompress
 from lightwell.stores.objects.interface import PackObjects
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.sealed import SealedPacks
 
 _PIECE = 1 << 20
 _LEVELS = ("patient", "study", "series")
@@ -46,7 +47,9 @@ class Checker:
     ``sample`` is as that of `CheckRecords`; frames without checks are decoded in any case.
     """
 
-    def __init__(self, objects: PackObjects, cache: SeriesCache, sample: int | None = None) -> None:
+    def __init__(
+        self, objects: SealedPacks[PackObjects], cache: SeriesCache, sample: int | None = None
+    ) -> None:
         self._sample = sample
         self._objects = objects
         self._cache = cache
@@ -57,12 +60,13 @@ class Checker:
         """Every byte of a pack against its CRC-32."""
         name = pack_name(held.key)
         try:
-            size = self._objects.size(name)
+            whole = self._objects.inner
+            size = whole.size(name)
             if size != held.size:
                 yield IntegrityFault(
                     "it does not exist" if size is None else f"it has {size} bytes, not {held.size}"
                 )
-            elif bytes_checksum(self._pieces(held.key, 0, held.size)) != held.checksum:
+            elif bytes_checksum(_pieces(whole, held.key, 0, held.size)) != held.checksum:
                 yield IntegrityFault("its bytes have changed: its checksum differs")
         except StorageError as error:
             yield IntegrityFault(str(error), _kind(error))
@@ -184,7 +188,7 @@ class Checker:
         """The checks of a frame, or what is wrong with it. ``known``: those that it has already."""
         ends = [level.length for level in known.levels] if known is not None else ()
         if image is None or held.checksum_type == "COMPRESSED":
-            checks = checks_of(self._pieces(held.pack, frame.offset, frame.length), ends)
+            checks = checks_of(_pieces(self._objects, held.pack, frame.offset, frame.length), ends)
             if checks.checksum != frame.checksum:
                 return "is not the one that was stored: its checksum differs"
         else:
@@ -200,9 +204,10 @@ class Checker:
             return "has other bytes than were stored: the checksum of these differs"
         return checks
 
-    def _pieces(self, pack: int, offset: int, length: int) -> Iterator[bytes]:
-        for start in range(0, length, _PIECE):
-            yield self._objects.read(pack_name(pack), offset + start, min(_PIECE, length - start))
+
+def _pieces(objects: PackObjects, pack: int, offset: int, length: int) -> Iterator[bytes]:
+    for start in range(0, length, _PIECE):
+        yield objects.read(pack_name(pack), offset + start, min(_PIECE, length - start))
 
 
 def _texts(instance: ParsedInstance) -> tuple[bytes, ...]:

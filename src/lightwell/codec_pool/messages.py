@@ -13,8 +13,8 @@ Perform        FileStarted                                   Performed
 ============== ============================================= ======================================
 
 A worker that reads a chunk asks for two things itself: OpenPacks, answered by PacksOpened, and FindExisting,
-answered by ExistingFound. ``task`` is the engine's number for a command; whatever belongs to it bears the
-same.
+answered by ExistingFound. PacksGranted comes before whatever names a sealed pack. ``task`` is the engine's
+number for a command; whatever belongs to it bears the same.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from lightwell.domain.integrity import (
     SharedValues,
 )
 from lightwell.framing import MessageBuffer, decoded, frame, receive
+from lightwell.stores.keys.granted import Refused
+from lightwell.stores.objects.pack_objects import OpenPack, PackGrant
 
 # A worker that stands still in the middle of a message is given up after this.
 _MESSAGE_SECONDS = 60.0
@@ -77,7 +79,7 @@ class ReadChunk(msgspec.Struct, tag=True, frozen=True):
     first_file: int
     skip: list[int]
     first: list[int]
-    packs: list[int]
+    packs: list[OpenPack]
     mappings: list[tuple[str, str | None, str]]
     last_attempt: bool
     far: bool = False
@@ -133,9 +135,18 @@ class Perform(msgspec.Struct, tag=True, frozen=True):
 
 
 class PacksOpened(msgspec.Struct, tag=True, frozen=True):
-    """Keys of packs whose rows are open."""
+    """Packs whose rows are open."""
 
-    keys: list[int]
+    packs: list[OpenPack]
+
+
+class PacksGranted(msgspec.Struct, tag=True, frozen=True):
+    """Of the packs that the next message is about, those that may be sealed: what reads them, those whose
+    keys are not to be had, and those that are not sealed."""
+
+    packs: list[PackGrant]
+    refused: list[Refused] = []
+    plain: list[int] = []
 
 
 class ExistingFound(msgspec.Struct, tag=True, frozen=True):
@@ -149,7 +160,15 @@ class ExistingFound(msgspec.Struct, tag=True, frozen=True):
 
 
 ToWorker = (
-    Configure | ReadChunk | CheckRecords | CheckFrames | InspectInput | Perform | PacksOpened | ExistingFound
+    Configure
+    | ReadChunk
+    | CheckRecords
+    | CheckFrames
+    | InspectInput
+    | Perform
+    | PacksOpened
+    | PacksGranted
+    | ExistingFound
 )
 
 # From a worker ---------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from lightwell.codec_pool.messages import (
     ExistingFound,
     FromWorker,
     InspectInput,
+    PacksGranted,
     PacksOpened,
     Perform,
     ReadChunk,
@@ -38,9 +39,11 @@ from lightwell.codec_pool.requests import DirectRequest, ListInstances, Ping
 from lightwell.errors import StorageError
 from lightwell.framing import NotAMessageError
 from lightwell.settings import FIELDS, Settings, worker_environment
+from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.sealed import sealed_pack
 from lightwell.stores.objects.staging import make_staging
 
 log = logging.getLogger(__name__)
@@ -115,6 +118,7 @@ class WorkerProcess:
         self._channel = Channel(ours[0])
         self._staging, no_staging = _staging(storage.objects)
         self._far = FarServer(FarChannel(ours[1], LONGEST), storage, settings, self._staging)
+        self._keys = storage.keys
         self._killed: str | None = None
         try:
             self.send(Configure(_public(settings), str(self._spool), str(self._staging or ""), no_staging))
@@ -136,8 +140,9 @@ class WorkerProcess:
 
     def send(self, message: ToWorker) -> None:
         let_have(self._far, message)
+        granted = _grants(self._keys, message)
         try:
-            self._channel.send(message)
+            self._channel.send(*([] if granted is None else [granted]), message)
         except (BrokenPipeError, ConnectionResetError):
             raise WorkerDied(self.reason()) from None
 
@@ -239,6 +244,15 @@ def let_have(server: FarServer, message: ToWorker) -> None:
         server.begin(message.task, message.bucket, message.in_order(), far=message.far)
 
 
+def _grants(keys: KeyRing, message: ToWorker) -> PacksGranted | None:
+    """What opens those packs the message is about that may be sealed; None if none may be."""
+    packs = {pack for name in _to_read(message) if (pack := sealed_pack(name)) is not None}
+    if not packs:
+        return None
+    granted, refused, plain = keys.grants(sorted(packs))
+    return PacksGranted(granted, refused, plain)
+
+
 def _to_read(message: ToWorker) -> Iterator[str]:
     """The names of the packs that the message is about."""
     if isinstance(message, ExistingFound):
@@ -258,7 +272,7 @@ def _to_read(message: ToWorker) -> Iterator[str]:
             yield pack_name(pixels.pack)
     elif isinstance(message, Perform):
         yield from _requested(message.request)
-    elif not isinstance(message, Configure | ReadChunk | InspectInput | PacksOpened):
+    elif not isinstance(message, Configure | ReadChunk | InspectInput | PacksOpened | PacksGranted):
         assert_never(message)
 
 
@@ -273,9 +287,9 @@ def _to_open(message: InspectInput | Perform) -> Iterator[str]:
 
 def _to_write(message: ToWorker) -> list[str]:
     """The names of the packs that are opened for the worker."""
-    if isinstance(message, ReadChunk):
-        return list(map(pack_name, message.packs))
-    return list(map(pack_name, message.keys)) if isinstance(message, PacksOpened) else []
+    if isinstance(message, ReadChunk | PacksOpened):
+        return [pack_name(opened.key) for opened in message.packs]
+    return []
 
 
 def _requested(request: DirectRequest) -> Iterator[str]:

@@ -30,6 +30,7 @@ from lightwell.stores.account import datastores
 from lightwell.stores.db.now import Skew
 from lightwell.stores.image_sets.existing_instances import Verdicts
 from lightwell.stores.objects import packs
+from lightwell.stores.objects.pack_objects import OpenPack
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class StoreCommitter:
         self._changed = threading.Condition()
         self._lock = threading.Lock()
         self._targets: dict[str, StoreTarget] = {}
-        self._ahead: dict[int, tuple[int, list[int]]] = {}
+        self._ahead: dict[int, tuple[int, list[OpenPack]]] = {}
 
     def target(self, datastore_id: str) -> StoreTarget | None:
         """The data store with this id, None if none is active."""
@@ -99,8 +100,8 @@ class StoreCommitter:
             self._targets[datastore_id] = target
         return target
 
-    def open_packs(self, target: StoreTarget, count: int) -> list[int]:
-        """Keys of packs whose rows are open. Those that are never used are the collector's.
+    def open_packs(self, target: StoreTarget, count: int) -> list[OpenPack]:
+        """Packs whose rows are open. Those that are never used are the collector's.
 
         Raises `StorageUnavailableError` where no pack can be written now.
         """
@@ -113,12 +114,12 @@ class StoreCommitter:
             if now - announced > longest:
                 keys = []
             if len(keys) < count:
-                keys = [self._ids.key() for _ in range(count + _AHEAD)]
 
-                def work(conn: Connection) -> None:
-                    packs.insert_open(conn, keys, target.key, now + self._skew.of(conn))
+                def work(conn: Connection) -> list[OpenPack]:
+                    at = now + self._skew.of(conn)
+                    return self._stores.keys.open_packs(conn, target.key, count + _AHEAD, self._ids.key, at)
 
-                self._stores.db.write(work)
+                keys = self._stores.db.write(work)
                 announced = now
                 if len(self._ahead) >= 64:
                     self._ahead.clear()

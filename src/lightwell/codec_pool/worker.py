@@ -38,6 +38,7 @@ from lightwell.codec_pool.messages import (
     InputInspected,
     InspectInput,
     OpenPacks,
+    PacksGranted,
     PacksOpened,
     Perform,
     Performed,
@@ -63,8 +64,11 @@ from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.ingest.overrides import Overrides
 from lightwell.ingest.pipeline import Pipeline, PipelineInputs, with_warning
 from lightwell.settings import Settings
+from lightwell.stores.keys.granted import GrantedKeys
 from lightwell.stores.objects.local import is_away, storage_error
 from lightwell.stores.objects.open import local_root
+from lightwell.stores.objects.pack_objects import OpenPack
+from lightwell.stores.objects.sealed import SealedPacks
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +96,8 @@ class Worker:
         spool: Path,
     ) -> None:
         self._channel = channel
-        self._objects = objects
+        self._granted = GrantedKeys()
+        self._objects = SealedPacks(objects, self._granted)
         self._settings = settings
         self._spool = spool
         self._ids = Ids()
@@ -103,13 +108,13 @@ class Worker:
         # Chunks that become durable, and their bytes in the spool.
         self._finishing: dict[Future[None], int] = {}
         self._sources = sources
-        self._requests = RequestHandler(objects, settings, sources.upload)
+        self._requests = RequestHandler(self._objects, settings, sources.upload)
 
     def run(self, missing: list[str]) -> None:
         self._send(Configured(missing))
         try:
             while True:
-                message = self._next.popleft() if self._next else self._channel.receive_from_engine()
+                message = self._next.popleft() if self._next else self._receive()
                 if isinstance(message, ReadChunk):
                     self._read_chunk(message)
                 elif isinstance(message, CheckRecords):
@@ -124,7 +129,7 @@ class Worker:
                 else:
                     return
                 # What stays open the next file could read, if it takes this process over.
-                self._objects.forget()
+                self._objects.inner.forget()
                 if not isinstance(message, ReadChunk):
                     self._sources.close()
         finally:
@@ -183,7 +188,7 @@ class Worker:
                 # What the file before has yielded goes with the announcement of this one.
                 self._send(*last, FileStarted(task.task, file.number))
                 last = [self._read_file(task, pipeline, file)]
-                self._objects.forget()
+                self._objects.inner.forget()
             self._send(*last, FileStarted(task.task, None))
         except BaseException as error:
             pipeline.abort()
@@ -194,7 +199,7 @@ class Worker:
         finally:
             self._sources.end_chunk(task.task)
         self._wait_for_finishing(_FINISHING - 1)
-        staged = 0 if isinstance(self._objects, LentPacks) else pipeline.stored
+        staged = 0 if isinstance(self._objects.inner, LentPacks) else pipeline.stored
         self._finishing[self._finisher.submit(self._finish, task, pipeline)] = staged
         self._wait_for_finishing(_FINISHING)
 
@@ -263,11 +268,11 @@ class Worker:
         finally:
             opened.close()
 
-    def _packs(self, task: ReadChunk) -> Iterator[int]:
+    def _packs(self, task: ReadChunk) -> Iterator[OpenPack]:
         yield from task.packs
         count = 1
         while True:
-            yield from self._ask(OpenPacks(task.task, count), PacksOpened).keys
+            yield from self._ask(OpenPacks(task.task, count), PacksOpened).packs
             count = min(2 * count, 16)
 
     def _find_existing(self, task: ReadChunk) -> Callable[[str, str, str], Sequence[ExistingInstance]]:
@@ -290,10 +295,16 @@ class Worker:
 
     def _ask(self, question: FromWorker, kind: type[T]) -> T:
         self._send(question)
-        while not isinstance(message := self._channel.receive_from_engine(), kind):
+        while not isinstance(message := self._receive(), kind):
             if message is None:
                 raise EngineGoneError
             self._next.append(message)  # the next chunk, sent ahead
+        return message
+
+    def _receive(self) -> ToWorker | None:
+        """The next message that asks for something, or answers; None once the engine is gone."""
+        while isinstance(message := self._channel.receive_from_engine(), PacksGranted):
+            self._granted.add(message.packs, message.refused, message.plain)
         return message
 
     def _json(self, task: ReadChunk, key: str) -> bytes:

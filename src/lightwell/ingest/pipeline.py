@@ -36,7 +36,7 @@ from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
 from lightwell.ingest.duplicates import ExistingFinder, same_original, same_pixels
 from lightwell.stores.db.compression import FragmentCompressor, compress
 from lightwell.stores.objects.interface import PackObjects
-from lightwell.stores.objects.pack_objects import PackWriter
+from lightwell.stores.objects.pack_objects import OpenPack, PackWriter
 
 # A first fragment longer than this does not become a dictionary: it would take memory and gain little.
 _DICTIONARY_LIMIT, _DICOM_LIMIT = 128 << 10, DICTIONARY
@@ -91,7 +91,7 @@ class _SeriesState:
 class PipelineInputs:
     """What the files of a chunk need to be read.
 
-    ``inflate_limit`` is the most bytes that a deflated data set may have. ``take_pack`` returns the key of a
+    ``inflate_limit`` is the most bytes that a deflated data set may have. ``take_pack`` returns a
     pack whose row is *open*. ``override`` returns the DICOM JSON that overrides attributes of an instance,
     given its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or None. ``find_existing``, given the
     same, returns what image sets have of it already.
@@ -101,7 +101,7 @@ class PipelineInputs:
     inflate_limit: int
     ids: Ids
     cache: SeriesCache
-    take_pack: Callable[[], int]
+    take_pack: Callable[[], OpenPack]
     override: OverrideFinder | None = None
     find_existing: ExistingFinder | None = None
 
@@ -166,6 +166,7 @@ class Pipeline:
             pack, offset, length = original.pack, original.original_offset, original.original_length
         else:
             pack = series.pack.key
+            series.pack.begin_item()
             offset, length = write_original(
                 part10.file_meta, part10.source, instance.original, series.pack.append
             )
@@ -212,12 +213,15 @@ class Pipeline:
 
     def finish(self) -> Dependencies:
         """Make what was read durable. Raises `StorageError`: the chunk has to be read again then."""
-        packs = {}
+        packs: dict[int, tuple[int, int]] = {}
+        seals: dict[int, bytes] = {}
         for series in self._series.values():
-            if series.begun is not None:
-                packs[series.begun.key] = series.begun.finish()
+            if (pack := series.begun) is not None:
+                packs[pack.key] = pack.finish()
+                if pack.seal is not None:
+                    seals[pack.key] = pack.seal
         self._series.clear()
-        return Dependencies(self._level_values, self._dictionaries, packs)
+        return Dependencies(self._level_values, self._dictionaries, packs, seals)
 
     def abort(self) -> None:
         """Discard what was read; does nothing after `finish`."""
@@ -230,10 +234,11 @@ class Pipeline:
         key = (instance.study_instance_uid, instance.series_instance_uid)
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = _SeriesState(
-                lambda: PackWriter(self._objects, self._spool, self._inputs.take_pack())
-            )
+            series = self._series[key] = _SeriesState(lambda: self._begin_pack(self._inputs.take_pack()))
         return series
+
+    def _begin_pack(self, opened: OpenPack) -> PackWriter:
+        return PackWriter(self._objects, self._spool, opened.key, opened.grant)
 
     def _level(self, number: int, body: bytes) -> bytes:
         digest = hashlib.sha256(bytes((number,)) + body).digest()
@@ -274,6 +279,7 @@ class Pipeline:
             count = 0
             syntax = stream.stored.stored_syntax
             for frame in stream:
+                pack.begin_item()
                 offset = pack.tell()
                 pieces = map(partial(_appended, pack), frame.pieces())
                 of_page.append(frame_checks(pieces, syntax, frame.head))
@@ -318,6 +324,7 @@ class Pipeline:
         key: int,
     ) -> StoredPixels:
         """The bytes of the pixel element as they are, in one piece and without frames."""
+        pack.begin_item()
         offset = pack.tell()
         checks = checks_of(map(partial(_appended, pack), _pieces(part10, pixel)))
         span = Frame(offset, pack.tell() - offset, 0, checks.checksum, None, None)

@@ -61,7 +61,7 @@ def commit(putting: Merge, stores: Sequence[StoreCommit]) -> list[dict[int, Vers
     for dependencies in used:
         bodies |= dependencies.level_values
     own = {key: pack for dependencies in used for key, pack in dependencies.packs.items()}
-    packs.make_live(conn, own)
+    packs.make_live(conn, own, {key: seal for each in used for key, seal in each.seals.items()})
     arrived = [record for store in stores for record in store.result.records]
     existing_instances.protect_shared(conn, arrived, own)
     keys = records.level_values(conn, target.datastore, bodies, [ids.key() for _ in bodies])

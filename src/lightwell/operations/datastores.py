@@ -21,8 +21,10 @@ from lightwell.domain.states import DatastoreStatus, StorageFormat
 from lightwell.errors import NotFoundError, QuotaExceededError, ValidationError
 from lightwell.operations import client_tokens
 from lightwell.operations.context import Context
+from lightwell.sealing.providers.interface import DataKey, KeyProviderError, KeyPurpose
 from lightwell.stores.account import datastores, tags
 from lightwell.stores.background import outbox
+from lightwell.stores.keys import data_keys
 from lightwell.wire import shapes
 
 if TYPE_CHECKING:
@@ -39,12 +41,12 @@ PAGE = 50
 def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> shapes.CreateDatastoreResponse:
     """Create a data store, or repeat the response if the client token was used for the same request before.
 
-    The authorizer is not called, and need not be configured yet. A ``kmsKeyArn`` is stored because unmodified
-    applications send it, but no key service is used: the log and `doctor` say so.
+    The authorizer is not called, and need not be configured yet. With a ``kmsKeyArn`` what is stored in it is
+    encrypted, unless the settings have no key provider: then the log says so, and `doctor`.
 
-    Raises `ConflictError` for a token used with other parameters, `ValidationError` for more than 50 tags and
-    for an authorizer of another account or Region, `QuotaExceededError`, where quotas are enforced, for more
-    than 100 data stores.
+    Raises `ConflictError` for a token used with other parameters, `ValidationError` for more than 50 tags,
+    for an authorizer of another account or Region and for a key that the key provider refuses,
+    `QuotaExceededError`, where quotas are enforced, for more than 100 data stores.
     """
     _check_authorizer(ctx, request.lambda_authorizer_arn)
     wanted = request.tags or {}
@@ -63,6 +65,7 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
         updated_at=now,
     )
     event_ids = ctx.ids.id(), ctx.ids.id()
+    key, key_id = _first_key(ctx, id, request.kms_key_arn), ctx.ids.key()
     # The token itself is the key; the hash covers everything else in the request.
     asked = msgspec.json.encode(msgspec.structs.replace(request, client_token="", tags=None), order="sorted")
     asked += msgspec.json.encode(wanted, order="sorted")
@@ -77,13 +80,16 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
                 f"There are already {_QUOTA} data stores. Delete one that is no longer needed."
             )
         datastores.insert(conn, store)
+        if key is not None:
+            purpose = KeyPurpose(id, 1, store.kms_key_arn)
+            ctx.stores.keys.add_key(conn, store.key, purpose, key, key_id, now)
         tags.put(conn, _resource(ctx, id), wanted)
         _append_event(ctx, conn, "Data Store Creating", event_ids[0], now, store, DatastoreStatus.CREATING)
         _append_event(ctx, conn, "Data Store Created", event_ids[1], now, store, DatastoreStatus.ACTIVE)
         return id
 
     answered = ctx.stores.db.write(work)
-    if answered == id and store.kms_key_arn is not None:
+    if answered == id and store.kms_key_arn is not None and key is None:
         log.warning(
             "nothing is encrypted with the kmsKeyArn of this data store",
             extra={"fields": {"datastore": id, "name": store.name, "kms_key_arn": store.kms_key_arn}},
@@ -139,6 +145,8 @@ def list_datastores(ctx: Context, request: shapes.ListDatastoresRequest) -> shap
 def delete_datastore(ctx: Context, request: shapes.DeleteDatastoreRequest) -> shapes.DeleteDatastoreResponse:
     """Delete an empty data store. Deleting a deleted one gives the same response again.
 
+    Its keys are destroyed: what they have encrypted cannot be read again, wherever there is a copy of it.
+
     Raises `NotFoundError`, and `ConflictError` while the data store has image sets or running import jobs.
     """
     now = ctx.clock.now()
@@ -157,6 +165,7 @@ def delete_datastore(ctx: Context, request: shapes.DeleteDatastoreRequest) -> sh
         )
         datastores.set_status(conn, store.key, DatastoreStatus.DELETED, now)
         tags.drop(conn, _resource(ctx, store.id))
+        data_keys.destroy(conn, store.key, now)
         _append_event(ctx, conn, "Data Store Deleting", event_ids[0], now, store, DatastoreStatus.DELETING)
         _append_event(ctx, conn, "Data Store Deleted", event_ids[1], now, store, DatastoreStatus.DELETED)
 
@@ -164,6 +173,13 @@ def delete_datastore(ctx: Context, request: shapes.DeleteDatastoreRequest) -> sh
     return shapes.DeleteDatastoreResponse(
         datastore_id=request.datastore_id, datastore_status=DatastoreStatus.DELETING
     )
+
+
+def _first_key(ctx: Context, id: str, kms_key_arn: str | None) -> DataKey | None:
+    try:
+        return ctx.stores.keys.first_key(id, kms_key_arn)
+    except KeyProviderError as error:
+        raise ValidationError(f"The data store cannot be encrypted: {error}") from error
 
 
 def _check_authorizer(ctx: Context, arn: str | None) -> None:

@@ -150,7 +150,10 @@ def _cost(page: FramePage) -> int:
 
 
 async def _part(wanted: CheckedRange, fetching: Awaitable[bytes]) -> bytes | None:
-    return wanted.part(await fetching)
+    try:
+        return wanted.part(await fetching)
+    except DamagedError:
+        return None
 
 
 def _place(image_set: ImageSetKey, page: FramePage, pixels: int, number: int) -> FrameLocation | None:

@@ -20,15 +20,18 @@ from lightwell.stores.db.open import DatabaseSettings, open_database
 from lightwell.stores.image_sets.last_access import Accesses
 from lightwell.stores.jobs import units
 from lightwell.stores.jobs.units import Enqueue
+from lightwell.stores.keys.opening import open_ring
+from lightwell.stores.keys.providers import KeySettings
+from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.objects import pack_objects, packs
-from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import sweep_folder
 from lightwell.stores.objects.open import CacheOptions, open_objects
+from lightwell.stores.objects.sealed import SealedObjects
 from lightwell.stores.objects.shared_blocks import SharedBlocks
 from lightwell.stores.queues.choice import enqueue_of, kind_of
 
 
-class StorePaths(DatabaseSettings, Protocol):
+class StorePaths(DatabaseSettings, KeySettings, Protocol):
     """The settings that say where the stores are."""
 
     @property
@@ -56,7 +59,8 @@ class Stores:
     """All stores. Nothing in them is opened before it is used."""
 
     db: Database
-    objects: Objects
+    objects: SealedObjects
+    keys: KeyRing
     buckets: Buckets
     documents: DocumentCache
     spool: Path  # for temporary files; on the disk of the data folder, not durable
@@ -135,14 +139,17 @@ def open_stores(
         ) from error
     db = open_database(settings)
     cache = CacheOptions(settings.storage_cache.absolute(), settings.storage_cache_bytes, count, shared)
+    keys = open_ring(settings, db)
+    inner = open_objects(
+        settings.storage,
+        endpoint_url=settings.storage_endpoint_url,
+        region=settings.region,
+        cache=cache,
+    )
     return Stores(
         db=db,
-        objects=open_objects(
-            settings.storage,
-            endpoint_url=settings.storage_endpoint_url,
-            region=settings.region,
-            cache=cache,
-        ),
+        objects=SealedObjects(inner, keys),
+        keys=keys,
         buckets=Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
         documents=DocumentCache(data / "documents"),
         spool=spool,

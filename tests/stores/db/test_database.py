@@ -130,6 +130,8 @@ def test_inserts_many_rows_of_every_kind(database: Database, count: int) -> None
             "size": None if number % 2 else 1 << 40,
             "checksum": 0xFFFFFFFF,
             "created_at": 0,
+            "data_key": None if number % 2 else -5,
+            "seal": None if number % 3 else bytes(range(256)),
         }
         for number in range(count)
     ]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from lightwell.codec_pool import slot
@@ -43,9 +44,11 @@ from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.jobs import InputFile, pack_files
 from lightwell.domain.imports.records import Dependencies, Failure, NewRecord, StoredPixels
 from lightwell.domain.integrity import IntegrityFault
+from lightwell.sealing.segments import Sealer, grant_of
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.db.compression import compress
+from lightwell.stores.objects.pack_objects import OpenPack
 
 PACK, SIZE = 9, 100
 BODIES = [b'{"Patient":{}}', b'{"Study":{}}', b'{"Series":{}}']
@@ -102,7 +105,9 @@ INFLATES = b"\x28\xb5\x2f\xfd\xe0" + (10**9).to_bytes(8, "little")
 
 def chunk(task: int = 5, *numbers: int) -> ReadChunk:
     files = [InputFile(n, f"{chr(97 + n - 3)}.dcm", None, 1) for n in numbers or (3,)]
-    return ReadChunk(task, "", "HTJ2K", pack_files(files), files[0].number, [], [], [PACK], [], False)
+    return ReadChunk(
+        task, "", "HTJ2K", pack_files(files), files[0].number, [], [], [OpenPack(PACK, b"")], [], False
+    )
 
 
 def admission(*told: ToWorker) -> Admission:
@@ -125,7 +130,7 @@ def test_admits_what_a_worker_of_ours_says() -> None:
     made = admission(chunk(5, 3, 4), chunk(6, 3), Perform(7, Ping()))
     made.admit(FileStarted(5, 3))
     made.admit(OpenPacks(5, 2))
-    made.told(PacksOpened([10, 11]))
+    made.told(PacksOpened([OpenPack(10, b""), OpenPack(11, b"")]))
     made.admit(FindExisting(5, "1", "2", "3", []))
     made.told(ExistingFound([EXISTING], []))
     pixels = replace(PIXELS, pack=10, pages=[pack_entries([Frame(0, SIZE, 0, 7, None, None)])])
@@ -294,7 +299,7 @@ def test_bounds_how_many_packs_a_worker_opens() -> None:
     made = admission()
     made.admit(FileStarted(5, 3))
     made.admit(OpenPacks(5, 16))
-    made.told(PacksOpened(list(range(100, 116))))
+    made.told(PacksOpened([OpenPack(key, b"") for key in range(100, 116)]))
     refusal(made, OpenPacks(5, 16))
 
 
@@ -327,7 +332,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[FromWorker]], tup
     def start(says: list[FromWorker]) -> tuple[WorkerSlot, _Process]:
         process = _Process(says)
         monkeypatch.setattr(slot, "WorkerProcess", lambda *args, **more: process)
-        stores = SimpleNamespace(objects=SimpleNamespace(past_cache=lambda: None), buckets=None, spool=None)
+        stores = SimpleNamespace(
+            objects=SimpleNamespace(past_cache=lambda: None), buckets=None, spool=None, keys=None
+        )
         place = WorkerSlot(Settings(), cast(Stores, stores), lambda task, file: 600.0)
         place.start()
         place.watch(5, None)
@@ -360,3 +367,35 @@ def test_ends_the_worker_and_says_what_it_lied_about(
         place.receive()
     assert (ended.value.cause, (ended.value.task, ended.value.file)) == (Cause.FORGED, blamed)
     assert process.is_closed and place.pid is None
+
+
+def test_admits_a_sealed_pack_only_with_the_seal_of_its_bytes() -> None:
+    grant, parts = grant_of(b"k" * 32, PACK), list[bytes]()
+    sealer = Sealer(grant, parts.append)
+    sealer.begin()
+    sealer.write(bytes(40))
+    sealer.begin()
+    sealer.write(bytes(60))
+    seal, size = sealer.finish(), sum(map(len, parts))
+    task = msgspec.structs.replace(chunk(), packs=[OpenPack(PACK, grant)])
+
+    def told() -> Admission:
+        made = Admission({PACK: size}.get)
+        made.told(task)
+        return made
+
+    def said(seals: dict[int, bytes], record: NewRecord = RECORD) -> list[FromWorker]:
+        given = replace(GIVEN, packs={PACK: (size, 0)}, seals=seals)
+        return [FileStarted(5, 3), FileRead(5, record), FileStarted(5, None), ChunkRead(5, given)]
+
+    made = told()
+    for message in said({PACK: seal}):
+        made.admit(message)
+    other = bytearray(seal)
+    other[-1] ^= 1
+    for seals in ({}, {PACK: bytes(other)}, {PACK: seal[:9]}, {PACK: seal, 8: seal}):
+        refusal(told(), *said(seals))
+    # The file is longer than what was appended: a place in its tags is none.
+    beyond = replace(RECORD, original_offset=61)
+    assert size > 101
+    refusal(told(), *said({PACK: seal}, beyond))

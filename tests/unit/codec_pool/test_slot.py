@@ -24,9 +24,11 @@ from lightwell.domain.imports.records import Failure
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.objects.local import LocalObjects
+from lightwell.stores.objects.pack_objects import OpenPack
 
 _STORES = cast(
-    Stores, SimpleNamespace(objects=LocalObjects(Path("/objects")), buckets=None, spool=Path("/spool"))
+    Stores,
+    SimpleNamespace(objects=LocalObjects(Path("/objects")), buckets=None, spool=Path("/spool"), keys=None),
 )
 _REFUSED = Failure(3, "f", "ValidationException", "no")
 
@@ -95,7 +97,8 @@ def _reading() -> WorkerSlot:
     place = _slot()
     place.start()
     place.watch(5, None)
-    place.send(ReadChunk(5, "", "HTJ2K", pack_files([InputFile(3, "f", None, 1)]), 3, [], [], [9], [], False))
+    files, packs = pack_files([InputFile(3, "f", None, 1)]), [OpenPack(9, b"")]
+    place.send(ReadChunk(5, "", "HTJ2K", files, 3, [], [], packs, [], False))
     return place
 
 
@@ -203,7 +206,8 @@ def _dispatcher(now: list[float], *waiting: tuple[Store | Ping, float]) -> tuple
     replies: list[PoolReply] = []
     queue = RequestQueue()
     committer = SimpleNamespace(
-        target=lambda datastore: StoreTarget(1, datastore, "HTJ2K"), open_packs=lambda target, count: [9]
+        target=lambda datastore: StoreTarget(1, datastore, "HTJ2K"),
+        open_packs=lambda target, count: [OpenPack(9, b"")],
     )
     stores = _STORES
     serving = Dispatcher(stores, Settings(file_timeout=10), queue, cast(StoreCommitter, committer))

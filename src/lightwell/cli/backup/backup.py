@@ -16,10 +16,11 @@ from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import store_session
 from lightwell.cli.wording import counted, printable, size
 from lightwell.clock import Ids
-from lightwell.errors import StorageError
+from lightwell.errors import ConfigurationError, StorageError
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
+    from lightwell.stores import Stores
     from lightwell.work.backup.backup import BackupReport
 
 _NOT_IN_IT = (
@@ -40,7 +41,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--recovery-key",
         type=Path,
         metavar="FILE",
-        help="32 bytes in base64, under which the backup holds the secret key; keep it apart from DEST",
+        help="32 bytes in base64, under which the backup holds the keys of the data folder; keep it apart "
+        "from DEST",
+    )
+    parser.add_argument(
+        "--without-keys",
+        action="store_true",
+        help="back up encrypted data stores without their key, of which there is a copy elsewhere",
     )
     parser.add_argument(
         "--keep", type=flags.count, metavar="N", help="remove all runs but the newest N [default: keep all]"
@@ -51,7 +58,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="go on with the backups of the installation that was restored or moved to this one",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    flags.add(parser, (*flags.PLACES, "secret_key_file"))
+    flags.add(parser, (*flags.PLACES, "secret_key_file", "encryption_key_file"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,6 +90,7 @@ def _backup(settings: Settings, args: argparse.Namespace) -> BackupReport:
         closing(open_place(args.destination, args.endpoint_url, settings)) as place,
         Progress(*STEPS, quiet=args.json or not sys.stderr.isatty()) as bars,
     ):
+        _check_keys(settings, stores, args)
         options = BackupOptions(version=__version__, keys=keys, keep=args.keep, takes_over=args.take_over)
         backup = Backup(stores, Backups(place), options, Ids(), bars.show)
         try:
@@ -93,25 +101,48 @@ def _backup(settings: Settings, args: argparse.Namespace) -> BackupReport:
 
 
 def _keys(settings: Settings, recovery: Path | None) -> bytes | None:
-    """The secret key, encrypted under the recovery key; None without one."""
+    """The secret key and the encryption key, encrypted under the recovery key; None without one."""
     if recovery is None:
         return None
     from lightwell.auth import recovery_key
     from lightwell.auth.secret_box import FILE
+    from lightwell.stores.keys.providers import FILE as ENCRYPTION_FILE
 
     box = recovery_key.open_recovery_key(recovery)
-    text = settings.read_secret_key()
-    if text is None:
-        try:
-            text = (settings.data / FILE).read_text("ascii")
-        except FileNotFoundError:
-            return None  # no access key was made yet, or nobody can use them
-        except (OSError, UnicodeDecodeError) as error:
-            raise StorageError(
-                f"The secret key {settings.data / FILE} cannot be read: {error}; without --recovery-key the "
-                "backup leaves it out"
-            ) from None
-    return recovery_key.seal(box, text)
+    secret = settings.read_secret_key()
+    texts = {FILE: _text(settings.data / FILE) if secret is None else secret}
+    if settings.key_provider == "local":
+        texts[ENCRYPTION_FILE] = _text(settings.encryption_key_file or settings.data / ENCRYPTION_FILE)
+    found = {name: text for name, text in texts.items() if text is not None}
+    return recovery_key.seal(box, found) if found else None
+
+
+def _text(path: Path) -> str | None:
+    """What a key file holds; None where no such key was made yet."""
+    try:
+        return path.read_text("ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(
+            f"The key {path} cannot be read: {error}; without --recovery-key the backup leaves it out"
+        ) from None
+
+
+def _check_keys(settings: Settings, stores: Stores, args: argparse.Namespace) -> None:
+    """Refuse a backup that nobody could read."""
+    from lightwell.stores.keys import data_keys
+
+    if args.recovery_key is not None or args.without_keys:
+        return
+    with stores.db.read() as conn:
+        if not data_keys.exists(conn, "local"):
+            return
+    path = settings.encryption_key_file or settings.data / "encryption.key"
+    raise ConfigurationError(
+        f"Data stores are encrypted under {path}, without which nobody can read the backup: give "
+        "--recovery-key FILE, or --without-keys if you keep a copy of that key apart from the backup"
+    )
 
 
 def _as_json(report: BackupReport) -> dict[str, Any]:

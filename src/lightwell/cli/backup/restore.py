@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="make the place usable although packs of the run are damaged or missing",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    flags.add(parser, (*flags.PLACES, "secret_key_file"))
+    flags.add(parser, (*flags.PLACES, "secret_key_file", "encryption_key_file"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
             return 0
         check_owner(settings)
         backups.runs()  # says so if it is no backup, before anything is made
-        secret = _secret(settings, backups, args.recovery_key)
-        report = _restore(settings, backups, args, secret)
+        keys = _keys(backups, args.recovery_key)
+        report = _restore(settings, backups, args, keys)
     if args.json:
         print(json.dumps(_as_json(report), indent=2))
     _tell_faults(report)
@@ -89,10 +90,12 @@ def _list(backups: Backups, *, is_json: bool) -> None:
 
 
 def _restore(
-    settings: Settings, backups: Backups, args: argparse.Namespace, secret: str | None
+    settings: Settings, backups: Backups, args: argparse.Namespace, keys: Mapping[str, str]
 ) -> RestoreReport:
     from lightwell.stores import open_stores
     from lightwell.stores.backup.targets import target
+    from lightwell.stores.keys.opening import open_ring
+    from lightwell.stores.objects.sealed import SealedObjects
     from lightwell.work.backup.restore import STEPS, Restore, RestoreOptions
     from lightwell.work.engine_lock import EngineLock
 
@@ -112,10 +115,11 @@ def _restore(
             options = RestoreOptions(
                 run_id=args.run_id,
                 accepts_damage=args.despite_damage,
-                when_begun=lambda: _keep_secret(settings, secret),
+                when_begun=lambda: _keep_keys(settings, keys),
+                opened=lambda db, objects: SealedObjects(objects, open_ring(settings, db)),
             )
             database = target(settings.database, settings.database_direct_url, stores.spool)
-            restore = Restore(backups, database, stores.objects, options, Ids(), bars.show)
+            restore = Restore(backups, database, stores.objects.inner, options, Ids(), bars.show)
             try:
                 return restore.run()
             except StorageError as error:
@@ -126,13 +130,13 @@ def _restore(
         os.close(lock.handle)
 
 
-def _secret(settings: Settings, backups: Backups, recovery: Path | None) -> str | None:
-    """The secret key of the backup. Raises `ConfigurationError` if the recovery key does not fit."""
+def _keys(backups: Backups, recovery: Path | None) -> Mapping[str, str]:
+    """The keys of the backup, by file. Raises `ConfigurationError` if the recovery key does not fit."""
     from lightwell.auth import recovery_key
     from lightwell.stores.backup.runs import KEYS
 
     if recovery is None:
-        return None
+        return {}
     box = recovery_key.open_recovery_key(recovery)
     data = backups.objects.get(KEYS)
     if data is None:
@@ -143,20 +147,25 @@ def _secret(settings: Settings, backups: Backups, recovery: Path | None) -> str 
     return recovery_key.unseal(box, data, f"{backups.objects.address}/{KEYS}")
 
 
-def _keep_secret(settings: Settings, secret: str | None) -> None:
-    """Write the secret key into the data folder, if the settings name no other."""
+def _keep_keys(settings: Settings, keys: Mapping[str, str]) -> None:
+    """Write the keys into the data folder, but those that the settings name elsewhere."""
     from lightwell.auth.secret_box import FILE
     from lightwell.stores.data_folder.create_once import create_once
+    from lightwell.stores.keys.providers import FILE as ENCRYPTION_FILE
 
-    if secret is None or settings.read_secret_key() is not None:
-        return
-    path = settings.data / FILE
-    create_once(path, secret.encode("ascii"))
-    if path.read_text("ascii").strip() != secret.strip():
-        raise ConfigurationError(
-            f"{path} is another secret key than that of the backup: move it away, and run the same command "
-            "again"
-        )
+    is_elsewhere = {
+        FILE: settings.read_secret_key() is not None,
+        ENCRYPTION_FILE: settings.encryption_key_file is not None,
+    }
+    for name, text in keys.items():
+        if is_elsewhere.get(name, True):
+            continue
+        path = settings.data / name
+        create_once(path, text.encode("ascii"))
+        if path.read_text("ascii").strip() != text.strip():
+            raise ConfigurationError(
+                f"{path} is another key than that of the backup: move it away, and run the same command again"
+            )
 
 
 def _try_secret(settings: Settings) -> str | None:

@@ -118,7 +118,7 @@ def encryption(settings: Settings) -> str:
     with migrated(settings) as conn:
         if conn is None:
             return _NOT_MIGRATED
-        found = datastores.with_kms_key(conn)
+        found = datastores.in_vain_with_kms_key(conn)
     if not found:
         return _NO_KMS_KEY
     shown = ", ".join(f"{store.name} ({store.id})" for store in found[:_MOST_NAMES])

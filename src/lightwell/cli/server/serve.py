@@ -190,6 +190,7 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
         ensure_audit_keys(settings)
         migrate_database(settings, stores.db)
         check_pages(settings, stores.db)
+        stores.keys.check()
         secret_box = ensure_secret_box(stores.db, settings.read_secret_key(), settings.data)
         given = None
         if settings.root_access_key_id and settings.root_secret_access_key:

@@ -143,6 +143,7 @@ def _prepare(settings: Settings, row: Server) -> int:
         ensure_audit_keys(settings)
         migrate_database(settings, stores.db)
         check_pages(settings, stores.db)
+        stores.keys.check()
         stores.db.write(lambda conn: servers.register(conn, row, "", changes_root=False))
         agree_on_storage(stores, row)
         stores.close()

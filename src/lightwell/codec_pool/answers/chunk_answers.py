@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from lightwell.codec_pool.answers.forged import require
+from lightwell.codec_pool.answers.forged import ForgedAnswerError, require
 from lightwell.domain.image_sets.frame_checks import row_size
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, PAGE, entry_lengths, row_end
 from lightwell.domain.image_sets.grouping import Grouping
@@ -23,7 +23,9 @@ from lightwell.domain.imports.records import Dependencies, Failure, NewRecord, S
 from lightwell.domain.limits import DICTIONARY, METADATA
 from lightwell.errors import ServerFault
 from lightwell.imaging.dataset.image_description import described_image
+from lightwell.sealing.errors import SealError
 from lightwell.stores.db.compression import decompress, stated_size
+from lightwell.stores.objects.pack_objects import OpenPack
 
 PackSize = Callable[[int], int | None]
 """The size of the stored object of a pack, None where there is none. Raises `StorageError`."""
@@ -43,7 +45,12 @@ class ChunkAnswers:
     """
 
     def __init__(
-        self, files: Iterable[InputFile], packs: Sequence[int], pack_size: PackSize, *, has_overrides: bool
+        self,
+        files: Iterable[InputFile],
+        packs: Sequence[OpenPack],
+        pack_size: PackSize,
+        *,
+        has_overrides: bool,
     ) -> None:
         self._pack_size = pack_size
         self._names = {file.number: file.name for file in files}
@@ -51,7 +58,7 @@ class ChunkAnswers:
         self._left = set(self._names)
         self._file: int | None = None
         self._has_asked = self._is_read = False
-        self._packs = set(packs)
+        self._packs = {opened.key: opened.grant for opened in packs}
         self._most_packs = len(packs) + 2 * len(self._names) + MOST_PACKS_ASKED
         self._offered: set[tuple[int, int, int]] = set()
         self._offered_pixels: set[int] = set()
@@ -86,9 +93,9 @@ class ChunkAnswers:
         require(not self._has_asked, "a second question about one file")
         self._has_asked = True
 
-    def open(self, packs: Iterable[int]) -> None:
+    def open(self, packs: Iterable[OpenPack]) -> None:
         """These packs were opened for it."""
-        self._packs.update(packs)
+        self._packs.update((opened.key, opened.grant) for opened in packs)
 
     def offer(self, instances: Iterable[ExistingInstance]) -> None:
         """It was told of these instances."""
@@ -126,9 +133,12 @@ class ChunkAnswers:
     def finish(self, given: Dependencies) -> None:
         """Everything is durable: the records against what comes with them. Raises `StorageError`, too."""
         require(self._is_read, "the end of a chunk, before its files")
-        require(given.packs.keys() <= self._packs, "a pack that was not opened for it")
+        require(given.packs.keys() <= self._packs.keys(), "a pack that was not opened for it")
+        require(given.seals.keys() <= given.packs.keys(), "the seal of another pack")
+        ends: dict[int, int] = {}
         for key, (size, checksum) in given.packs.items():
             require(0 <= checksum < 1 << 32 and self._pack_size(key) == size, "the size of a pack")
+            ends[key] = _plain_size(self._packs[key], given.seals.get(key), size)
         require(all(0 < key < _KEYS for key in given.dictionaries), "the key of a dictionary")
         require(all(len(body) <= DICTIONARY for body in given.dictionaries.values()), "a dictionary")
         levels: set[tuple[int, bytes]] = set()
@@ -139,10 +149,10 @@ class ChunkAnswers:
             if record.pack in self._packs:
                 end = record.original_offset + record.original_length
                 require(min(record.original_offset, record.original_length) >= 0, "a place in a pack")
-                require(end <= given.packs.get(record.pack, (-1, 0))[0], "a place beyond the end of a pack")
+                require(end <= ends.get(record.pack, -1), "a place beyond the end of a pack")
             if record.pixels is not None:
                 end = max(map(row_end, record.pixels.pages))
-                require(end <= given.packs.get(record.pixels.pack, (-1, 0))[0], "a frame beyond its pack")
+                require(end <= ends.get(record.pixels.pack, -1), "a frame beyond its pack")
         for level, digest in levels:
             _check_level(level, digest, given.level_values.get(digest))
 
@@ -150,6 +160,21 @@ class ChunkAnswers:
         require(file == self._file, "a file that it was not on")
         require(name == self._names[file], "the name of a file")
         self._file = None
+
+
+def _plain_size(grant: bytes, seal: bytes | None, size: int) -> int:
+    """The bytes that were appended to a pack whose file has ``size``."""
+    require(bool(grant) == (seal is not None), "a pack that is not sealed as it was to be")
+    if seal is None:
+        return size
+    from lightwell.sealing.segments import PackCipher
+
+    try:
+        cipher = PackCipher(grant, seal)
+    except SealError:
+        raise ForgedAnswerError("the seal of a pack") from None
+    require(cipher.file_size == size, "the seal of a pack")
+    return cipher.size
 
 
 def _check_texts(record: NewRecord) -> None:

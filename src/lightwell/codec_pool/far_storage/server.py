@@ -46,9 +46,11 @@ from lightwell.ingest.overrides import LIMIT, load
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.objects.interface import MissingObjectError, Objects
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.s3_client import PART, PARTS_AT_ONCE
+from lightwell.stores.objects.sealed import bare
 from lightwell.stores.objects.staging import adopt, open_to_lend
 
 log = logging.getLogger(__name__)
@@ -62,16 +64,19 @@ _QUESTIONS = 8
 
 @dataclass(frozen=True, slots=True)
 class FarStorage:
-    """What all workers of a process share: storage, buckets, and a folder that no worker can write to."""
+    """What all workers of a process share: storage, buckets, a folder that no worker can write to, and who
+    knows the keys of sealed packs."""
 
     objects: Objects
     buckets: Buckets
     spool: Path
+    keys: KeyRing
 
     @classmethod
     def of(cls, stores: Stores) -> FarStorage:
-        """What workers check and compare is read from S3 itself, not from this server's cache."""
-        return cls(stores.objects.past_cache(), stores.buckets, stores.spool)
+        """What workers check and compare is read from S3 itself, not from this server's cache, and as it is
+        stored: they open it themselves."""
+        return cls(bare(stores.objects).past_cache(), stores.buckets, stores.spool, stores.keys)
 
 
 class FarServer:

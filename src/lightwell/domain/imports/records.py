@@ -89,12 +89,13 @@ class Dependencies:
     """What the records of a chunk name and share.
 
     ``level_values``: hash of a level block → its zstd-compressed JSON. ``dictionaries``: key → bytes.
-    ``packs``: key → (size, CRC-32 of the whole), all durable.
+    ``packs``: key → (size, CRC-32 of the whole), all durable; ``seals``: key → seal of those that are sealed.
     """
 
     level_values: dict[bytes, bytes] = field(default_factory=dict)
     dictionaries: dict[int, bytes] = field(default_factory=dict)
     packs: dict[int, tuple[int, int]] = field(default_factory=dict)
+    seals: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -115,4 +116,5 @@ class ChunkResult:
             {value: body for value, body in given.level_values.items() if value in blocks},
             {key: body for key, body in given.dictionaries.items() if key in dictionaries},
             {key: place for key, place in given.packs.items() if key in packs},
+            {key: seal for key, seal in given.seals.items() if key in packs},
         )

@@ -12,7 +12,7 @@ from lightwell.domain.states import DatastoreStatus, JobStatus, StorageFormat
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.look_up import LookUp
-from lightwell.stores.db.tables import datastore, image_set, import_job
+from lightwell.stores.db.tables import data_key, datastore, image_set, import_job
 
 _COLUMNS = (
     datastore.c.key,
@@ -149,11 +149,12 @@ def find_by_name(conn: Connection, name: str) -> Sequence[DataStore]:
     return [_store(row) for row in conn.execute(statement)]
 
 
-def with_kms_key(conn: Connection) -> Sequence[DataStore]:
-    """The data stores that name a KMS key and are not deleted, oldest first."""
+def in_vain_with_kms_key(conn: Connection) -> Sequence[DataStore]:
+    """The data stores that name a KMS key but have none of ours, oldest first; deleted ones apart."""
+    has_key = exists().where(data_key.c.datastore == datastore.c.key)
     statement = (
         select(*_COLUMNS)
-        .where(datastore.c.kms_key_arn.is_not(None), datastore.c.status != DatastoreStatus.DELETED)
+        .where(datastore.c.kms_key_arn.is_not(None), datastore.c.status != DatastoreStatus.DELETED, ~has_key)
         .order_by(datastore.c.created_at, datastore.c.key)
     )
     return [_store(row) for row in conn.execute(statement)]

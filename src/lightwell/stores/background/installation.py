@@ -29,6 +29,7 @@ from lightwell.stores.objects import pack_objects, packs
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.sealed import bare
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def _settle(db: Database, objects: Objects, known: _Known, found: str | None, on
         if found is not None:
             # Of an empty storage it may be that of another database, which has stored nothing yet.
             is_known = _has_packs(db, objects) is not None
-            is_embedded = db.dialect == "sqlite" and isinstance(objects, LocalObjects)
+            is_embedded = db.dialect == "sqlite" and isinstance(bare(objects), LocalObjects)
             if found.startswith(MOVING) or not (is_known or is_embedded):
                 db.write(_forget)
                 raise _claimed(objects)

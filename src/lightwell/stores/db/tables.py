@@ -294,7 +294,24 @@ pack = Table(
     Column("size", BigInteger),
     Column("checksum", BigInteger),  # CRC-32 of the whole object
     Column("created_at", BigInteger, nullable=False),
+    Column("data_key", BigInteger),  # what it is sealed with; NULL where it is not
+    Column("seal", LargeBinary),  # see `sealing.segments`; of a sealed pack that is live
     Index("pack_by_state", "state", "created_at"),
+)
+
+# What encrypts the packs of a data store, itself encrypted by a key provider.
+data_key = Table(
+    "data_key",
+    metadata,
+    _key(primary_key=True),
+    _key("datastore", nullable=False),
+    Column("number", Integer, nullable=False),  # from 1; the greatest seals
+    Column("provider", _TEXT, nullable=False),  # local
+    Column("keeper", _TEXT, nullable=False),  # what the provider calls the key that wrapped it
+    Column("wrapped", LargeBinary),  # NULL once it was destroyed
+    Column("created_at", BigInteger, nullable=False),
+    Column("destroyed_at", BigInteger),
+    UniqueConstraint("datastore", "number", name="data_key_by_number"),
 )
 
 # Rows that nothing may refer to any more, for the collector; see `stores.background.gc_candidates`.

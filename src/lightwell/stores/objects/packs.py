@@ -8,7 +8,7 @@ removes their bytes. So a writer that was suspended through all of this cannot c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,18 @@ from lightwell.stores.db.tables import member, pack, pixels, record
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.sealed import bare
 
 _USABLE = (PackState.OPEN, PackState.LIVE)
 _MAKE_LIVE = (
     update(pack)
     .where(pack.c.key == bindparam("of_pack"), pack.c.state.in_(_USABLE))
-    .values(state=PackState.LIVE, size=bindparam("bytes"), checksum=bindparam("crc"))
+    .values(
+        state=PackState.LIVE,
+        size=bindparam("bytes"),
+        checksum=bindparam("crc"),
+        seal=bindparam("its_seal"),
+    )
 )
 
 # Any instance of a pack tells its place, since a pack holds neighbours.
@@ -60,6 +66,7 @@ def check_mounted(db: Database, objects: Objects) -> None:
     A disk that is not mounted leaves an empty folder: whatever was written there would be hidden as soon as
     the disk is back. The database is asked only if the folder is missing.
     """
+    objects = bare(objects)
     if not isinstance(objects, LocalObjects):
         return
     folder = objects.root / "packs"
@@ -85,9 +92,13 @@ def in_order(conn: Connection, image_set: ImageSetKey) -> list[tuple[str, int]]:
     return [(pack_name(key), size) for key, size in conn.execute(_IN_ORDER, {"set": image_set})]
 
 
-def insert_open(conn: Connection, keys: Sequence[int], datastore: int, now: int) -> None:
-    """Insert the rows of packs that are about to be written. ``now`` is ms since the epoch by the
-    database's clock, which the collector goes by, too.
+def insert_open(
+    conn: Connection, keys: Sequence[int], datastore: int, now: int, data_key: int | None = None
+) -> None:
+    """Insert the rows of packs that are about to be written; `stores.keys.ring` says which and how.
+
+    ``now`` is ms since the epoch by the database's clock, which the collector goes by, too. ``data_key`` is
+    what they are sealed with.
     """
     insert_many(
         conn,
@@ -100,21 +111,28 @@ def insert_open(conn: Connection, keys: Sequence[int], datastore: int, now: int)
                 "size": None,
                 "checksum": None,
                 "created_at": now,
+                "data_key": data_key,
             }
             for key in keys
         ],
     )
 
 
-def make_live(conn: Connection, packs: dict[int, tuple[int, int]]) -> None:
+def make_live(
+    conn: Connection, packs: dict[int, tuple[int, int]], seals: Mapping[int, bytes] | None = None
+) -> None:
     """Make packs *live*, ``{key: (size, CRC-32)}``, in the transaction that refers to them.
+
+    ``seals`` are those of the packs that are sealed.
 
     Raises `StorageError` if one is doomed or gone: its bytes may have been removed, so the transaction must
     not commit and its work has to be done again.
     """
     for key in sorted(packs):
         size, checksum = packs[key]
-        found = conn.execute(_MAKE_LIVE, {"of_pack": key, "bytes": size, "crc": checksum}).rowcount
+        seal = (seals or {}).get(key)
+        values = {"of_pack": key, "bytes": size, "crc": checksum, "its_seal": seal}
+        found = conn.execute(_MAKE_LIVE, values).rowcount
         if found != 1:
             raise StorageError(
                 f"The pack {key:016x} was collected before it was used: its writer had paused for longer "

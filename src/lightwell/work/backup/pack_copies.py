@@ -11,6 +11,7 @@ from lightwell.domain.integrity import PackToVerify
 from lightwell.stores.backup.runs import DamagedPack
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.sealed import bare
 from lightwell.work.moving.pack_copy import copy_pack
 
 _AT_ONCE = 8
@@ -21,8 +22,8 @@ class PackCopies:
     """Copies of packs from ``old`` to ``new``. ``show`` is called with the bytes that are done."""
 
     def __init__(self, old: Objects, new: Objects, show: Callable[[int], None]) -> None:
-        self._old = old.past_cache()
-        self._new = new.past_cache()
+        self._old = bare(old).past_cache()
+        self._new = bare(new).past_cache()
         self._show = show
         self._lock = threading.Lock()
         self._done = 0

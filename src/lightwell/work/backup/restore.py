@@ -56,11 +56,13 @@ class RestoreReport:
 class RestoreOptions:
     """``run_id``: None for the newest run, or the one under way. ``accepts_damage``: make the place usable
     although packs are lost. ``when_begun`` is called once the place is marked, before anything is copied.
+    ``opened``: the objects as those see them who have the keys of this database.
     """
 
     run_id: str | None = None
     accepts_damage: bool = False
     when_begun: Callable[[], None] = lambda: None
+    opened: Callable[[Database, Objects], Objects] = lambda db, objects: objects
 
 
 class Restore:
@@ -110,7 +112,7 @@ class Restore:
             problems = self._settle(db, begun, run)
             migrate(db)
             _analyze(db)
-            seen, damaged = look_at_frames(db, self._objects, names)
+            seen, damaged = look_at_frames(db, self._options.opened(db, self._objects), names)
             problems += damaged
             with db.read() as conn:
                 open_jobs = destination.open_jobs(conn)

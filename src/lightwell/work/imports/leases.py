@@ -27,6 +27,7 @@ from lightwell.stores.db.now import Skew
 from lightwell.stores.image_sets import existing_instances, records
 from lightwell.stores.jobs import chunks, import_jobs, staging
 from lightwell.stores.objects import packs
+from lightwell.stores.objects.pack_objects import OpenPack
 from lightwell.work.dispatch import Dispatch
 from lightwell.work.imports.pauses import Pauses
 
@@ -71,7 +72,7 @@ class _Begun:
 
     chunk: Chunk
     facts: _JobFacts
-    pack: int
+    pack: OpenPack
 
 
 class Leases:
@@ -129,23 +130,22 @@ class Leases:
         if not found:
             return [None for _ in tokens]
         facts = self._facts.get(job) or _facts_of(conn, job)
-        keys = {number: self._ids.key() for number in found}
         now = self._clock.now() + self._skew.of(conn)
-        packs.insert_open(conn, list(keys.values()), facts.datastore, now)
+        opened = self._stores.keys.open_packs(conn, facts.datastore, len(found), self._ids.key, now)
+        pack_of = dict(zip(found, opened, strict=True))
         return [
-            _Begun(chunk, facts, keys[chunk.number]) if (chunk := found.get(token.unit.number)) else None
+            _Begun(chunk, facts, pack_of[chunk.number]) if (chunk := found.get(token.unit.number)) else None
             for token in tokens
         ]
 
-    def open_packs(self, leased: LeasedChunk, count: int) -> list[int]:
-        """Keys of packs whose rows are open from now on."""
-        keys = [self._ids.key() for _ in range(count)]
+    def open_packs(self, leased: LeasedChunk, count: int) -> list[OpenPack]:
+        """Packs whose rows are open from now on."""
 
-        def work(conn: Connection) -> None:
-            packs.insert_open(conn, keys, leased.datastore, self._clock.now() + self._skew.of(conn))
+        def work(conn: Connection) -> list[OpenPack]:
+            now = self._clock.now() + self._skew.of(conn)
+            return self._stores.keys.open_packs(conn, leased.datastore, count, self._ids.key, now)
 
-        self._stores.db.write(work)
-        return keys
+        return self._stores.db.write(work)
 
     def commit(self, leased: LeasedChunk, dead: str | None = None) -> None:
         """Write what reading the chunk has yielded, in one transaction, unless the lease was lost.
@@ -162,7 +162,7 @@ class Leases:
             if not self._dispatch.done(conn, leased.token, dead=dead):
                 return False
             used = result.used()
-            packs.make_live(conn, used.packs)
+            packs.make_live(conn, used.packs, used.seals)
             existing_instances.protect_shared(conn, result.records, used.packs)
             keys = records.level_values(conn, leased.datastore, used.level_values, new_keys)
             records.insert(conn, leased.datastore, result.records, keys, used.dictionaries)
@@ -297,7 +297,7 @@ def _facts_of(conn: Connection, key: int) -> _JobFacts:
     )
 
 
-def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: int) -> ReadChunk:
+def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: OpenPack) -> ReadChunk:
     died = CHUNK[Cause.DIED]
     deaths = {file.number: chunk.died(file.number) for file in chunk.files} if chunk.deaths else {}
     return ReadChunk(

@@ -14,6 +14,7 @@ from lightwell.stores.collector import integrity
 from lightwell.stores.db.database import Database
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.sealed import bare
 from lightwell.work.moving.pack_copy import copy_pack, pack_fault
 
 _PAGE = 500
@@ -36,8 +37,8 @@ class PackMove:
         self, db: Database, old: Objects, new: Objects, show: Callable[[str, int, int], None]
     ) -> None:
         self._db = db
-        self._old = old.past_cache()
-        self._new = new.past_cache()
+        self._old = bare(old).past_cache()
+        self._new = bare(new).past_cache()
         self._show = show
         self._lock = threading.Lock()
         self._done = 0

@@ -29,9 +29,10 @@ from lightwell.framing import frame
 from lightwell.settings import Settings
 from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.objects.interface import MissingObjectError
 from lightwell.stores.objects.local import LocalObjects
-from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.pack_objects import OpenPack, pack_name
 
 PATIENCE = 30.0
 
@@ -90,7 +91,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
     buckets.gate.set()
     ours, theirs = socket.socketpair()
     settings = Settings(fetch_ahead_files=4, fetch_ahead_memory=250, fetch_ahead_disk=1000)
-    storage = FarStorage(objects, cast(Buckets, buckets), spool)
+    storage = FarStorage(objects, cast(Buckets, buckets), spool, cast(KeyRing, None))
     server = FarServer(FarChannel(ours, LONGEST), storage, settings)
     client = FarClient(FarChannel(theirs))
     yield Pair(server, client, theirs, buckets, objects, spool)
@@ -246,7 +247,7 @@ def test_reads_the_packs_that_a_message_named_and_no_others(pair: Pair) -> None:
 
 def test_writes_each_pack_that_was_opened_once_and_no_others(pair: Pair, tmp_path: Path) -> None:
     far = FarObjects(pair.client, "s3://x")
-    let_have(pair.server, PacksOpened([1, 2, 3]))
+    let_have(pair.server, PacksOpened([OpenPack(key, b"") for key in (1, 2, 3)]))
 
     def write(key: int, data: bytes) -> None:
         writer = far.writer(pack_name(key), tmp_path)

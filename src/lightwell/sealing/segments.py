@@ -1,0 +1,252 @@
+"""A sealed pack: AES-256-GCM in segments, so that a frame, or the first levels of one, can be read alone.
+
+What is appended between two calls of `Sealer.begin` is an *item*: a frame, an original. An item is cut into
+segments at fixed borders, counted from its own beginning; each is encrypted alone, with its number in the
+pack as the nonce, and followed by its tag. Offsets in a sealed pack are those of what was appended (*plain*):
+whoever reads a pack does not see that it is sealed.
+
+A pack has a key of its own: HKDF-SHA-256 (RFC 5869) of the key of its data store, its number and 32 random
+bytes that the writer draws. So no key meets the same nonce twice, whatever is written again after a crash,
+and a segment fits nowhere but where it stands. The construction is that of Tink's AES-GCM-HKDF streaming AEAD
+with other borders.
+
+File: ``LWS1`` and the random bytes; the segments; the lengths of the items (zstd of u64, little-endian,
+encrypted as the segment 2⁹⁶ - 1), the length of that (u32), ``LWS1``. Head and lengths stand in the row of
+the pack, too, as its *seal*.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+
+import zstandard
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from lightwell.sealing.errors import SealError
+
+MAGIC = b"LWS1"
+SALT = 32
+HEAD = len(MAGIC) + SALT
+TAG = 16
+KEY = 32
+"""Bytes of a key."""
+STEP = 512 << 10
+"""The length of the segments of an item from this byte on."""
+_FIRST = (0, 8 << 10, 32 << 10, 128 << 10)
+"""Where the segments before it begin."""
+_MOST_ITEMS = 1 << 20
+"""What is appended to a pack of so many belongs to its last one."""
+_LAST = b"\xff" * 12
+"""The nonce of the lengths of the items."""
+_LENGTH = struct.Struct("<I")
+_compressor = zstandard.ZstdCompressor(level=3)
+
+
+def grant_of(data_key: bytes, pack: int) -> bytes:
+    """What is needed to write, and to read, one pack of a data store; tells nothing about others."""
+    return _derive(data_key, None, b"lightwell pack 1" + pack.to_bytes(8, "big"))
+
+
+def _derive(key: bytes, salt: bytes | None, info: bytes) -> bytes:
+    return HKDF(SHA256(), length=KEY, salt=salt, info=info).derive(key)
+
+
+def _segments_of(length: int) -> int:
+    """How many segments an item of this length has."""
+    if length > STEP:
+        return len(_FIRST) - (-length // STEP) - 1
+    return sum(begin < length for begin in _FIRST)
+
+
+def _begin_of(number: int) -> int:
+    """Where a segment begins in its item."""
+    return _FIRST[number] if number < len(_FIRST) else (number - len(_FIRST) + 1) * STEP
+
+
+def _number_at(position: int) -> int:
+    """The segment of an item that has this byte."""
+    if position >= STEP:
+        return len(_FIRST) - 1 + position // STEP
+    return bisect_right(_FIRST, position) - 1
+
+
+class Sealer:
+    """Encrypts a pack while it is written; ``out`` gets the bytes of the file."""
+
+    def __init__(self, grant: bytes, out: Callable[[bytes], None]) -> None:
+        self._head = MAGIC + os.urandom(SALT)
+        self._cipher = AESGCM(_derive(grant, self._head, b"lightwell segments 1"))
+        self._out = out
+        self._number = 0  # of the next segment in the pack
+        self._lengths = array("Q")
+        self._item = 0  # bytes of this item that are encrypted
+        self._next = 1  # its segment after the one that is being filled
+        self._pending = bytearray()
+        out(self._head)
+
+    def begin(self) -> None:
+        """An item ends here, if it has any bytes, and the next begins."""
+        if len(self._lengths) < _MOST_ITEMS - 1:
+            self._end()
+
+    def _end(self) -> None:
+        self._flush()
+        if self._item:
+            self._lengths.append(self._item)
+        self._item = 0
+        self._next = 1
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append to the item."""
+        view = memoryview(data)
+        while view:
+            room = _begin_of(self._next) - self._item - len(self._pending)
+            if not self._pending and len(view) >= room:
+                self._encrypt(view[:room])
+            else:
+                self._pending += view[:room]
+                if len(self._pending) == _begin_of(self._next) - self._item:
+                    self._flush()
+            view = view[room:]
+
+    def finish(self) -> bytes:
+        """End the pack; returns its seal. Nothing can be written afterwards."""
+        self._end()
+        lengths = _compressor.compress(_little(self._lengths).tobytes())
+        lengths = self._cipher.encrypt(_LAST, lengths, None)
+        self._out(lengths + _LENGTH.pack(len(lengths)) + MAGIC)
+        return self._head + lengths
+
+    def _flush(self) -> None:
+        if self._pending:
+            pending, self._pending = self._pending, bytearray()
+            self._encrypt(pending)
+
+    def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
+        self._out(self._cipher.encrypt(_nonce(self._number), data, None))
+        self._number += 1
+        self._item += len(data)
+        self._next += 1
+
+
+class PackCipher:
+    """Reads a sealed pack. Raises `SealError` for a ``seal`` that `Sealer.finish` did not return."""
+
+    __slots__ = ("_begins", "_cipher", "_firsts", "file_size", "size", "weight")
+
+    def __init__(self, grant: bytes, seal: bytes) -> None:
+        head = seal[:HEAD]
+        self._cipher = AESGCM(_derive(grant, head, b"lightwell segments 1"))
+        try:
+            if not head.startswith(MAGIC):
+                raise ValueError("another format")
+            packed = self._cipher.decrypt(_LAST, seal[HEAD:], None)
+            lengths = _lengths_of(packed)
+        except (InvalidTag, ValueError, zstandard.ZstdError):
+            raise SealError(
+                "The seal of a pack is damaged, or the pack was sealed under another key."
+            ) from None
+        self._begins = array("Q", accumulate(lengths, initial=0))
+        """Where each item begins; at last, where the pack ends."""
+        self._firsts = array("Q", accumulate(map(_segments_of, lengths), initial=0))
+        """The number of its first segment; at last, how many there are."""
+        self.size = self._begins[-1]
+        """The plain bytes of the pack."""
+        tags = TAG * self._firsts[-1]
+        self.file_size = HEAD + self.size + tags + len(seal) - HEAD + _LENGTH.size + len(MAGIC)
+        """The bytes of its file."""
+        self.weight = 16 * len(self._begins) + 512
+        """About how many bytes of memory this takes."""
+
+    def range_of(self, offset: int, length: int) -> tuple[int, int]:
+        """``(offset, length)`` in the file of the segments with these plain bytes.
+
+        Raises `SealError` if the pack does not have them.
+        """
+        if offset < 0 or length <= 0 or offset + length > self.size:
+            raise SealError(f"A pack has no {length} bytes at {offset}: it ends at {self.size}.")
+        begins = self._begins
+        item = bisect_right(begins, offset) - 1
+        begin = begins[item]
+        end = offset + length
+        if begin == offset and begins[item + 1] == end:  # a whole frame
+            first, after = self._firsts[item], self._firsts[item + 1]
+        else:
+            number = _number_at(offset - begin)
+            first = self._firsts[item] + number
+            begin += _begin_of(number)
+            if end > begins[item + 1]:
+                item = bisect_right(begins, end - 1) - 1
+            number = _number_at(end - 1 - begins[item]) + 1
+            after = self._firsts[item] + number
+            end = min(begins[item] + _begin_of(number), begins[item + 1])
+        return HEAD + begin + first * TAG, end - begin + (after - first) * TAG
+
+    def open(self, data: bytes, offset: int, length: int) -> bytes:
+        """The plain bytes, from those of the file at `range_of`. Raises `SealError` if they are not."""
+        begins = self._begins
+        item = bisect_right(begins, offset) - 1
+        number = _number_at(offset - begins[item])
+        begin = begins[item] + _begin_of(number)
+        skip = offset - begin
+        decrypt = self._cipher.decrypt
+        view = memoryview(data)
+        parts: list[bytes] = []
+        at = 0
+        try:
+            while at < len(view):
+                end = min(begins[item] + _begin_of(number + 1), begins[item + 1])
+                step = end - begin + TAG
+                parts.append(decrypt(_nonce(self._firsts[item] + number), view[at : at + step], None))
+                at += step
+                begin = end
+                number += 1
+                if end == begins[item + 1]:
+                    item, number = item + 1, 0
+        except InvalidTag:
+            raise SealError(
+                f"The bytes of a sealed pack at {offset} are damaged, or were sealed under another key."
+            ) from None
+        plain = parts[0] if len(parts) == 1 else b"".join(parts)
+        return plain if len(plain) == length else plain[skip : skip + length]
+
+
+def _nonce(number: int) -> bytes:
+    return number.to_bytes(12, "big")
+
+
+def _lengths_of(packed: bytes) -> array[int]:
+    data = zstandard.ZstdDecompressor().decompress(packed, max_output_size=8 * _MOST_ITEMS)
+    return _little(array("Q", data))
+
+
+def _little(numbers: array[int]) -> array[int]:
+    """The same numbers in the other order of bytes, on a machine that has that one."""
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers
+
+
+def seal_of(read: Callable[[int, int], bytes], size: int) -> bytes:
+    """The seal at the ends of a file of ``size`` bytes, for rescue where the row is lost.
+
+    ``read(offset, length)`` reads the file. Raises `SealError` if it has none.
+    """
+    end = _LENGTH.size + len(MAGIC)
+    if size < HEAD + end:
+        raise SealError("This is not a sealed pack: it is too short.")
+    last = read(size - end, end)
+    (length,) = _LENGTH.unpack_from(last)
+    if last[_LENGTH.size :] != MAGIC or length > size - HEAD - end:
+        raise SealError("This is not a sealed pack: it has no seal at its end.")
+    return read(0, HEAD) + read(size - end - length, length)

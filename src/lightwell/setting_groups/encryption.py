@@ -1,0 +1,30 @@
+"""What is encrypted at rest, and who keeps the key of the keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightwell.setting_groups.audit import AuditSettings
+from lightwell.setting_groups.declaration import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncryptionSettings(AuditSettings):
+    """What is encrypted at rest, and who keeps the key of the keys."""
+
+    encryption: str = setting(
+        "off",
+        "always: encrypt the packs of every data store; off: of those that are created with a kmsKeyArn; "
+        "volume: the same, and `doctor` is told that the disks are encrypted",
+        choices=("off", "volume", "always"),
+    )
+    key_provider: str = setting(
+        "local",
+        "who keeps the key that encrypts the keys of data stores: local, a file; none: nothing is encrypted",
+        choices=("local", "none"),
+    )
+    encryption_key_file: Path | None = setting(
+        None, "file with that key; DATA/encryption.key if unset; all servers of a database need the same"
+    )
+    key_cache: int = setting(3600, "seconds for which a key of a data store is kept in memory")

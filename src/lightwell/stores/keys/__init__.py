@@ -1,0 +1,1 @@
+"""The keys of data stores: their rows, and what they open."""

@@ -1,0 +1,56 @@
+"""Which key provider the settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from lightwell.stores.data_folder.create_once import create_once
+from lightwell.stores.keys import data_keys
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from lightwell.sealing.providers.interface import KeyProvider
+
+    OpenProvider = Callable[[Connection], KeyProvider]
+
+FILE = "encryption.key"
+
+
+class KeySettings(Protocol):
+    """The settings of encryption."""
+
+    @property
+    def data(self) -> Path: ...
+    @property
+    def encryption(self) -> str: ...
+    @property
+    def key_provider(self) -> str: ...
+    @property
+    def encryption_key_file(self) -> Path | None: ...
+    @property
+    def key_cache(self) -> int: ...
+
+
+def provider_of(settings: KeySettings) -> OpenProvider | None:
+    """What opens the provider, given a connection to the database; None for ``key_provider = none``.
+
+    It raises `ConfigurationError` where a key file is missing or wrong. ``DATA/encryption.key`` is created
+    only for a database in which nothing is encrypted under such a key yet.
+    """
+    if settings.key_provider == "none":
+        return None
+    return lambda conn: _local(settings, conn)
+
+
+def _local(settings: KeySettings, conn: Connection) -> KeyProvider:
+    from lightwell.sealing.providers.local_file import LocalFileKeys, new_key_line
+
+    if settings.encryption_key_file is not None:
+        return LocalFileKeys.read(settings.encryption_key_file)
+    path = settings.data.absolute() / FILE
+    if not path.exists() and not data_keys.exists(conn, LocalFileKeys.name):
+        create_once(path, new_key_line())
+    return LocalFileKeys.read(path)

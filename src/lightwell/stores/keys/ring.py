@@ -1,0 +1,237 @@
+"""The ring of keys of one process: which packs are sealed, and with what they are opened and written.
+
+A sealed pack has an odd key and a plain one an even key (packs written before there was sealing have either):
+so the database is asked only about those that may be sealed, and about each once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.observe.logs import event
+from lightwell.sealing.providers.interface import (
+    DataKey,
+    KeyProvider,
+    KeyProviderAwayError,
+    KeyProviderError,
+    KeyPurpose,
+)
+from lightwell.sealing.segments import PackCipher, grant_of
+from lightwell.stores.db.database import Database
+from lightwell.stores.keys import data_keys
+from lightwell.stores.keys.data_keys import StoredKey
+from lightwell.stores.keys.granted import Refused
+from lightwell.stores.objects import packs
+from lightwell.stores.objects.pack_objects import OpenPack, PackGrant
+
+_MOST_BYTES = 64 << 20
+_log = logging.getLogger(__name__)
+
+
+class KeyDestroyedError(StorageError):
+    """The data store was deleted, and its key with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SealingKey:
+    key: int
+    plain: bytes
+
+
+class KeyRing:
+    """Keys are unwrapped when they are first needed, and again after ``keep`` seconds.
+
+    ``provider`` opens the provider of the settings; None where there is none: then nothing is sealed, and a
+    sealed pack cannot be read. ``always``: a data store without a key is given one when something is
+    written to it, else only when it is created with a ``kmsKeyArn``.
+    Methods raise `StorageError` as the provider and the database do. Safe to use from threads.
+    """
+
+    def __init__(
+        self, db: Database, provider: Callable[[Connection], KeyProvider] | None, *, always: bool, keep: float
+    ) -> None:
+        self._db = db
+        self._open = provider
+        self._provider: KeyProvider | None = None
+        self._always = always
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._keys: dict[int, tuple[float, bytes]] = {}
+        self._ciphers: dict[int, tuple[float, PackCipher | None]] = {}
+        self._weight = 0
+
+    # Writing --------------------------------------------------------------------------------------------
+
+    def open_packs(
+        self, conn: Connection, datastore_key: int, count: int, new_key: Callable[[], int], now: int
+    ) -> list[OpenPack]:
+        """Insert the rows of packs that are about to be written. ``now`` is ms since the epoch by the
+        database's clock, which the collector goes by, too.
+        """
+        sealing = self._sealing_key(conn, datastore_key, new_key, now)
+        if sealing is None:
+            keys = [new_key() & ~1 or 2 for _ in range(count)]
+            packs.insert_open(conn, keys, datastore_key, now)
+            return [OpenPack(key, b"") for key in keys]
+        keys = [new_key() | 1 for _ in range(count)]
+        packs.insert_open(conn, keys, datastore_key, now, sealing.key)
+        return [OpenPack(key, grant_of(sealing.plain, key)) for key in keys]
+
+    def _sealing_key(
+        self, conn: Connection, datastore_key: int, new_key: Callable[[], int], now: int
+    ) -> _SealingKey | None:
+        """The newest key of a data store, which is made if it should have one and has none."""
+        found = data_keys.newest(conn, datastore_key)
+        while found is None:
+            if not self._always:
+                return None
+            id, arn = data_keys.id_and_arn(conn, datastore_key)
+            purpose = KeyPurpose(id, data_keys.next_number(conn, datastore_key), arn)
+            made = self.provider(conn).make(purpose)
+            self.add_key(conn, datastore_key, purpose, made, new_key(), now)
+            found = data_keys.newest(conn, datastore_key)
+        return _SealingKey(found.key, self._unwrapped(found, conn))
+
+    def first_key(self, datastore: str, kms_key_arn: str | None) -> DataKey | None:
+        """The key of a data store that is about to be created; None if it gets none.
+
+        Raises `KeyProviderError` for a ``kmsKeyArn`` that the provider refuses.
+        """
+        if self._open is None or not (self._always or kms_key_arn is not None):
+            return None
+        return self.provider().make(KeyPurpose(datastore, 1, kms_key_arn))
+
+    def add_key(
+        self, conn: Connection, datastore_key: int, purpose: KeyPurpose, made: DataKey, key: int, now: int
+    ) -> bool:
+        """Keep a key that the provider has made; False if another of its number was kept meanwhile."""
+        provider = self.provider(conn).name
+        return data_keys.insert(conn, key, datastore_key, purpose.number, made, provider, now)
+
+    # Reading --------------------------------------------------------------------------------------------
+
+    def is_known(self, pack: int) -> bool:
+        """Whether `find` answers without asking anybody."""
+        if not pack & 1:
+            return True
+        entry = self._ciphers.get(pack)
+        return entry is not None and entry[0] > time.monotonic()
+
+    def find(self, pack: int) -> PackCipher | None:
+        """What opens a pack; None if it is not sealed. May ask the database and the key provider."""
+        if not pack & 1:
+            return None
+        entry = self._ciphers.get(pack)
+        if entry is not None and entry[0] > time.monotonic():
+            return entry[1]
+        until = time.monotonic() + self._keep
+        granted = self._granted(pack)
+        cipher = None if granted is None else PackCipher(granted.grant, granted.seal)
+        self._remember(pack, until, cipher)
+        return cipher
+
+    def forget(self, pack: int) -> None:
+        """Ask again: its bytes were wrong."""
+        with self._lock:
+            entry = self._ciphers.pop(pack, None)
+            self._weight -= _weight(entry)
+
+    def grants(self, keys: Iterable[int]) -> tuple[list[PackGrant], list[Refused], list[int]]:
+        """What a codec worker needs to read these packs: as `GrantedKeys.add` takes it. Raises nothing."""
+        granted: list[PackGrant] = []
+        refused: list[Refused] = []
+        plain: list[int] = []
+        for pack in keys:
+            try:
+                found = self._granted(pack)
+            except StorageError as error:
+                refused.append((pack, str(error), isinstance(error, StorageUnavailableError)))
+            else:
+                plain.append(pack) if found is None else granted.append(found)
+        return granted, refused, plain
+
+    def _granted(self, pack: int) -> PackGrant | None:
+        row = self._db.look_up(data_keys.OF_PACK, (pack,))
+        if row is None or row[0] is None:
+            return None
+        seal, stored = row[1], data_keys.of_row((row[0], *row[2:]))
+        if seal is None:
+            raise StorageError(f"The pack {pack:016x} is not finished: there is nothing to read in it yet.")
+        return PackGrant(pack, grant_of(self._unwrapped(stored), pack), bytes(seal))
+
+    def _remember(self, pack: int, until: float, cipher: PackCipher | None) -> None:
+        entry = until, cipher
+        with self._lock:
+            self._weight += _weight(entry) - _weight(self._ciphers.pop(pack, None))
+            self._ciphers[pack] = entry
+            while self._weight > _MOST_BYTES:
+                self._weight -= _weight(self._ciphers.pop(next(iter(self._ciphers))))
+
+    # Keys -----------------------------------------------------------------------------------------------
+
+    def provider(self, conn: Connection | None = None) -> KeyProvider:
+        """The provider of the settings, opened; in a transaction, by its ``conn``.
+
+        Raises `KeyProviderError` where there is none.
+        """
+        with self._lock:
+            if self._provider is None:
+                if self._open is None:
+                    raise KeyProviderError(
+                        "There is no key provider (key_provider = none), but a data store is encrypted: "
+                        "give this server the key_provider of the others."
+                    )
+                if conn is None:
+                    with self._db.read() as conn:
+                        self._provider = self._open(conn)
+                else:
+                    self._provider = self._open(conn)
+            return self._provider
+
+    def check(self) -> None:
+        """Unwrap one key of each keeper: a server that cannot read what is stored must not start.
+
+        Raises `KeyProviderError`, and `ConfigurationError` for a key file that is missing or wrong. That a
+        key service cannot be asked now is logged: what is not encrypted can be served.
+        """
+        with self._db.read() as conn:
+            stored = data_keys.samples(conn)
+        for one in stored:
+            try:
+                self._unwrapped(one)
+            except KeyProviderAwayError as error:
+                event(_log, logging.WARNING, "key_provider_away", reason=str(error))
+
+    def _unwrapped(self, stored: StoredKey, conn: Connection | None = None) -> bytes:
+        entry = self._keys.get(stored.key)
+        if stored.wrapped is None:
+            self._keys.pop(stored.key, None)
+            raise KeyDestroyedError(
+                f"The data store {stored.purpose.datastore} was deleted, and its key with it: what it held "
+                "cannot be read any more."
+            )
+        if entry is not None and entry[0] > time.monotonic():
+            return entry[1]
+        provider = self.provider(conn)
+        if stored.provider != provider.name:
+            raise KeyProviderError(
+                f"The key of data store {stored.purpose.datastore} was made with key_provider = "
+                f"{stored.provider}, but this server has {provider.name}."
+            )
+        until = time.monotonic() + self._keep
+        plain = provider.unwrap(stored.wrapped, stored.purpose)
+        self._keys[stored.key] = until, plain
+        return plain
+
+
+def _weight(entry: tuple[float, PackCipher | None] | None) -> int:
+    if entry is None:
+        return 0
+    return 128 if entry[1] is None else entry[1].weight
