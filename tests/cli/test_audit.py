@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from lightwell.cli.server.serve import prepare
 from lightwell.cli.store_session import store_session
@@ -17,7 +19,8 @@ from lightwell.observe.audit.segments import segments
 from lightwell.settings import load
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
-from tests.cli.running import Done, lightwell_here
+from lightwell.stores.db.tables import image_set
+from tests.cli.running import Done, import_series, lightwell_here
 from tests.support.ct_files import write_series
 from tests.support.server import ended_job, running
 
@@ -187,3 +190,58 @@ def test_the_database_knows_how_far_the_trail_had_come(tmp_path: Path) -> None:
     (data / "node.id").unlink()
     done = verify(data)
     assert (done.status, "--without-database" in done.err) == (1, True)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with an image set, imported by a command."""
+    return import_series(tmp_path_factory.mktemp("served"))
+
+
+def on_record(data: Path, operation: str) -> list[dict[str, Any]]:
+    done = lightwell_here("audit", "query", "--json", data=data)
+    found = [json.loads(line) for line in done.out.splitlines()]
+    return [one for one in found if one["do"] == operation]
+
+
+@pytest.mark.parametrize(
+    ("words", "operation", "kind", "asked"),
+    [
+        (["sets", "list", "--datastore", "d"], "sets list", "search", {"datastore": "d"}),
+        (["export", "FOLDER", "--datastore", "d"], "export", "read", {"datastore": "d"}),
+        (["erase", "--patient", "PATIENT", "--yes"], "erase", "change", {"patient": "PATIENT", "yes": True}),
+    ],
+)
+def test_commands_are_on_record_with_whom_they_were_about(
+    served: Path, tmp_path: Path, words: list[str], operation: str, kind: str, asked: dict[str, Any]
+) -> None:
+    with store_session(load({"data": served}, environ={}, file=None)) as stores, stores.db.read() as conn:
+        (row,) = conn.execute(select(image_set.c.id, image_set.c.patient_id, image_set.c.study_instance_uid))
+    own = {"FOLDER": str(tmp_path / "out"), "PATIENT": row.patient_id}
+    assert lightwell_here(*(own.get(word, word) for word in words), data=served).status == 0
+    begun, ended = on_record(served, operation)
+    assert (begun["phase"], begun["kind"], begun["os"]["uid"]) == ("begun", kind, os.getuid())
+    assert begun["query"] == {name: own.get(str(value), value) for name, value in asked.items()}
+    assert (ended["phase"], ended["id"], ended.get("error")) == ("ended", begun["id"], None)
+    assert (ended["set"], ended["patient"], ended["study"]) == tuple(row)
+
+
+def test_a_command_that_fails_is_on_record_with_its_error(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert prepare(load({"data": data}, environ={}, file=None)) == 0
+    assert lightwell_here("key", "revoke", "AKIANOSUCHKEYNOSUCH1", data=data).status == 1
+    begun, ended = on_record(data, "key revoke")
+    assert (begun["kind"], begun["query"]["id"]) == ("access", "AKIANOSUCHKEYNOSUCH1")
+    assert ended["error"] == "LightwellError"
+
+
+def test_what_cannot_be_recorded_is_not_done(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert prepare(load({"data": data}, environ={}, file=None)) == 0
+    (data / "audit").mkdir()
+    (data / "audit" / "cli").write_text("in the way")
+    refused = lightwell_here("datastore", "create", "d", data=data)
+    assert (refused.status, refused.out) == (1, "")
+    assert "Nothing is done that it cannot record" in refused.err
+    (data / "audit" / "cli").unlink()
+    assert json.loads(lightwell_here("datastore", "list", "--json", data=data).out) == []

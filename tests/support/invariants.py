@@ -265,7 +265,12 @@ def _agreement(conn: Connection, stores: Stores) -> None:
         if not row.readable_version or (row.key, row.readable_version) in _agreed:
             continue
         found = part10_instances.ReadableSet(
-            row.key, row.id, row.study_instance_uid, row.series_instance_uid, row.readable_version
+            row.key,
+            row.id,
+            row.study_instance_uid,
+            row.series_instance_uid,
+            row.readable_version,
+            row.patient_id,
         )
         wrong = consistency.differences(conn, stores, found, some=2)
         assert not wrong, f"{row.id} in version {row.readable_version}: {wrong}"

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from lightwell.clock import Clock
+from lightwell.cli import called
+from lightwell.cli.called import Called
+from lightwell.clock import Clock, Ids
 from lightwell.errors import LightwellError
 from lightwell.observe.audit.chain import Chain
-from lightwell.observe.audit.record import AuditRecord, SystemUser
+from lightwell.observe.audit.note import MOST, AuditNote
+from lightwell.observe.audit.record import AuditRecord, Kind, Phase, SystemUser
 from lightwell.settings import Settings
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 
@@ -25,6 +28,34 @@ _ROTATE_BYTES = 1 << 20
 # Other commands write one block and go.
 _PATIENCE = 30.0
 _NO_LOGIN: Final = 0xFFFFFFFF
+_LONGEST = 256
+
+# What a command is on record as, by its verb and action, or its verb; `system` if it is not here.
+KINDS: Final[dict[str, Kind]] = {
+    "export": "read",
+    "sets": "read",
+    "sets list": "search",
+    "sets delete": "change",
+    "import": "change",
+    "erase": "change",
+    "jobs cancel": "change",
+    "data move": "change",
+    "data restore": "change",
+    "data backup": "read",
+    "datastore": "access",
+    "key": "access",
+    "role": "access",
+    "policy": "access",
+    "authorizer": "access",
+    "token": "access",
+    "iam": "access",
+    "demo": "change",
+}
+# Arguments that are on record: what it is about. Others may be secrets, or paths with names of patients.
+SHOWN: Final = (
+    *("id", "ids", "patient", "study", "series", "modality", "datastore", "set", "first", "second", "name"),
+    *("key", "role", "arn", "job", "now", "yes", "admin", "all", "disable", "enable"),
+)
 
 
 def keep(settings: Settings, records: Sequence[AuditRecord]) -> None:
@@ -59,3 +90,87 @@ def system_user() -> SystemUser:
     with suppress(OSError, ValueError):
         login = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
     return SystemUser(uid, name, None if login == _NO_LOGIN else login)
+
+
+class Command:
+    """One run of a command: on record before it is done, and at its end with whom it was about."""
+
+    def __init__(self, called: Called) -> None:
+        self.called = called
+        self.note = AuditNote()
+        self._kind = KINDS.get(called.words) or KINDS.get(called.verb) or "system"
+        self._id = Ids().id()
+        self._depth = 0
+        self._is_begun = False
+
+    @contextmanager
+    def recorded(self, settings: Settings) -> Iterator[None]:
+        """While it works on a data folder. Raises `LightwellError` if that cannot be recorded."""
+        if not self._is_begun:
+            self._keep(settings, "begun")
+            self._is_begun = True
+        self._depth += 1
+        error = None
+        try:
+            yield
+        except BaseException as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self._keep(settings, "ended", error)
+
+    def got_on(self, settings: Settings) -> None:
+        """What was noted goes on record, if that is as much as one record holds."""
+        if len(self.note.image_sets) >= MOST:
+            self._keep(settings, None)
+            self.note = AuditNote()
+
+    def _keep(self, settings: Settings, phase: Phase | None, error: str | None = None) -> None:
+        record = AuditRecord(
+            at=Clock().now(),
+            id=self._id,
+            operation=self.called.words,
+            kind=self._kind,
+            phase=phase,
+            error=error,
+        )
+        if phase == "begun":
+            given = vars(self.called.arguments)
+            record.query = _shown(given)
+            record.patient, record.study = (_text(given.get(name)) for name in ("patient", "study"))
+            record.image_set = _text(given.get("id"))
+        else:
+            self.note.fill(record)
+        keep(settings, [record])
+
+
+_running: list[Command] = []
+
+
+def current() -> Command | None:
+    """The command that runs; None where code of commands is used without one."""
+    if not called.commands:
+        return None
+    if not _running or _running[0].called is not called.commands[0]:
+        _running[:] = [Command(called.commands[0])]
+    return _running[0]
+
+
+def _shown(given: Mapping[str, object]) -> dict[str, Any] | None:
+    """The arguments that say what it is about."""
+    shown: dict[str, Any] = {}
+    for name in SHOWN:
+        value = given.get(name)
+        if value is True:
+            shown[name] = True
+        elif isinstance(value, list) and value:
+            shown[name] = [_text(each) for each in value[:MOST]]
+        elif (text := _text(value)) is not None:
+            shown[name] = text
+    return shown or None
+
+
+def _text(value: object) -> str | None:
+    return value[:_LONGEST] if isinstance(value, str) and value else None

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Container, Sequence
 
 from lightwell import __version__
+from lightwell.cli import called
 from lightwell.cli.command_line import CommandParser
 from lightwell.errors import ConfigurationError, LightwellError
 
@@ -98,6 +99,8 @@ def _run(arguments: list[str]) -> int:
     arguments = [word for word in arguments if word != "--verbose"]
     try:
         args = _parse(arguments)
+        verb = next((word for word in arguments if word in VERBS), "")
+        called.commands[:] = [called.Called(verb, args)]
         status: int = args.run(args)
         sys.stdout.flush()
         return status

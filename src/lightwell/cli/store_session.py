@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from lightwell.cli import command_trail
 from lightwell.cli.running_server import check_database, check_folder
 from lightwell.cli.starting_server import wait_while_starting
 from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
+from lightwell.observe.audit.note import AuditNote
 from lightwell.operations.context import Caller, Context
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
@@ -146,7 +148,8 @@ def store_session(
         _check_schema(settings, stores.db)
         if needs_objects:
             check_storage(stores.db, stores.objects)
-        yield stores
+        with _on_record(settings):
+            yield stores
     finally:
         stores.close()
 
@@ -160,9 +163,22 @@ def database_session(settings: Settings) -> Iterator[Database]:
     db = open_database(settings)
     try:
         _check_schema(settings, db)
-        yield db
+        with _on_record(settings):
+            yield db
     finally:
         db.close()
+
+
+@contextmanager
+def _on_record(settings: Settings) -> Iterator[None]:
+    command = command_trail.current()
+    if command is None:
+        yield
+        return
+    if not settings.data.exists():
+        make_data_folder(settings)
+    with command.recorded(settings):
+        yield
 
 
 def _check_schema(settings: Settings, db: Database) -> None:
@@ -182,4 +198,6 @@ def _check_schema(settings: Settings, db: Database) -> None:
 def local_context(settings: Settings, stores: Stores) -> Context:
     """A context whose caller is the account's root: anyone who can open the stores may do everything."""
     caller = Caller(settings.account_id, f"arn:aws:iam::{settings.account_id}:root", "")
-    return Context(stores=stores, settings=settings, clock=Clock(), ids=Ids(), caller=caller)
+    command = command_trail.current()
+    note = AuditNote() if command is None else command.note
+    return Context(stores=stores, settings=settings, clock=Clock(), ids=Ids(), caller=caller, note=note)

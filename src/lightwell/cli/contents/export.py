@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightwell import __version__
-from lightwell.cli import flags
+from lightwell.cli import command_trail, flags
 from lightwell.cli.contents.export_folder import (
     RECORD,
     ExportFolder,
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         status = None
         try:
             with Progress("exported", quiet=quiet) as bars:
-                export = _Export(stores, store, summary, decoder, wanted, bars)
+                export = _Export(ctx, store, summary, decoder, wanted, bars)
                 export.run(sets, total=None if quiet else _count(stores, sets))
         except KeyboardInterrupt:
             summary.ended, status = "Interrupted", 130
@@ -180,14 +180,15 @@ class _Export:
 
     def __init__(
         self,
-        stores: Stores,
+        ctx: Context,
         store: DataStore,
         summary: ExportSummary,
         decoder: FrameDecoder,
         wanted: ExportSyntax | None,
         bars: Progress,
     ) -> None:
-        self._stores = stores
+        self._stores = ctx.stores
+        self._settings = ctx.settings
         self._store = store
         self._summary = summary
         self._decoder = decoder
@@ -211,11 +212,19 @@ class _Export:
                     continue
                 instances = part10_instances.instances(conn, image_set.key, image_set.version)
             places[image_set.id] = place
+            self._on_record(image_set)
             try:
                 self._export_set(image_set, instances, place, total)
             except OSError as error:
                 raise _cannot_write(place, error) from error
         self._find_leftovers(places)
+
+    def _on_record(self, image_set: ReadableSet) -> None:
+        command = command_trail.current()
+        if command is not None:
+            study, series = image_set.study_instance_uid, image_set.series_instance_uid
+            command.note.saw(image_set.id, image_set.patient_id, study, series)
+            command.got_on(self._settings)
 
     def _export_set(
         self, image_set: ReadableSet, instances: list[StoredInstance], place: Path, total: int | None

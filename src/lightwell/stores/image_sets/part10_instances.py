@@ -59,6 +59,7 @@ class ReadableSet:
     study_instance_uid: str
     series_instance_uid: str
     version: int
+    patient_id: str | None
 
 
 def readable_sets(conn: Connection, datastore: int, only: str | None = None) -> list[ReadableSet]:
@@ -69,6 +70,7 @@ def readable_sets(conn: Connection, datastore: int, only: str | None = None) -> 
         image_set.c.study_instance_uid,
         image_set.c.series_instance_uid,
         image_set.c.readable_version,
+        image_set.c.patient_id,
     ).where(image_set.c.listed_in == datastore)
     if only is not None:
         query = query.where(image_set.c.id == only)
