@@ -33,6 +33,7 @@ _JWT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _SESSION = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _HASHED = "sub-"
 _NAMELESS = "dicomweb"
+_LONGEST_SUBJECT = 256
 
 
 class _Header(msgspec.Struct):
@@ -99,6 +100,18 @@ def read_token(
     if _is_over(claims, now / 1000, leeway):
         raise ExpiredTokenError(INVALID) if tell_expired else invalid_token()
     return Token(text.decode(), claims.exp, session_name(claims.sub))
+
+
+def subject_of(authorization: bytes) -> str | None:
+    """Whom a token that was accepted is about, as its issuer calls that person, in full.
+
+    The session's name may be a hash of it.
+    """
+    try:
+        subject = _CLAIMS.decode(_decoded(authorization.split(b".")[1])).sub
+    except (IndexError, ValueError, RecursionError):
+        return None
+    return subject[:_LONGEST_SUBJECT] if isinstance(subject, str) and subject else None
 
 
 def session_name(subject: object) -> str:

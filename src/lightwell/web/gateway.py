@@ -11,7 +11,7 @@ from functools import partial
 from hashlib import sha256
 from time import perf_counter
 
-from lightwell.auth.bearer_token import InvalidTokenError, is_bearer
+from lightwell.auth.bearer_token import InvalidTokenError, is_bearer, subject_of
 from lightwell.auth.lambda_authorizer import BUSY
 from lightwell.auth.principals import Principal
 from lightwell.errors import (
@@ -287,6 +287,8 @@ class Gateway:
         if resource.kind != "store":
             await request.body(receive)
         request.principal = principal
+        if principal.subject is None and not principal.access_key_id:
+            request.subject = subject_of(request.head[b"authorization"])
         if state.throttle is not None:
             try:
                 state.throttle.take(resource.operation)

@@ -160,7 +160,8 @@ async def _assume_by_token(state: AppState, parameters: Parameters, request: Req
         policy=parameters.get("Policy"),
     )
     assumed = await state.in_thread(assume)
-    request.named = assumed.arn
+    request.named, request.subject, request.issuer = assumed.arn, identity.subject, identity.issuer
+    _note_session(request, assumed.credentials)
     # The session's name is the caller's choice; who it is, only the provider says.
     event(
         log,
@@ -231,6 +232,7 @@ def _session_token(
 ) -> str:
     _refuse_unsupported(parameters)
     made = state.key_sessions.of_key(principal, now, _duration(parameters) or KEY_SESSION_SECONDS)
+    _note_session(request, made.credentials)
     return _render_credentials(made.credentials, made.session_token, made.expires_at)
 
 
@@ -246,7 +248,13 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
         external_id=parameters.get("ExternalId"),
     )
     request.decided(assumed.decisions)
+    _note_session(request, assumed.credentials, assumed.arn)
     return _render_assumed_role(assumed)
+
+
+def _note_session(request: Request, made: Credentials, arn: str = "") -> None:
+    """Put on record by which access key the new session will be seen."""
+    request.noted.changed(f"session {made.access_key_id}{f' of {arn}' if arn else ''}")
 
 
 def _required(parameters: Parameters, name: str) -> str:

@@ -153,6 +153,11 @@ def digest(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
+def rights(policies: Sequence[str] | None) -> str:
+    """What tells some policies from others: a digest of all of them; None are those of an administrator."""
+    return "administrator" if policies is None else digest("\n".join(policies))
+
+
 def compile_policy(text: str, source: str) -> tuple[Statement, ...]:
     """The statements of a policy in JSON; if it is not understood, one statement that denies everything."""
     policy = _Policy(source, digest(text))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lightwell.web.requests.responses import Response
 
 CLIENT_CLOSED_REQUEST: Final = 499
+_TOO_MANY: Final = 429
 # UIDs and frame lists come from paths of up to 16 KiB; a UID that was found has at most 256 characters.
 _SHORT_PATH: Final = 512
 _LONGEST: Final = 256
@@ -86,7 +87,8 @@ class Witness:
         """How a request is on record that is refused, proved by nobody, or not of those that are recorded."""
         refusal, principal = request.refusal, request.principal
         if principal is None or isinstance(refusal, AuthenticationError):
-            if refusal is not None:
+            # Who fails too often is told to slow down, before the next signature is looked at.
+            if refusal is not None or response.status == _TOO_MANY:
                 self._unproved.add(self._of_stranger(request, response))
                 return None
             # Without a principal only those who sign in are answered.
@@ -131,7 +133,7 @@ class Witness:
         peer = request.scope.get("client")
         principal, resource, shown, item = request.principal, request.resource, request.shown, request.item
         via = recorded.via
-        store = image_set = patient = study = series = instance = None
+        store = image_set = patient = study = series = instance = job = None
         if resource is not None:
             via, store = "dicomweb", resource.datastore_id
             study, series, instance = resource.study, resource.series, resource.instance
@@ -141,6 +143,9 @@ class Witness:
             labels = request.labels
             if labels is not None:
                 store, image_set = labels.get("datastoreId"), labels.get("imageSetId")
+                job = labels.get("jobId")
+                if recorded.kind == "access":
+                    item = labels.get("accessKeyId") or labels.get("roleName")
             if shown is not None:
                 image_set, patient, study, series = shown
         record = AuditRecord(
@@ -161,14 +166,18 @@ class Witness:
             series=series,
             instance=instance,
             items=() if item is None else (item,),
+            job=job,
             status=None if response is None else response.status,
             error=None if response is None else response.error,
             phase=phase,
             sent=sent,
         )
+        if request.subject is not None:
+            record.subject, record.provider = request.subject, request.issuer
         if principal is not None:
             if principal.role is not None:
-                record.subject, record.provider = principal.subject, principal.provider
+                record.subject = principal.subject or request.subject
+                record.provider = principal.provider or request.issuer
                 record.taken_by = principal.taken_by
             if principal.policies is None and request.refusal is None:
                 record.by = "root" if principal.arn.endswith(":root") else "administrator"

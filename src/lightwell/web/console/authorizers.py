@@ -13,6 +13,7 @@ from lightwell.auth.policies.actions import (
     UPDATE_FUNCTION,
     AuthorizationRequest,
 )
+from lightwell.auth.policies.policy import digest
 from lightwell.errors import ConfigurationError, ValidationError
 from lightwell.operations.console import authorizers
 from lightwell.web.authorizers.target_hosts import check_target
@@ -80,11 +81,13 @@ def put_authorizer(call: Call) -> None:
     except ConfigurationError as error:
         raise ValidationError(f"{error}.") from None
     authorizers.put_authorizer(call.ctx, asked.arn, asked.target, is_new=asked.is_new)
+    call.request.noted.changed(f"authorizer {asked.arn}", None, digest(asked.target))
 
 
 def delete_authorizer(call: Call) -> None:
     """Remove the target of a function."""
     authorizers.delete_authorizer(call.ctx, call.body.arn)
+    call.request.noted.changed(f"authorizer {call.body.arn}")
 
 
 def _on_function(action: str) -> Required:

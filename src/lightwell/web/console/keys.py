@@ -28,6 +28,7 @@ from lightwell.auth.policies.actions import (
     UPDATE_ACCESS_KEY,
     AuthorizationRequest,
 )
+from lightwell.auth.policies.policy import rights
 from lightwell.errors import ConfigurationError, NotFoundError, ValidationError
 from lightwell.observe.logs import event
 from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, place
@@ -171,7 +172,7 @@ def create_key(call: Call) -> MadeKey:
         )
     except ConfigurationError as error:
         raise ValidationError(f"{error}.") from None
-    _tell(call, "access key made", made.access_key_id, asked.name)
+    _tell(call, "access key made", made.access_key_id, asked.name, None, _rights(call, made.access_key_id))
     return MadeKey(
         access_key_id=made.access_key_id,
         secret_access_key=made.secret_access_key,
@@ -199,7 +200,7 @@ def revoke_key(call: Call) -> None:
     id = call.params["accessKeyId"]
     key = _found(call, id, DELETE_ACCESS_KEY)
     call.state.administration.revoke_key(id, call.now)
-    _tell(call, "access key revoked", id, key.name)
+    _tell(call, "access key revoked", id, key.name, rights(key.policies))
 
 
 def set_status(call: Call) -> None:
@@ -225,7 +226,8 @@ def put_policies(call: Call) -> ChangedKey:
     except ConfigurationError as error:
         raise ValidationError(f"{str(error).rstrip('.')}.") from None
     call.state.authenticator.forget(id)
-    _tell(call, "access key given other policies", id, key.name)
+    changed = rights(key.policies), _rights(call, id)
+    _tell(call, "access key given other policies", id, key.name, *changed)
     return ChangedKey(warnings=warnings)
 
 
@@ -240,7 +242,7 @@ def rotate_key(call: Call) -> RotatedKey:
     old_end = call.now + asked.overlap_seconds * 1000
     made = call.state.administration.rotate_key(id, call.now, old_end, expires_at)
     call.state.authenticator.forget(id)
-    _tell(call, "access key rotated", id, key.name)
+    _tell(call, f"access key rotated to {made.credentials.access_key_id}", id, key.name)
     return RotatedKey(
         access_key_id=made.credentials.access_key_id,
         secret_access_key=made.credentials.secret_access_key,
@@ -287,7 +289,17 @@ def _required(call: Call, action: str, user: str) -> Sequence[AuthorizationReque
     return call.state.access_control.actions.iam(action, user)
 
 
-def _tell(call: Call, what: str, key: str, user: str) -> None:
+def _rights(call: Call, id: str) -> str | None:
+    """A digest of what a key may do by now, as it is stored."""
+    key = call.state.administration.key(id)
+    return None if key is None else rights(key.policies)
+
+
+def _tell(
+    call: Call, what: str, key: str, user: str, before: str | None = None, after: str | None = None
+) -> None:
+    """Log and put on record what was done to a key; ``before`` and ``after`` are `rights`."""
+    call.request.noted.changed(f"{what}: {key} of {user}", before, after)
     event(log, logging.INFO, what, request=call.request.id, caller=call.principal.arn, key=key, user=user)
 
 

@@ -16,6 +16,7 @@ from lightwell.auth.policies.actions import (
     PUT_TRUST_POLICY,
     AuthorizationRequest,
 )
+from lightwell.auth.policies.policy import rights
 from lightwell.auth.roles import LONGEST_SESSION
 from lightwell.errors import ConfigurationError, ValidationError
 from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, on_iam, place
@@ -87,6 +88,7 @@ def put_role(call: Call) -> PutRole:
     """Create a role, or replace its policies, for running sessions, too."""
     asked: RolePolicies = call.body
     name = call.params["roleName"]
+    before = call.state.administration.role(name)
     try:
         warnings = call.state.administration.put_role(
             name,
@@ -98,6 +100,8 @@ def put_role(call: Call) -> PutRole:
         )
     except ConfigurationError as error:
         raise ValidationError(f"{str(error).rstrip('.')}.") from None
+    after = call.state.administration.role(name)
+    call.request.noted.changed(f"role {name}", _rights(before), _rights(after))
     arn = call.state.access_control.actions.iam_arn(f"role/{name}")
     return PutRole(arn=arn, warnings=warnings)
 
@@ -113,7 +117,15 @@ def _required_to_put(call: Call) -> Sequence[AuthorizationRequest]:
 
 def delete_role(call: Call) -> None:
     """Delete a role; its sessions end within seconds."""
-    call.state.administration.delete_role(call.params["roleName"])
+    name = call.params["roleName"]
+    before = call.state.administration.role(name)
+    call.state.administration.delete_role(name)
+    call.request.noted.changed(f"role {name}", _rights(before))
+
+
+def _rights(role: Any | None) -> str | None:
+    """A digest of who may take a role and what it may do then."""
+    return None if role is None else rights((role.trust_policy, *role.policies))
 
 
 ROUTES = (

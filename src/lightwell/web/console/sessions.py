@@ -77,6 +77,7 @@ def link(call: Call) -> SessionAnswer:
     """A session of the root key for the token of a link, which is good once."""
     body: TokenBody = call.body
     made = call.state.key_sessions.of_link(body.token, call.now)
+    call.request.noted.changed(f"session {made.credentials.access_key_id} of root")
     call.request.named = f"console link, {made.credentials.access_key_id}"
     return SessionAnswer(
         access_key_id=made.credentials.access_key_id,
@@ -180,6 +181,7 @@ def end_session(call: Call) -> None:
     if not call.state.key_sessions.end_other(id, call.now):
         raise NotFoundError(f"There is no session {id[:128]} that could be ended.")
     call.state.authenticator.forget(id)
+    call.request.noted.changed(f"session ended: {id}")
     event(log, logging.INFO, "session ended", request=call.request.id, caller=call.principal.arn, key=id)
 
 

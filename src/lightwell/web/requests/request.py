@@ -61,6 +61,8 @@ class Request:
     refused for lack of a proof or of a right. ``labels`` are those of the path, ``resource`` is what it names
     below DICOMweb.
 
+    ``subject`` is whom a token is about, as its ``issuer`` calls that person, where no principal says so.
+
     What was read is in ``shown`` and ``item`` (which frames) where that took a millisecond or less, else in
     the note.
     """
@@ -71,6 +73,7 @@ class Request:
         "head",
         "headers",
         "id",
+        "issuer",
         "item",
         "labels",
         "method",
@@ -85,6 +88,7 @@ class Request:
         "resource",
         "scope",
         "shown",
+        "subject",
     )
 
     def __init__(self, scope: Message, id: str) -> None:
@@ -105,6 +109,8 @@ class Request:
         self.resource: DicomwebResource | None = None
         self.shown: Shown | None = None
         self.item: str | None = None
+        self.subject: str | None = None
+        self.issuer: str | None = None
         self.note: AuditNote | None = None
         self.received = 0
 
