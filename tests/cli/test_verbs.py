@@ -167,6 +167,7 @@ def test_makes_keys_that_end_and_rotates_root(data: Path, monkeypatch: pytest.Mo
     for when, why in (
         ("2001-01-01", "not in the future"),
         ("soon", "such as 90d"),
+        ("9999-12-31T23:59:59-12:00", "such as 90d"),
         ("0d", "not in the future"),
     ):
         done = lightwell_here("key", "create", "--admin", "--expires", when, data=data)

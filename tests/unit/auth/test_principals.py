@@ -139,6 +139,9 @@ def test_rotates_a_key_once_for_as_long_a_life(
     assert again.old_ends_at == 101_000
     with pytest.raises(ConflictError, match="expired"):
         rotate(database, secret_box, again.credentials.access_key_id, 10**6, 10**7)
+    # No key ends so late that its end could not be shown.
+    late = create_key(database, secret_box, "ana", 1, expires_at=253_402_300_799_000).access_key_id
+    assert rotate(database, secret_box, late, 12_000, 13_000).expires_at == 253_402_300_799_000
     # A successor whose secret nobody has is revoked, and followed by another that lives as long.
     database.write(lambda conn: table.revoke(conn, made.credentials.access_key_id, 12_000))
     another = rotate(database, secret_box, key, 13_000, 999_000)

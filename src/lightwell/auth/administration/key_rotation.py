@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from lightwell.stores.db.database import Database
 
 
+_LAST = 253_402_300_799_000
+"""The last second of the year 9999, after which a moment cannot be written down."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rotated:
     """The new key, when it ends, and when the old one does. Times are milliseconds, None for never."""
@@ -73,7 +77,7 @@ def rotate(
         born = max(now, old.created_at + 1)
         # The end of one whose successor was lost says only when the overlap is over.
         like = old if before is None else before
-        life = None if like.expires_at is None else born + like.expires_at - like.created_at
+        life = None if like.expires_at is None else min(born + like.expires_at - like.created_at, _LAST)
         new = replace(
             encrypted_key(secret_box, made, old.name, is_root=old.is_root, now=born),
             policies=old.policies,

@@ -38,7 +38,7 @@ def _moment(text: str, flag: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
         zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return int(zoned.timestamp() * 1000)
+        return int(zoned.astimezone(UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise ConfigurationError(
             f"{flag} must be a length of time, such as 90d, or a moment, such as 2027-01-31 or "
