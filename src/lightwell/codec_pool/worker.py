@@ -233,6 +233,7 @@ class Worker:
         inputs = PipelineInputs(
             storage_format=task.storage_format,
             inflate_limit=self._settings.inflate_max_bytes,
+            metadata_limit=self._settings.metadata_max_bytes,
             ids=self._ids,
             cache=self._cache,
             take_pack=lambda: next(packs),

@@ -43,7 +43,7 @@ NESTING = 100
 #: elements of one data set or item
 ELEMENTS = 20_000
 
-#: bytes of metadata of one instance
+#: bytes of metadata of one instance that may ever have been kept; the setting metadata_max_bytes allows fewer
 METADATA = 256_000_000
 
 #: bytes of the first attributes of a series that those of its other instances are compressed by

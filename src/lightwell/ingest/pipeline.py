@@ -21,7 +21,7 @@ from lightwell.domain.image_sets.search_columns import clean_grouping, day
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import Dependencies, NewRecord, StoredPixels
 from lightwell.domain.imports.warnings import Warning
-from lightwell.domain.limits import DICTIONARY
+from lightwell.domain.limits import DICTIONARY, METADATA
 from lightwell.errors import InputError, NotDicomError
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.image_description import ImageDescription
@@ -91,7 +91,8 @@ class _SeriesState:
 class PipelineInputs:
     """What the files of a chunk need to be read.
 
-    ``inflate_limit`` is the most bytes that a deflated data set may have. ``take_pack`` returns a
+    ``inflate_limit`` is the most bytes that a deflated data set may have, ``metadata_limit`` those of an
+    instance's attributes as JSON of either kind. ``take_pack`` returns a
     pack whose row is *open*. ``override`` returns the DICOM JSON that overrides attributes of an instance,
     given its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or None. ``find_existing``, given the
     same, returns what image sets have of it already.
@@ -99,6 +100,7 @@ class PipelineInputs:
 
     storage_format: str
     inflate_limit: int
+    metadata_limit: int = METADATA
     ids: Ids
     cache: SeriesCache
     take_pack: Callable[[], OpenPack]
@@ -150,6 +152,7 @@ class Pipeline:
                 )
                 override_json = _json(override)
         _check(instance)
+        _check_size(instance, self._inputs.metadata_limit)
         series = self._series_of(instance)
         key = self._ids.key()
         blocks = (instance.patient, instance.study, instance.series)
@@ -368,6 +371,16 @@ def _check(instance: ParsedInstance) -> None:
     ):
         if "\0" in (uid or ""):
             raise InputError(f"DICOM attribute {keyword} contains a NUL character")
+
+
+def _check_size(instance: ParsedInstance, limit: int) -> None:
+    """Whoever reads the metadata has all of them in memory, several times over."""
+    shown = sum(map(len, (instance.fragment, instance.patient, instance.study, instance.series)))
+    if max(shown, len(instance.dicom)) > limit:
+        raise InputError(
+            f"The metadata of the instance have more than {limit} bytes, without its pixels: raise "
+            "LIGHTWELL_METADATA_MAX_BYTES if the file is what it should be, and import it again"
+        )
 
 
 @lru_cache(64)

@@ -27,6 +27,9 @@ class WorkSettings(InterfaceSettings):
     import_max_bytes: int = setting(0, "maximum bytes in one import job; 0 means no limit")
     import_max_file_bytes: int = setting(0, "maximum bytes in one file; 0 means no limit")
     import_max_folders: int = setting(0, "maximum nested folders in one import job; 0 means no limit")
+    metadata_max_bytes: int = setting(
+        128 * MiB, "maximum bytes of the metadata of one instance, as JSON without its pixels; at most 256 MB"
+    )
     inflate_max_bytes: int = setting(16 * GiB, "maximum bytes that a deflated or zipped file may expand to")
     store_max_bytes: int = setting(1 * GiB, "maximum bytes of DICOM data in one DICOMweb store request")
     worker_memory: int = setting(

@@ -138,6 +138,7 @@ FILES: dict[str, tuple[str, bytes]] = {
     ),
     # CVE-2026-5438: what inflates without end. The limit of this engine is 64 MiB.
     "5438 deflated bomb": (REFUSED, deflated(element(0x00104000, "LT", b"x" * (1 << 26)))),
+    "5438 deflated metadata": (REFUSED, deflated(element(0x00104000, "LT", b"x" * (1 << 21)))),
     # CVE-2026-5441: PMSCT_RLE1 of Philips, which lightwell does not decode: it is a private value.
     "5441 PMSCT_RLE1": (
         IMPORTED,
@@ -314,6 +315,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> I
         folder / "data",
         f"sqlite:///{folder}/lightwell.db",
         inflate_max_bytes=1 << 26,
+        metadata_max_bytes=1 << 20,
         worker_memory=512 << 20,
     )
     try:

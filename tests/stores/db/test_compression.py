@@ -7,7 +7,8 @@ import contextlib
 import pytest
 import zstandard
 
-from lightwell.stores.db.compression import compress, decompress
+from lightwell.domain.limits import METADATA
+from lightwell.stores.db.compression import FragmentReader, compress, decompress, stated_size
 
 TEXT = b'"DICOM":{"PatientName":"Moreau^Ana","PatientID":"7-4711","StudyDate":"20150101"},"DICOMVRs":{}'
 
@@ -43,3 +44,12 @@ def test_gives_no_other_text_for_a_flipped_bit_of_its_dictionary() -> None:
 def test_reads_what_earlier_releases_wrote() -> None:
     assert decompress(compress(b"")) == b""
     assert decompress(zstandard.ZstdCompressor(level=3).compress(TEXT)) == TEXT
+
+
+def test_refuses_what_would_take_all_memory() -> None:
+    """Of a frame whose header states more than is ever kept, nothing is made."""
+    head = b"\x28\xb5\x2f\xfd\xe0" + (METADATA + 1).to_bytes(8, "little")
+    for read in (decompress, FragmentReader(b"{}").decompress):
+        with pytest.raises(zstandard.ZstdError, match="more bytes than are ever kept"):
+            read(head)
+    assert stated_size(compress(b"abc")) == 3 and stated_size(b"abc") == -1

@@ -12,6 +12,8 @@ import threading
 
 import zstandard
 
+from lightwell.domain.limits import METADATA
+
 _LEVEL = 3
 # The longest frame of nothing: magic number, two bytes of header, a block, a checksum.
 _EMPTY = 13
@@ -37,7 +39,15 @@ def decompress(data: bytes, dictionary_bytes: bytes | None = None) -> bytes:
     decompressor = getattr(_local, "decompressor", None)
     if decompressor is None:
         decompressor = _local.decompressor = zstandard.ZstdDecompressor()
-    return _not_cut(bytes(decompressor.decompress(data)), data)
+    return _not_cut(bytes(decompressor.decompress(_bounded(data))), data)
+
+
+def _bounded(data: bytes) -> bytes:
+    """The frame itself, unless its header states more bytes than anything has that is kept: they would all be
+    in memory at once. A frame yields no more than its header states."""
+    if stated_size(data) > METADATA:
+        raise zstandard.ZstdError("its header states more bytes than are ever kept")
+    return data
 
 
 def _not_cut(text: bytes, data: bytes) -> bytes:
@@ -81,4 +91,4 @@ class FragmentReader:
         self._decompressor = zstandard.ZstdDecompressor(dict_data=_raw(dictionary_bytes))
 
     def decompress(self, data: bytes) -> bytes:
-        return _not_cut(bytes(self._decompressor.decompress(data)), data)
+        return _not_cut(bytes(self._decompressor.decompress(_bounded(data))), data)
