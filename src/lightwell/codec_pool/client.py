@@ -68,8 +68,8 @@ class CodecPoolClient:
         if not self._exists:
             raise NotBuiltError(_NONE)
 
-    def ask(self, request: PoolRequest, timeout: float) -> PoolReply:
-        """Have a request carried out, and wait for the reply.
+    def ask(self, request: PoolRequest, timeout: float, caller: str = "") -> PoolReply:
+        """Have a request carried out, and wait for the reply. ``caller`` as in `Envelope`.
 
         Raises `UnavailableError` where trying again may help: the work process is not there, ended meanwhile,
         has too much to do, or its storage fails; `InputError` where the bytes are at fault; `NotFoundError`
@@ -82,7 +82,7 @@ class CodecPoolClient:
         connection = self._connection(until)
         try:
             connection.settimeout(_SEND_SECONDS)
-            connection.sendall(frame(_encoder.encode(Envelope(timeout, request))))
+            connection.sendall(frame(_encoder.encode(Envelope(timeout, request, caller))))
             data = receive(connection, MessageBuffer(), until)
             if data is None:
                 raise ConnectionResetError

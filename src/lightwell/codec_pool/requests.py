@@ -143,7 +143,11 @@ PoolReply = Stored | Pong | InstancesListed | Rendered | NotRendered | Decoded |
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """A request on the socket, and after how many seconds nobody waits for its reply any more."""
+    """A request on the socket, and after how many seconds nobody waits for its reply any more.
+
+    ``caller``: the ARN of whoever asks, with whom it shares the workers.
+    """
 
     seconds: float
     request: PoolRequest
+    caller: str = ""

@@ -177,7 +177,8 @@ class PoolServer:
                 RequestError("fault", f"The request is not understood, restart the server: {error}")
             )
             return
-        pending = PendingRequest(envelope.request, time.monotonic() + envelope.seconds, connection.reply)
+        until = time.monotonic() + envelope.seconds
+        pending = PendingRequest(envelope.request, until, connection.reply, envelope.caller)
         connection.pending = pending
         self._queue.put(pending)
 

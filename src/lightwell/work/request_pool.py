@@ -23,12 +23,13 @@ class RequestPool:
     """
 
     def __init__(self, stores: Stores, settings: Settings, clock: Clock, ids: Ids) -> None:
-        self._queue = RequestQueue()
+        # One more than a caller may have, so that its slowest files leave one to the others.
+        self._queue = RequestQueue(settings.codec_processes)
         self._server = PoolServer(settings.data, self._queue)
         self._committer = StoreCommitter(stores, settings, clock, ids)
         self._dispatchers = [
             Dispatcher(stores, settings, self._queue, self._committer)
-            for _ in range(settings.codec_processes)
+            for _ in range(settings.codec_processes + 1)
         ]
         self._dispatchers_stop, self._committer_stop = threading.Event(), threading.Event()
         self._dispatching = [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -161,3 +162,20 @@ def test_serves_several_processes_and_threads(documents: DocumentCache) -> None:
     with ThreadPoolExecutor(3) as pool:
         done = pool.map(lambda seed: subprocess.run([*command, str(seed)], timeout=120), range(3))
         assert [process.returncode for process in done] == [0, 0, 0]
+
+
+def test_gives_a_disk_back_that_is_nearly_full(
+    documents: DocumentCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored needs it more."""
+    for version in (1, 2):
+        documents.put(1, version, 0, "native", b"x" * 1000)
+    disk = SimpleNamespace(f_frsize=1, f_blocks=1_000_000, f_bavail=51_500)
+    monkeypatch.setattr(os, "statvfs", lambda place: disk)
+    documents.put(1, 3, 0, "native", b"x" * 1000)  # a twentieth would still be free
+    assert len(files(documents)) == 3
+    documents.put(1, 4, 0, "native", b"x" * 2000)
+    assert files(documents) == []
+    disk.f_bavail = 900_000
+    documents.put(1, 4, 0, "native", b"x" * 2000)
+    assert documents.get(1, 4, 0, "native") == b"x" * 2000

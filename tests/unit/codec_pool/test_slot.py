@@ -204,7 +204,7 @@ def test_ends_a_worker_that_has_nothing_to_do(now: list[float]) -> None:
 def _dispatcher(now: list[float], *waiting: tuple[Store | Ping, float]) -> tuple[Dispatcher, list[PoolReply]]:
     """A dispatcher, what waits for it as (request, seconds left), and the replies."""
     replies: list[PoolReply] = []
-    queue = RequestQueue()
+    queue = RequestQueue(1)
     committer = SimpleNamespace(
         target=lambda datastore: StoreTarget(1, datastore, "HTJ2K"),
         open_packs=lambda target, count: [OpenPack(9, b"")],

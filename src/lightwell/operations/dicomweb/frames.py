@@ -205,7 +205,7 @@ class InstanceFrames:
             described=True,
         )
         try:
-            answer = ctx.pool.ask(order, ctx.settings.file_timeout)
+            answer = ctx.pool.ask(order, ctx.settings.render_timeout, ctx.caller.arn)
         except InputError as error:
             raise NotAcceptableError(
                 f"The frame cannot be decoded: {error}. Request it as it is stored, with transfer-syntax=*."

@@ -307,7 +307,7 @@ def _ask_pool(context: Context, order: Render) -> Rendered | NotRendered:
     if pool is None:
         raise UnavailableError("Images cannot be rendered: this process has no codec workers.")
     try:
-        answer = pool.ask(order, float(context.settings.file_timeout))
+        answer = pool.ask(order, float(context.settings.render_timeout), context.caller.arn)
     except InputError as error:
         raise NotAcceptableError(f"The instance cannot be rendered: {error}") from error
     if not isinstance(answer, Rendered | NotRendered):

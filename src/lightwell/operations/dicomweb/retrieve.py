@@ -212,4 +212,4 @@ def decode_nested(
 def _ask(ctx: Context, request: PoolRequest) -> PoolReply:
     if ctx.pool is None:
         raise InputError("this process has no codec workers")
-    return ctx.pool.ask(request, ctx.settings.file_timeout)
+    return ctx.pool.ask(request, ctx.settings.render_timeout, ctx.caller.arn)

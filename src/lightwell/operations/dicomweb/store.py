@@ -150,7 +150,9 @@ def store_metadata(
         raise UnavailableError(str(error)) from error
     try:
         answer = _pool(ctx).ask(
-            ListInstances(path, kind, list(documents), table), float(ctx.settings.file_timeout)
+            ListInstances(path, kind, list(documents), table),
+            float(ctx.settings.file_timeout),
+            ctx.caller.arn,
         )
     except InputError as error:
         raise ValidationError(f"{error}.") from error
@@ -184,7 +186,9 @@ def _store(
     identify: Callable[[int], tuple[str | None, str | None]],
 ) -> StoreResult:
     """``identify``: SOPClassUID and SOPInstanceUID of a file that could not be stored, by its number."""
-    answer = _pool(ctx).ask(Store(target.datastore_id, target.study, ctx.caller.arn, files), _SECONDS)
+    answer = _pool(ctx).ask(
+        Store(target.datastore_id, target.study, ctx.caller.arn, files), _SECONDS, ctx.caller.arn
+    )
     if not isinstance(answer, Stored):
         raise InternalError(f"The work process answered {type(answer).__name__}.")
     _note(ctx, target, answer.files)

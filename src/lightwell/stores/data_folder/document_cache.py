@@ -3,9 +3,9 @@
 A document is ``ab/SET/VERSION-MARK-FORMAT`` below the root, written without an fsync: it begins with its
 length and CRC-32, and a file that does not match them is ignored. MARK tells versions of one number apart
 that were made before and after the database had gone back (`stores.image_sets.lookups.MARK`). The cache keeps
-to ``limit`` bytes by dropping first what is not the latest version of its image set, then what was read least
-recently. Several processes may share it; each looks at all of it only after it has itself added a sixteenth
-of the limit.
+to ``limit`` bytes, and leaves some of the disk free (`free_space`), by dropping first what is not the latest
+version of its image set, then what was read least recently. Several processes may share it; each looks at all
+of it only after it has itself added a sixteenth of the limit.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ import os
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from isal import isal_zlib
 
+from lightwell.stores.data_folder.free_space import is_scarce
+
 _HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"lwd1"
+_PAUSE_SECONDS = 60.0  # between two looks at a disk that is nearly full
 _OLD = 0o400  # the mode of a version that was not the latest when it was written
 
 
@@ -57,6 +61,7 @@ class DocumentCache:
         self.limit = limit
         self._added = limit  # so that the first write looks at what is there
         self._lock = threading.Lock()
+        self._not_before = 0.0
 
     def get(self, set_key: int, version: int, mark: int, format: str) -> bytes | None:
         """The document, None if it is not cached. ``format`` is letters, digits and dots."""
@@ -83,6 +88,9 @@ class DocumentCache:
         temporary: Path | None = None
         try:
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            if is_scarce(path.parent, size):
+                self._make_room()
+                return
             fd, name = tempfile.mkstemp(prefix=".", dir=path.parent)
             temporary = Path(name)
             with os.fdopen(fd, "wb") as stream:
@@ -102,6 +110,14 @@ class DocumentCache:
                 return
             self._added = 0
         self.evict()
+
+    def _make_room(self) -> None:
+        """What is stored needs the disk more than this cache does: give it back all of it, now and then."""
+        with self._lock:
+            if time.monotonic() < self._not_before:
+                return
+            self._not_before = time.monotonic() + _PAUSE_SECONDS
+        self.evict(limit=0)
 
     def drop(self, set_key: int) -> None:
         """Drop every document of an image set on this host; other hosts drop theirs by `sweep`."""
@@ -140,13 +156,14 @@ class DocumentCache:
         """Bytes that the cache takes now."""
         return sum(entry.size for entry in self._entries())
 
-    def evict(self) -> None:
+    def evict(self, limit: int | None = None) -> None:
         """Come down to nine tenths of the limit if it is exceeded; nothing if another process is at it."""
+        limit = self.limit if limit is None else limit
         with contextlib.suppress(OSError), (self.root / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             entries = list(self._entries())
             total = sum(entry.size for entry in entries)
-            if total <= self.limit:
+            if total <= limit:
                 return
             newest: dict[tuple[int, str], int] = {}
             for entry in entries:
@@ -156,7 +173,7 @@ class DocumentCache:
                 entry.old = entry.old or entry.version < newest[entry.set_key, entry.format]
             entries.sort(key=lambda entry: (not entry.old, entry.read_at))
             for entry in entries:
-                if total <= self.limit // 10 * 9:
+                if total <= limit // 10 * 9:
                     return
                 entry.path.unlink(missing_ok=True)
                 total -= entry.size

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightwell.errors import StorageUnavailableError
+from lightwell.stores.data_folder.free_space import is_scarce
 from lightwell.stores.objects.local import storage_error
 
 _PREFIX = "upload-"
@@ -41,9 +43,14 @@ class Upload:
             raise storage_error(error, f"{spool} cannot be written to") from error
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Append. Raises `StorageError`."""
+        """Append. Raises `StorageError`, also where too little of the disk would be left for packs."""
         waiting = [memoryview(piece) for piece in pieces if len(piece)]
         try:
+            if waiting and self._lacks_room(sum(len(piece) for piece in waiting)):
+                raise StorageUnavailableError(
+                    f"{self.path.parent} takes no more, since its disk is nearly full: make room, nothing "
+                    "was lost."
+                )
             while waiting:
                 with self._lock:
                     count = os.writev(self._fd, waiting[:_AT_ONCE])
@@ -54,6 +61,10 @@ class Upload:
                     waiting[0] = waiting[0][count:]
         except OSError as error:
             raise storage_error(error, f"{self.path} cannot be written") from error
+
+    def _lacks_room(self, more: int) -> bool:
+        with self._lock:
+            return self._fd >= 0 and is_scarce(self._fd, more)
 
     def head(self, offset: int, length: int) -> bytes:
         """Bytes at ``offset``; fewer at the end of the file."""
