@@ -18,7 +18,7 @@ from tests.support import services
 
 # Whole files that take longest, for what they start or wait for; `make test-fast` leaves them out.
 LONG = {
-    "backup": ["under_load"],
+    "backup": ["point_in_time", "under_load"],
     "api/http": ["silent_connections", "tls"],
     "api/processes": ["file_modes", "serve", "servers"],
     "cli": ["data", "demo_doctor", "import_export", "newcomer", "owner", "secret_key"],

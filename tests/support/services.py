@@ -18,9 +18,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import pytest
@@ -68,13 +69,14 @@ def wanted(service: contextlib.AbstractContextManager[Service]) -> Iterator[Serv
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
     """A PostgreSQL server of its own on loopback; yields the URL of its database ``postgres``."""
-    with _folder("lightwell-postgres-") as folder, postgres_in(folder, free_ports(1)[0]) as url:
+    with temporary_folder("lightwell-postgres-") as folder, postgres_in(folder, free_ports(1)[0]) as url:
         yield url
 
 
 @contextlib.contextmanager
-def postgres_in(folder: Path, port: int) -> Iterator[str]:
-    """The same with its data in ``folder``, where it goes on when it is started again."""
+def postgres_in(folder: Path, port: int, **more: object) -> Iterator[str]:
+    """The same with its data in ``folder``, where it goes on when it is started again; ``more`` are settings
+    of it."""
     user = _unprivileged("postgres", "nobody")
     if not (folder / "data").exists():
         if user is not None:
@@ -87,14 +89,25 @@ def postgres_in(folder: Path, port: int) -> Iterator[str]:
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
             "--data-checksums",
         )  # fmt: skip
-    with _postgres_on(folder, user, port):
+    with _postgres_on(folder, user, port, more):
         yield _postgres_url(port)
+
+
+def base_backup(server: str, folder: Path) -> None:
+    """Copy a server that `postgres_in` started to ``folder``, as its own tools do, and have that verified."""
+    user = _unprivileged("postgres", "nobody")
+    if user is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    _run_postgres_tool(
+        user, folder, "pg_basebackup", "-D", folder / "data", "-X", "stream", "-c", "fast", "-d", server
+    )
+    _run_postgres_tool(user, folder, "pg_verifybackup", folder / "data")
 
 
 @contextlib.contextmanager
 def postgres_standby(primary: str) -> Iterator[str]:
     """A hot standby of a server that `postgres` started, streaming from it; yields its URL."""
-    with _folder("lightwell-standby-") as folder:
+    with temporary_folder("lightwell-standby-") as folder:
         user = _unprivileged("postgres", "nobody")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
@@ -119,11 +132,13 @@ def _run_postgres_tool(user: pwd.struct_passwd | None, folder: Path, tool: str, 
 
 
 @contextlib.contextmanager
-def _postgres_on(folder: Path, user: pwd.struct_passwd | None, port: int) -> Iterator[None]:
+def _postgres_on(
+    folder: Path, user: pwd.struct_passwd | None, port: int, more: Mapping[str, object] = MappingProxyType({})
+) -> Iterator[None]:
     """A server on ``folder / "data"``."""
     settings = {
         "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
-        "full_page_writes": "off", "max_connections": 200, "shared_buffers": "64MB",
+        "full_page_writes": "off", "max_connections": 200, "shared_buffers": "64MB", **more,
     }  # fmt: skip
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     command = [*_as(user), str(postgres_binaries() / "postgres"), "-D", str(folder / "data"), *options]
@@ -143,7 +158,7 @@ def pgbouncer(server: str, **more: object) -> Iterator[str]:
         raise Unavailable("no PgBouncer: apt-get install pgbouncer")
     address, _, name = server.rpartition("/")
     port, own = int(address.rpartition(":")[2]), free_ports(1)[0]
-    with _folder("lightwell-pgbouncer-") as folder:
+    with temporary_folder("lightwell-pgbouncer-") as folder:
         (folder / "users").write_text('"lightwell" "test:secret"\n')
         settings = {
             "listen_addr": "127.0.0.1", "listen_port": own, "unix_socket_dir": "", "pool_mode": "transaction",
@@ -179,7 +194,10 @@ def new_database(server: str, template: str = "template1") -> Iterator[str]:
 def seaweedfs() -> Iterator[S3]:
     """A SeaweedFS server with its S3 gateway on loopback; it has no buckets yet."""
     # Its gRPC ports are 10,000 above.
-    with _folder("lightwell-seaweedfs-") as folder, seaweedfs_in(folder, free_ports(4, also=10_000)) as s3:
+    with (
+        temporary_folder("lightwell-seaweedfs-") as folder,
+        seaweedfs_in(folder, free_ports(4, also=10_000)) as s3,
+    ):
         yield s3
 
 
@@ -231,7 +249,7 @@ def restartable(
     run: Callable[[Path], contextlib.AbstractContextManager[Service]],
 ) -> Iterator[Restartable[Service]]:
     """Start a service that keeps its data in the folder that ``run`` is given."""
-    with _folder("lightwell-service-") as folder:
+    with temporary_folder("lightwell-service-") as folder:
         made = Restartable(lambda: run(folder))
         try:
             yield made
@@ -311,7 +329,8 @@ def _as(user: pwd.struct_passwd | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def _folder(prefix: str) -> Iterator[Path]:
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder that other users can enter, too."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     folder.chmod(0o755)
     try:

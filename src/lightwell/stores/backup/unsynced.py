@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +19,7 @@ _BLOCK = 4 << 20
 
 
 class UnsyncedObjects(LocalObjects):
-    """`put_stream` does not wait for the disk; `sync` does."""
+    """`put_stream` and `put_blocks` do not wait for the disk; `sync` does."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -27,16 +27,27 @@ class UnsyncedObjects(LocalObjects):
         self._making = threading.Lock()
 
     def put_stream(self, key: str, stream: IO[bytes], size: int) -> None:
+        def blocks() -> Iterator[bytes]:
+            left = size
+            while block := stream.read(_BLOCK):
+                left -= len(block)
+                yield block
+            if left:
+                raise StorageError(f"{self._path(key)} is not written: the source has changed meanwhile.")
+
+        self.put_blocks(key, blocks())
+
+    def put_blocks(self, key: str, blocks: Iterator[bytes] | Iterator[memoryview]) -> None:
+        """Write an object piece by piece; there is none if ``blocks`` raises."""
         path = self._path(key)
         part = path.with_name(f".{path.name}")  # no key, so no listing shows it
         try:
             self._make(path.parent)
             with part.open("wb", buffering=0) as file:
-                while block := stream.read(_BLOCK):
-                    file.write(block)
-                    size -= len(block)
-            if size:
-                raise StorageError(f"{path} is not written: the source has changed meanwhile.")
+                for block in blocks:
+                    rest = memoryview(block)
+                    while rest:
+                        rest = rest[file.write(rest) :]
             part.rename(path)
         except OSError as error:
             raise storage_error(error, f"{path} cannot be written") from error

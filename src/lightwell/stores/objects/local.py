@@ -116,6 +116,19 @@ class LocalObjects:
             raise storage_error(error, f"{self._base}{key} cannot be read") from error
         return data
 
+    def blocks(self, key: str, buffer: memoryview) -> Iterator[memoryview]:
+        """All of an object, piece by piece in ``buffer``: each is gone when the next is asked for."""
+        handle, place = self._handle(key), 0
+        while True:
+            try:
+                count = os.preadv(handle.fd, [buffer], place)
+            except OSError as error:
+                raise storage_error(error, f"{self._base}{key} cannot be read") from error
+            if not count:
+                return
+            place += count
+            yield buffer[:count]
+
     def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
         handle = self._handle(key)
         fd = handle.fd

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import IO, cast
@@ -13,11 +13,12 @@ from isal import isal_zlib
 
 from lightwell.domain.integrity import PackToVerify
 from lightwell.errors import DamagedError, StorageError, StorageUnavailableError
+from lightwell.stores.backup.unsynced import UnsyncedObjects
 from lightwell.stores.objects.interface import MissingObjectError, Objects
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.pack_objects import pack_name
 
-_BLOCK = 4 << 20
+_BLOCK, _CACHED = 4 << 20, 256 << 10
 
 _Read = Callable[[str, int, int], bytes]
 
@@ -33,19 +34,31 @@ def copy_pack(old: Objects, new: Objects, pack: PackToVerify) -> str | None:
         return f"{old.address} does not have it"
     if size != pack.size:
         return f"it has {size} bytes in {old.address}, and should have {pack.size}"
+    if isinstance(old, LocalObjects) and isinstance(new, UnsyncedObjects):
+        source = _CheckedBlocks(old, pack)
+        return _copied(source, old, new, pack, lambda: new.put_blocks(name, source.read()))
     # obstore, while it sends what it reads here, cannot fetch anything in the same thread.
     with ThreadPoolExecutor(1, thread_name_prefix="pack") as reader:
-        read = old.read if isinstance(old, LocalObjects) else _through(reader, old)
-        raw = _CheckedPack(read, pack)
+        raw = _CheckedPack(old.read if isinstance(old, LocalObjects) else _through(reader, old), pack)
         stream = cast("IO[bytes]", io.BufferedReader(raw, _BLOCK))
-        try:
-            new.put_stream(name, stream, pack.size)
-        except Exception as error:
-            if raw.fault is None or isinstance(raw.fault, StorageUnavailableError):
-                raise raw.fault or error from error
-            with suppress(StorageError):
-                new.delete(name)
-            return f"{raw.fault} ({old.address})"
+        return _copied(raw, old, new, pack, lambda: new.put_stream(name, stream, pack.size))
+
+
+def _copied(
+    source: _CheckedPack | _CheckedBlocks,
+    old: Objects,
+    new: Objects,
+    pack: PackToVerify,
+    put: Callable[[], None],
+) -> str | None:
+    try:
+        put()
+    except Exception as error:
+        if source.fault is None or isinstance(source.fault, StorageUnavailableError):
+            raise source.fault or error from error
+        with suppress(StorageError):
+            new.delete(pack_name(pack.key))
+        return f"{source.fault} ({old.address})"
     return None
 
 
@@ -116,3 +129,25 @@ class _CheckedPack(io.RawIOBase):
         self._summed += len(new)
         if self._summed == self._pack.size and self._sum != self._pack.checksum:
             raise DamagedError("its bytes have changed: its checksum differs")
+
+
+class _CheckedBlocks:
+    """The same of a pack in a folder, for which no more memory is needed than stays in a core's cache."""
+
+    def __init__(self, objects: LocalObjects, pack: PackToVerify) -> None:
+        self._objects = objects
+        self._pack = pack
+        self.fault: StorageError | None = None
+
+    def read(self) -> Iterator[memoryview]:
+        found = size = 0
+        try:
+            for block in self._objects.blocks(pack_name(self._pack.key), memoryview(bytearray(_CACHED))):
+                found = isal_zlib.crc32(block, found)
+                size += len(block)
+                yield block
+            if (size, found) != (self._pack.size, self._pack.checksum):
+                raise DamagedError("its bytes have changed: its checksum differs")
+        except StorageError as error:
+            self.fault = error
+            raise
