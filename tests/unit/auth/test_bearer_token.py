@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from lightwell.auth.bearer_token import LONGEST, Token, is_bearer, read_token, session_name
+from lightwell.auth.bearer_token import (
+    LONGEST,
+    InvalidTokenError,
+    Token,
+    is_bearer,
+    read_token,
+    session_name,
+)
 from lightwell.errors import AccessDeniedError, ExpiredTokenError
 from tests.dicomweb.support.tokens import part
 
@@ -72,7 +79,7 @@ def test_tells_an_expired_token_from_another_invalid_one() -> None:
     for text in (token(exp=NOW), token(iat=NOW - 12 * HOURS - 1), token(exp=0, nbf=NOW - 9)):
         assert told(text) is ExpiredTokenError
     for text in ("", "a.b.c", token(iat=NOW + 1), token(nbf=NOW), token(exp=NOW, nbf=NOW), token(exp="1")):
-        assert told(text) is AccessDeniedError
+        assert told(text) is InvalidTokenError
 
 
 def test_counts_milliseconds() -> None:
