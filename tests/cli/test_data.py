@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tests.cli.running import import_series, lightwell
@@ -39,6 +40,17 @@ def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
     assert {p["sopInstanceUid"] is None for p in report["problems"]} == {True, False}
     quick = lightwell("data", "verify", "--json", "--quick", data=data).json()
     assert [p["reason"] for p in quick["problems"]] == ["its bytes have changed: its checksum differs"]
+
+
+def test_puts_back_packs_from_a_copy_of_the_storage(tmp_path: Path) -> None:
+    data = import_series(tmp_path, 3)
+    shutil.copytree(data / "objects", tmp_path / "copy")
+    damage(data)
+    bare = lightwell("data", "verify", "--quick", "--repair", data=data)
+    assert bare.status == 2 and "--from PLACE" in bare.err
+    done = lightwell("data", "verify", "--quick", "--repair", "--from", tmp_path / "copy", data=data)
+    assert (done.status, done.err) == (0, "")
+    assert ".pack: put back, and read back" in done.out and "everything is intact" in done.out
 
 
 def test_migrates_once(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import json
 import shlex
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -30,12 +30,14 @@ from lightwell.cli.store_session import (
 )
 from lightwell.cli.wording import counted
 from lightwell.domain.integrity import FaultKind
-from lightwell.errors import LightwellError
+from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.stores.objects.open import local_root
 
 if TYPE_CHECKING:
     from lightwell.domain.integrity import Problem
     from lightwell.settings import Settings
+    from lightwell.stores import Stores
+    from lightwell.work.verifying.repair import Repairs
     from lightwell.work.verifying.report import Report
     from lightwell.work.verifying.run import Mode
 
@@ -51,6 +53,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--rate", type=_rate, metavar="MB", help="read at most so many megabytes a second")
     verify.add_argument(
         "--from-start", action="store_true", help="do not go on with a run that was interrupted"
+    )
+    verify.add_argument(
+        "--repair", action="store_true", help="put back damaged and missing packs from where --from says"
+    )
+    verify.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="a backup of `lightwell data backup`, or another copy of the storage: a folder or s3://BUCKET; "
+        "may be given again",
     )
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     migrate = actions.add_parser(
@@ -140,20 +154,43 @@ def _verify(settings: Settings, args: argparse.Namespace) -> int:
     from lightwell.work.verifying.run import Verifier
 
     mode: Mode = "quick" if args.quick else "all" if args.all else "sample"
+    if args.repair != bool(args.sources):
+        raise ConfigurationError("--repair and --from PLACE belong together: where is there another copy?")
     with (
         store_session(settings, needs_objects=True) as stores,
         _bar(quiet=args.json or not sys.stderr.isatty()) as show,
     ):
         run = Verifier(stores, settings, show, mode=mode, rate=args.rate)
         report = run.run(from_start=args.from_start)
+        repairs = _repair(settings, stores, report, args.sources) if args.repair else None
+        if repairs is not None and repairs.repaired:
+            # What that has cured, and what is left, only another look tells.
+            report = Verifier(stores, settings, lambda done, total: None, mode=mode).run(from_start=True)
     if run.is_resumed:
         print("went on with a run that was interrupted", file=sys.stderr)
     findings = _findings(report, settings)
     if args.json:
-        print(json.dumps(_as_json(report, findings), indent=2))
+        more = {} if repairs is None else {"repaired": repairs.repaired, "notRepaired": repairs.failed}
+        print(json.dumps({**_as_json(report, findings), **more}, indent=2))
     else:
+        for name in repairs.repaired if repairs is not None else ():
+            print(f"{name}: put back, and read back")
+        for name, reason in repairs.failed.items() if repairs is not None else ():
+            print(f"{name}: could not be put back: {reason}", file=sys.stderr)
         _print(report, findings, quick=args.quick)
     return 1 if report.problems else 0
+
+
+def _repair(settings: Settings, stores: Stores, report: Report, sources: Sequence[str]) -> Repairs:
+    from lightwell.cli.backup.place import open_place
+    from lightwell.work.verifying.repair import repair
+
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(open_place(place, settings.storage_endpoint_url, settings)))
+            for place in sources
+        ]
+        return repair(stores, report.problems, opened)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,16 @@ def packs(conn: Connection, after: int, limit: int) -> list[PackToVerify]:
     return [PackToVerify(*row) for row in rows]
 
 
+def live_pack(conn: Connection, key: int) -> PackToVerify | None:
+    """A live pack; None where it has gone."""
+    row = conn.execute(
+        select(pack.c.key, pack.c.datastore, pack.c.size, pack.c.checksum).where(
+            pack.c.state == PackState.LIVE, pack.c.key == key
+        )
+    ).first()
+    return None if row is None else PackToVerify(*row)
+
+
 def pack_bytes(conn: Connection) -> int:
     """The size of all live packs in bytes."""
     total = select(func.coalesce(func.sum(pack.c.size), 0)).where(pack.c.state == PackState.LIVE)

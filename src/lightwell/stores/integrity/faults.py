@@ -120,6 +120,11 @@ def forget(conn: Connection, places: Iterable[str]) -> None:
         conn.execute(delete(integrity_fault).where(integrity_fault.c.place.in_(some)))
 
 
+def forget_pack(conn: Connection, pack_key: int) -> None:
+    """Drop what was wrong with a pack and with what lies in it: it has been put back."""
+    conn.execute(delete(integrity_fault).where(integrity_fault.c.pack == pack_key))
+
+
 def _datastore(conn: Connection, fault: Fault) -> int | None:
     if fault.datastore is not None or fault.pack is None:
         return fault.datastore

@@ -11,6 +11,17 @@ from sqlalchemy import Connection, text
 BLOCKS = 2000
 
 
+def tables(conn: Connection) -> list[str]:
+    """All tables, lightwell's own and those of PgQueuer."""
+    found = conn.execute(
+        text(
+            "SELECT relname FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = current_schema()::regnamespace ORDER BY relname"
+        )
+    )
+    return [str(name) for name in found.scalars()]
+
+
 def blocks_of(conn: Connection, table: str) -> int:
     """How many pages a table has, without what lies apart."""
     found = conn.execute(

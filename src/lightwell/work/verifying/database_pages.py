@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightwell.errors import DamagedError
-from lightwell.stores.db.columns import metadata
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.integrity.faults import Fault
@@ -26,7 +25,9 @@ def _of_sqlite(db: Database) -> Iterator[tuple[int, list[Fault]]]:
 
 
 def _of_postgresql(db: Database) -> Iterator[tuple[int, list[Fault]]]:
-    for table in sorted(metadata.tables):
+    with db.read() as conn:
+        tables = relations.tables(conn)
+    for table in tables:
         with db.read() as conn:
             pages = relations.blocks_of(conn, table)
         for first in range(0, pages, relations.BLOCKS):
