@@ -31,7 +31,7 @@ from lightwell.observe.audit.block import (
     seal,
 )
 from lightwell.observe.audit.keys import AuditKeys
-from lightwell.observe.audit.record import AuditRecord, encode_lines
+from lightwell.observe.audit.record import AnyRecord, encode_lines
 
 # When the next segment is begun: bytes, and seconds after the first block.
 ROTATE_BYTES = 64 << 20
@@ -98,7 +98,7 @@ class Chain:
         """How far the chain is on the disk."""
         return self._durable
 
-    def append(self, records: Sequence[AuditRecord]) -> None:
+    def append(self, records: Sequence[AnyRecord]) -> None:
         """Number the records and write them as one block, which `sync` makes durable.
 
         Raises `OSError`, and then the chain has none of them.

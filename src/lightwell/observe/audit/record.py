@@ -7,7 +7,7 @@ no names, no birth dates, no values of attributes and no texts of errors, which 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Struct, field
@@ -110,11 +110,51 @@ class AuditRecord(Struct, omit_defaults=True, gc=False):
     until: int = 0
 
 
+class FrameRecord(Struct, omit_defaults=True, gc=False):
+    """What an `AuditRecord` says of a frame or a document that was read whole, with the same names in JSON.
+
+    Thousands are made each second, and making one takes a fraction of the time: it has half as many members,
+    which are given by their order.
+    """
+
+    image_sets: ClassVar[tuple[str, ...]] = ()
+    patients: ClassVar[tuple[str, ...]] = ()
+    studies: ClassVar[tuple[str, ...]] = ()
+
+    number: int = field(default=0, name="n")
+    at: int = 0
+    id: str | None = None
+    via: str = ""
+    operation: str = field(default="", name="do")
+    kind: str = ""
+    who: str | None = None
+    key: str | None = None
+    subject: str | None = None
+    provider: str | None = None
+    taken_by: str | None = None
+    address: str | None = field(default=None, name="from")
+    certificate: str | None = field(default=None, name="cert")
+    agent: str | None = None
+    store: str | None = None
+    image_set: str | None = field(default=None, name="set")
+    patient: str | None = None
+    study: str | None = None
+    series: str | None = None
+    instance: str | None = None
+    items: tuple[str, ...] = ()
+    status: int | None = None
+    by: str | None = None
+    policy: str | None = None
+    sent: int | None = None
+
+
+AnyRecord = AuditRecord | FrameRecord
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(AuditRecord)
 
 
-def encode_lines(records: Sequence[AuditRecord]) -> bytes:
+def encode_lines(records: Sequence[AnyRecord]) -> bytes:
     """Each record as a line that ends with a line feed.
 
     What JSON cannot hold, such as half a surrogate pair that a client sent, is replaced and keeps no other
@@ -131,19 +171,19 @@ def decode_line(line: bytes) -> AuditRecord:
     return _DECODER.decode(line)
 
 
-def _encode_line(record: AuditRecord) -> bytes:
+def _encode_line(record: AnyRecord) -> bytes:
     try:
         return _ENCODER.encode(record) + b"\n"
     except (TypeError, ValueError, OverflowError, RecursionError):
         kept = {}
-        for name in AuditRecord.__struct_fields__:
+        for name in record.__struct_fields__:
             value = getattr(record, name)
             try:
                 _ENCODER.encode(value)
             except (TypeError, ValueError, OverflowError, RecursionError):
                 value = _replaced(name, value)
             kept[name] = value
-        return _ENCODER.encode(AuditRecord(**kept)) + b"\n"
+        return _ENCODER.encode(type(record)(**kept)) + b"\n"
 
 
 def _replaced(name: str, value: object) -> Any:

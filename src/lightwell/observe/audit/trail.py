@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from lightwell.errors import LightwellError, UnavailableError
-from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.record import AnyRecord, AuditRecord
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ _NOT_DURABLE = (
 class AppendOnly(Protocol):
     """What the thread writes to."""
 
-    def append(self, records: Sequence[AuditRecord]) -> None:
+    def append(self, records: Sequence[AnyRecord]) -> None:
         """Append all of the records, or raise `OSError` and have none of them."""
 
     def sync(self) -> None:
@@ -105,7 +105,7 @@ class AuditTrail:
         self._refuses = options.refuses
         # What has room may find none left: it is done by now, and must be recorded all the same.
         self._limit = 2 * MOST_WAITING if options.refuses else MOST_WAITING
-        self._queue: deque[AuditRecord | _Durable] = deque()
+        self._queue: deque[AnyRecord | _Durable] = deque()
         self._lock = Lock()
         self._members = 0
         self._lost = _Lost()
@@ -116,7 +116,7 @@ class AuditTrail:
         self._wake, self._hurry, self._closing = Event(), Event(), Event()
         # The rest belongs to the thread.
         self._chain: AppendOnly | None = None
-        self._pending: list[AuditRecord] = []
+        self._pending: list[AnyRecord] = []
         self._waiting: list[_Durable] = []
         self._is_dirty = False
         self._sync_due = 0.0
@@ -141,7 +141,7 @@ class AuditTrail:
                 raise UnavailableError(_FULL)
             await asyncio.sleep(_ROOM_POLL)
 
-    def put(self, record: AuditRecord) -> None:
+    def put(self, record: AnyRecord) -> None:
         """Hand over a record, which belongs to the trail from now on. Never waits and never fails."""
         queue = self._queue
         if len(queue) >= self._limit or self._members >= 2 * MOST_MEMBERS:
@@ -208,7 +208,7 @@ class AuditTrail:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(seconds)
-        if left := len(self._pending) + sum(type(item) is AuditRecord for item in self._queue):
+        if left := len(self._pending) + sum(not isinstance(item, _Durable) for item in self._queue):
             log.error("%s records of the audit trail could not be written and are lost", left)
 
     def _ask(self, tell: Callable[[bool], None]) -> None:
@@ -223,7 +223,7 @@ class AuditTrail:
         failed_at = self._failed_at
         return failed_at is not None and monotonic() - failed_at >= seconds
 
-    def _lose(self, record: AuditRecord) -> None:
+    def _lose(self, record: AnyRecord) -> None:
         with self._lock:
             self._lost.add(record.at)
         self._options.count("lightwell_audit_records_total", "lost", 1)
@@ -352,5 +352,5 @@ class _Lost:
         )
 
 
-def _members(record: AuditRecord) -> int:
+def _members(record: AnyRecord) -> int:
     return len(record.patients) + len(record.image_sets) + len(record.studies) + len(record.items)

@@ -7,17 +7,18 @@ is sent piece by piece has two: before its first byte, and after its last.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from lightwell.errors import AccessDeniedError, AuthenticationError
 from lightwell.observe.audit.masking import QueryMask
-from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord
+from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord, FrameRecord
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.web.audit.operations import NOT_RECORDED, RECORDED, UNRECORDED_KIND, Recorded
 from lightwell.web.audit.unproved import Unproved
 
 if TYPE_CHECKING:
+    from lightwell.auth.policies.policy import Decision
     from lightwell.web.requests.request import Request
     from lightwell.web.requests.responses import Response
 
@@ -55,6 +56,13 @@ class Witness:
                 return None
         body = response.body
         if isinstance(body, bytes):
+            if (
+                request.shown is not None
+                and request.note is None
+                and response.status < 300
+                and len(request.path) <= _SHORT_PATH
+            ):
+                return self._put_frame(request, recorded, response.status, len(body))
             self._put(self._record(request, recorded, response, None, len(body)))
         else:
             phase = None if request.method == "HEAD" else "begun"
@@ -62,6 +70,57 @@ class Witness:
         if self._is_sync or (recorded.is_durable and response.status < 400):
             return self._trail.durable()
         return None
+
+    def _put_frame(
+        self, request: Request, recorded: Recorded, status: int, sent: int
+    ) -> Awaitable[None] | None:
+        """`put` of a frame or a document that was read whole, and of nothing else. It has to be fast."""
+        principal, resource, shown = request.principal, request.resource, request.shown
+        assert principal is not None and shown is not None
+        subject, provider = principal.subject or request.subject, principal.provider or request.issuer
+        by: str | None = "administrator"
+        policy: str | None = None
+        if principal.policies is not None:
+            by, policy = statements(request.decisions)
+        elif principal.arn.endswith(":root"):
+            by = "root"
+        agent, peer = request.head.get(b"user-agent"), request.scope.get("client")
+        store: str | None = None
+        instance: str | None = None
+        if resource is not None:
+            store, instance = resource.datastore_id, resource.instance
+        elif request.labels is not None:
+            store = request.labels.get("datastoreId")
+        self._put(
+            FrameRecord(
+                0,
+                self._now(),
+                request.id,
+                recorded.via,
+                request.operation,
+                recorded.kind,
+                principal.arn,
+                principal.access_key_id or None,
+                subject,
+                provider,
+                principal.taken_by,
+                None if peer is None else peer[0],
+                request.client_certificate,
+                None if agent is None else agent[:AGENT_LENGTH].decode("latin-1"),
+                store,
+                shown[0],
+                shown[1] or None,
+                shown[2],
+                shown[3],
+                instance,
+                () if request.item is None else (request.item,),
+                status,
+                by,
+                policy,
+                sent,
+            )
+        )
+        return self._trail.durable() if self._is_sync else None
 
     def ended(self, request: Request, response: Response | None) -> None:
         """Put what is known only after the answer: that it was sent, and how much of it."""
@@ -199,16 +258,16 @@ def _decided(record: AuditRecord, request: Request) -> None:
         if isinstance(refusal, AccessDeniedError) and refusal.statement is not None:
             record.by, record.policy = refusal.statement, refusal.policy
         return
-    decisions = request.decisions
-    if len(decisions) == 1:
-        statement = decisions[0].statement
-        if statement is not None:
-            record.by, record.policy = statement.title, statement.policy
-    elif decisions:
-        statements = {each.statement.title: each.statement.policy for each in decisions if each.statement}
-        titles = list(statements)[:_MOST_STATEMENTS]
-        record.by = "; ".join(titles)
-        record.policy = "; ".join(dict.fromkeys(statements[title] for title in titles))
+    record.by, record.policy = statements(request.decisions)
+
+
+def statements(decisions: Sequence[Decision]) -> tuple[str | None, str | None]:
+    """The titles of the statements that allowed something, and the digests of their policies."""
+    if len(decisions) == 1 and decisions[0].statement is not None:
+        return decisions[0].statement.title, decisions[0].statement.policy
+    found = {each.statement.title: each.statement.policy for each in decisions if each.statement}
+    titles = list(found)[:_MOST_STATEMENTS]
+    return "; ".join(titles) or None, "; ".join(dict.fromkeys(found[title] for title in titles)) or None
 
 
 def _shorten(record: AuditRecord) -> None:

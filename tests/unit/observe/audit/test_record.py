@@ -1,10 +1,19 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from msgspec.structs import fields
 
-from lightwell.observe.audit.record import AuditRecord, Change, SystemUser, decode_line, encode_lines
+from lightwell.observe.audit.record import (
+    AuditRecord,
+    Change,
+    FrameRecord,
+    SystemUser,
+    decode_line,
+    encode_lines,
+)
 
 FULL = AuditRecord(
     number=7,
@@ -103,3 +112,23 @@ def test_reads_what_a_newer_version_has_added() -> None:
 def test_refuses_what_is_no_record(line: bytes) -> None:
     with pytest.raises(ValueError):
         decode_line(line)
+
+
+def test_a_record_of_a_frame_is_one_like_any_other() -> None:
+    full = {each.name: each for each in fields(AuditRecord)}
+    for each in fields(FrameRecord):
+        assert (each.encode_name, each.type) == (full[each.name].encode_name, full[each.name].type)
+    values: dict[str, Any] = {
+        each.name: (each.name,) if each.name == "items" else 7 if each.type is int else each.name
+        for each in fields(FrameRecord)
+    } | {"status": 200, "sent": 5}
+    frame, record = FrameRecord(**values), AuditRecord(**values)
+    assert [decode_line(line) for line in encode_lines([frame, record]).splitlines()] == [record, record]
+    # Nothing else is asked of a record on its way into a chain.
+    assert (frame.patients, frame.image_sets, frame.studies) == ((), (), ())
+
+
+def test_what_json_cannot_hold_of_a_frame_keeps_no_other_record_from_being_written() -> None:
+    odd = FrameRecord(at=1, agent="\ud800")
+    kept = [decode_line(line) for line in encode_lines([odd, AuditRecord(at=2)]).splitlines()]
+    assert [each.at for each in kept] == [1, 2] and kept[0].agent == "?"

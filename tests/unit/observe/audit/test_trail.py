@@ -10,7 +10,7 @@ import pytest
 
 from lightwell.errors import UnavailableError
 from lightwell.observe.audit import trail as module
-from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.record import AnyRecord, AuditRecord
 from lightwell.observe.audit.trail import MOST_MEMBERS, MOST_WAITING, AuditTrail, TrailOptions
 
 
@@ -34,9 +34,9 @@ class Disk:
         self._meet()
         return self
 
-    def append(self, records: Sequence[AuditRecord]) -> None:
+    def append(self, records: Sequence[AnyRecord]) -> None:
         self._meet()
-        self.records += records
+        self.records += [each for each in records if isinstance(each, AuditRecord)]
         self._tell("append")
 
     def sync(self) -> None:
@@ -118,7 +118,7 @@ def records(count: int, first: int = 0) -> list[AuditRecord]:
     return [AuditRecord(at=at, id=str(at)) for at in range(first, first + count)]
 
 
-def names(found: Sequence[AuditRecord]) -> list[str | None]:
+def names(found: Sequence[AnyRecord]) -> list[str | None]:
     return [record.id for record in found]
 
 

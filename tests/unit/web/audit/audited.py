@@ -15,7 +15,7 @@ from botocore.credentials import Credentials
 
 from lightwell import app
 from lightwell.clock import Clock
-from lightwell.observe.audit.record import AuditRecord, decode_line, encode_lines
+from lightwell.observe.audit.record import AnyRecord, AuditRecord, decode_line, encode_lines
 from lightwell.observe.audit.trail import AuditTrail, TrailOptions
 from lightwell.settings import Settings
 from lightwell.web.gateway import Gateway
@@ -29,7 +29,7 @@ class Kept:
     synced: int = 0
     is_broken: bool = False
 
-    def append(self, records: Sequence[AuditRecord]) -> None:
+    def append(self, records: Sequence[AnyRecord]) -> None:
         if self.is_broken:
             raise OSError(28, "No space left on device")
         self.records += map(decode_line, encode_lines(records).splitlines())

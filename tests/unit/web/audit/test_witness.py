@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.credentials import Credentials
 
@@ -17,7 +18,7 @@ from lightwell.observe.audit.record import AuditRecord
 from lightwell.observe.audit.trail import TrailOptions
 from lightwell.operations import get_image_frame
 from lightwell.settings import Settings, load
-from lightwell.web.audit import unproved
+from lightwell.web.audit import unproved, witness
 from lightwell.web.aws_json import get_image_frame as web_get_image_frame
 from tests.support import image_set_builders
 from tests.support.image_set_builders import BuiltInstance, BuiltSet
@@ -282,3 +283,23 @@ def test_with_audit_sync_no_frame_is_sent_before_its_record_is_on_the_disk(
         answer = ask(trail.gateway, scope)
         assert (answer.status, FRAME in answer.body) == (503, False)
         trail.chain.is_broken = False
+
+
+def test_what_is_made_fast_for_frames_says_the_same_as_what_is_made_for_all(
+    trail: Audited, root: Credentials, built: BuiltSet, image: BuiltInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked() -> list[AuditRecord]:
+        scopes = (
+            signed(root, "POST", native(built, "getImageFrame"), of_frame(image), user_agent="a"),
+            signed(root, "GET", frames_url(built), accept=AS_STORED),
+            signed(root, "POST", native(built, "getImageSetMetadata")),
+        )
+        return [record for scope in scopes for record in trail.after(ask(trail.gateway, scope))]
+
+    asked()
+    fast = asked()
+    monkeypatch.setattr(witness, "_SHORT_PATH", 0)
+    slow = asked()
+    for one, other in zip(fast, slow, strict=True):
+        # Its own are the moment and the id of the request.
+        assert msgspec.structs.replace(other, at=one.at, id=one.id) == one
