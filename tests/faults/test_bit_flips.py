@@ -255,7 +255,7 @@ class _Cluster:
 @contextmanager
 def _cluster() -> Iterator[_Cluster]:
     port = services.free_ports(1)[0]
-    with services._folder("lightwell-flips-") as folder:
+    with services.temporary_folder("lightwell-flips-") as folder:
         cluster = _Cluster(folder, lambda: services.postgres_in(folder, port))
         try:
             yield cluster
