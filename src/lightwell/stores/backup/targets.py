@@ -26,7 +26,7 @@ from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.db.errors import explain, is_failure
 from lightwell.stores.db.schema import RESTORING
-from lightwell.stores.db.server_tables import installation, server
+from lightwell.stores.db.server_tables import installation, integrity_fault, integrity_run, server
 from lightwell.stores.objects.local import storage_error, sync_folder
 
 _VERSION = """
@@ -96,6 +96,12 @@ def settle(conn: Connection, begun: UnderWay, revision: str) -> None:
         text("UPDATE alembic_version SET version_num = :revision WHERE version_num = :mark"),
         {"revision": revision, "mark": RESTORING},
     )
+
+
+def forget_findings(conn: Connection) -> None:
+    """Take out what `lightwell data verify` had found at the place that it comes from; of this schema."""
+    conn.execute(delete(integrity_fault))
+    conn.execute(delete(integrity_run))
 
 
 # SQLite -----------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from lightwell.stores.moving import destination, rows
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.sealed import bare
 from lightwell.work.backup.pack_copies import PackCopies
 from lightwell.work.moving.frame_samples import look_at_frames
 from lightwell.work.moving.pack_copy import pack_fault
@@ -82,8 +83,9 @@ class Restore:
     ) -> None:
         self._backups = backups
         self._target = target
+        plain = bare(objects)
         # Nobody uses them before they were waited for.
-        self._objects = UnsyncedObjects(objects.root) if isinstance(objects, LocalObjects) else objects
+        self._objects = UnsyncedObjects(plain.root) if isinstance(plain, LocalObjects) else plain
         self._options = options
         self._ids = ids
         self._show = show
@@ -111,6 +113,7 @@ class Restore:
         with self._target.opened() as db:
             problems = self._settle(db, begun, run)
             migrate(db)
+            db.write(targets.forget_findings)
             _analyze(db)
             seen, damaged = look_at_frames(db, self._options.opened(db, self._objects), names)
             problems += damaged
