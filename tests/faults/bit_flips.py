@@ -147,8 +147,11 @@ class Asked:
                     found[name] = b""
                     self.outcomes[f"{type(error).__name__}: {str(error)[:60]}"] += 1
         finally:
+            # When a set was last read cannot be noted in a damaged table.
             with contextlib.suppress(Exception):
                 stores.close()
+            stores.db.close()
+            stores.objects.close()
         return found
 
     def check(self, what: str) -> int:

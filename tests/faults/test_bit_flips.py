@@ -163,7 +163,11 @@ def test_serves_no_flipped_bit_of_postgresql(tmp_path: Path, flips: int, seed: i
             server.stores.close()
             cluster.stop()
             pages = _pages(cluster.data, files)
-            some = random_.sample(pages, min(len(pages), 25, count - done))
+            held = [page for page in pages if files[page[0]][1] != "i"]
+            indexes = [page for page in pages if files[page[0]][1] == "i"]
+            most = min(20, count - done)
+            some = random_.sample(held, min(len(held), most * 3 // 4))
+            some += random_.sample(indexes, most - len(some))
             turned = [(path, block, random_.randrange(8192), random_.randrange(8)) for path, block in some]
             for path, block, place, bit in turned:
                 _turn(cluster.data / path, block * 8192 + place, bit)
