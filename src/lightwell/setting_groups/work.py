@@ -52,6 +52,9 @@ class WorkSettings(InterfaceSettings):
     )
     upload_memory: int = setting(128 * MiB, "maximum bytes of memory for such uploads, for all workers")
     file_timeout: int = setting(600, "maximum seconds of processing for one file")
+    decoded_memory: int = setting(
+        2 * GiB, "maximum bytes of frames that each HTTP process decodes at once; more wait, then get 503"
+    )
     render_timeout: int = setting(
         120, "maximum seconds that a client waits for a picture or for frames that codec workers decode"
     )

@@ -301,6 +301,16 @@ async def _read(request: DicomwebRequest, frame: BareFrame, start: int, length: 
 async def _transcoded(
     request: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat
 ) -> bytes | memoryview:
+    """A frame that is not sent as it is stored. Raises `UnavailableError` where too many are decoded now."""
+    image = await _look_up(request, request.state.instance_frames.description, found.key)
+    # As stored, as samples, and as they are sent.
+    async with request.state.decoded.taken(frame.place.length + 2 * image.frame_bytes):
+        return await _decoded(request, found, frame, form)
+
+
+async def _decoded(
+    request: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat
+) -> bytes | memoryview:
     state, loop = request.state, asyncio.get_running_loop()
     reader = state.instance_frames
     # Decoding is quick; what encodes waits its turn among its like, so that nothing else waits for it.

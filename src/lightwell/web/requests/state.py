@@ -27,6 +27,7 @@ from lightwell.operations.get_image_frame import FrameReader
 from lightwell.operations.get_image_set_metadata import MetadataReader
 from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
 from lightwell.web.authorizers.federation import Federation
+from lightwell.web.requests.decoded_bytes import DecodedBytes
 from lightwell.web.requests.failed_proofs import FailedProofs
 from lightwell.web.requests.rates import Rate
 from lightwell.web.requests.shared_buckets import SharedBuckets
@@ -94,11 +95,13 @@ class AppState:
     mask: QueryMask = field(default_factory=lambda: QueryMask("all", b""))
     buckets: SharedBuckets | None = None
     damage: DamageReports | None = None
+    decoded: DecodedBytes = field(init=False)
     frames: FrameReader = field(init=False)
     instance_frames: InstanceFrames = field(init=False)
     metadata: MetadataReader = field(init=False)
 
     def __post_init__(self) -> None:
+        self.decoded = DecodedBytes(self.settings.decoded_memory)
         self.frames = FrameReader(self.stores, self.clock)
         self.instance_frames = InstanceFrames(self.frames)
         self.metadata = MetadataReader(self.stores, self.clock)

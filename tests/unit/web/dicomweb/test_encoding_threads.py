@@ -60,7 +60,7 @@ def test_encodes_frames_apart_from_operations(syntax: str, by_worker: bool, name
         request: Any = SimpleNamespace(state=state, ctx=None)
         nothing: Any = None
         form = FrameFormat(syntax, "image/jls", in_parts=False, as_stored=False, is_assumed=False)
-        made = asyncio.run(frames._transcoded(request, nothing, nothing, form))
+        made = asyncio.run(frames._decoded(request, nothing, nothing, form))
         assert bytes(made).startswith(name)
         for is_encoded, chosen in ((False, threads), (True, encoders)):
             sent: Any = [SimpleNamespace(is_encoded=False), SimpleNamespace(is_encoded=is_encoded)]
