@@ -45,7 +45,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--from", dest="since", metavar="WHEN", help="a moment, or so long ago: 2026-12-01 or 7d"
     )
     query.add_argument("--until", metavar="WHEN", help="before such a moment")
-    query.add_argument("--json", action="store_true", help="print a line of JSON for each record, complete")
+    form = query.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a line of JSON for each record, complete")
+    form.add_argument(
+        "--cloudtrail", action="store_true", help="print a line for each record as AWS CloudTrail writes them"
+    )
     verify = actions.add_parser(
         "verify",
         help="check that the audit trail of this data folder is what was written; exit code 1 if it is not",
@@ -57,7 +61,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not ask the database how far the trail had come, such as for a copy of a data folder",
     )
-    flags.add(query, (*_PLACES, "audit_full"))
+    flags.add(query, (*_PLACES, "audit_full", "region", "account_id"))
     flags.add(verify, (*_PLACES, "database_url"))
 
 
@@ -77,6 +81,7 @@ def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) ->
     from lightwell.cli.access.spans import start
     from lightwell.cli.wording import print_table
     from lightwell.clock import Clock
+    from lightwell.observe.audit.cloudtrail import Place, cloudtrail_record
     from lightwell.observe.audit.search import Wanted, search
 
     now = Clock().now()
@@ -102,6 +107,10 @@ def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) ->
     if args.json:
         for one in found:
             print(f'{{"writer":"{one.writer}",{one.line[1:].decode()}')
+    elif args.cloudtrail:
+        for one in found:
+            place = Place(settings.account_id, settings.region, one.writer)
+            print(json.dumps(cloudtrail_record(one.record, place), ensure_ascii=False))
     else:
         print_table(
             ("TIME", "WHO", "FROM", "VIA", "WHAT", "ENDED", "PATIENT", "STUDY"),
