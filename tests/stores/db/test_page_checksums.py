@@ -220,6 +220,26 @@ def test_copies_and_backups_keep_the_checksums(path: Path, tmp_path: Path) -> No
             assert [number for _, some in damaged_pages(each) for number in some] == [4]
 
 
+def test_empties_the_log_as_soon_as_nobody_reads_what_was_before(path: Path) -> None:
+    log = path.with_name(path.name + "-wal")
+    with closing(Database(f"sqlite:///{path}")) as db:
+        with db.read() as conn:
+            assert conn.execute(text("SELECT count(*) FROM tag")).scalar() == 400
+            db.write(lambda conn: conn.execute(text("DELETE FROM tag WHERE key = 'key 7'")))
+            db.shorten_log()
+            assert log.stat().st_size > 0
+            assert conn.execute(text("SELECT count(*) FROM tag")).scalar() == 400
+        db.shorten_log()
+        assert log.stat().st_size == 0
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("DELETE FROM tag WHERE key = 'key 8'")
+            db.shorten_log()
+            other.execute("COMMIT")
+        with db.read() as conn:
+            assert conn.execute(text("SELECT count(*) FROM tag")).scalar() == 398
+
+
 def test_tells_of_checksums_of_postgresql(migrated_postgres_url: str) -> None:
     with closing(Database(migrated_postgres_url)) as db, db.read() as conn:
         assert state.missing(conn) is None

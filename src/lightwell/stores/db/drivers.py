@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
 from lightwell.errors import ConfigurationError
-from lightwell.stores.db.errors import damaged_database
+from lightwell.stores.db.errors import damaged_database, may_retry
 from lightwell.stores.page_checksums import vfs
 from lightwell.stores.page_checksums.state import CHECKSUMS, PAGES
 
@@ -226,6 +226,9 @@ def shorten_log(url: str) -> None:
     try:
         connection.execute("PRAGMA busy_timeout=0")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError as error:
+        if not may_retry(error):
+            raise
     finally:
         connection.close()
 
