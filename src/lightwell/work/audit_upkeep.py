@@ -1,17 +1,20 @@
-"""What keeps the audit trail of a data folder provable: the heads of its chains are noted elsewhere.
+"""What keeps the audit trail of a data folder provable and small.
 
-In the database every ten seconds, and in the chain of this process every minute, if any has moved.
+The heads of its chains are noted in the database every ten seconds, and in the chain of this process every
+minute, if any has moved. Segments that are complete are compressed, one a round.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
 from lightwell.errors import StorageError
 from lightwell.observe.audit.heads import Head, anchor, durable_heads
+from lightwell.observe.audit.segments import compress, segments, writers
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.stores.background import audit_heads
 from lightwell.stores.db.database import Database
@@ -64,15 +67,28 @@ class AuditUpkeep:
             self._db.write(lambda conn: audit_heads.note(conn, moved, now))
             self._noted = heads
 
+    def compress_one(self) -> bool:
+        """Compress a segment that is complete; whether there was one. Raises `OSError`.
+
+        Those that others own, such as root's, are left to them.
+        """
+        for folder in writers(self._root):
+            for segment in segments(folder)[:-1]:
+                if not segment.is_compressed and segment.path.stat().st_uid == os.geteuid():
+                    compress(segment)
+                    return True
+        return False
+
     def _run(self) -> None:
         rounds = 0
         while True:
             try:
                 self.note(anchors=rounds % _ANCHOR_ROUNDS == 0)
+                self.compress_one()
             except (OSError, StorageError) as error:
-                log.info("the heads of the audit trail cannot be noted: %s", error)
+                log.info("the upkeep of the audit trail cannot be done now: %s", error)
             except Exception:
-                log.exception("noting the heads of the audit trail failed")
+                log.exception("the upkeep of the audit trail failed")
             rounds += 1
             if self._stopping.wait(_SECONDS):
                 return

@@ -7,7 +7,9 @@ from sqlalchemy import func, select
 from lightwell.observe.audit.chain import Chain
 from lightwell.observe.audit.heads import ANCHOR, Head, durable_heads
 from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.segments import segments
 from lightwell.observe.audit.trail import AuditTrail
+from lightwell.observe.audit.verification import verify
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.db.database import Database
@@ -66,3 +68,20 @@ def test_upkeep_notes_what_has_moved_in_database_and_own_chain(database: Databas
     assert path.read_text().count(f'"do":"{ANCHOR}"') == 2
     with database.read() as conn:
         assert conn.execute(select(func.count()).select_from(audit_head)).scalar() == 2
+
+
+def test_upkeep_compresses_what_is_complete(database: Database, tmp_path: Path) -> None:
+    folder = AuditFolder(tmp_path, None)
+    chain = Chain(folder.chain("http-0", lambda: 17, 1))
+    for _ in range(3):
+        chain.append([AuditRecord(via="api")])
+    upkeep = AuditUpkeep(folder.root, database, AuditTrail(lambda: chain, lambda: 17), "work", lambda: 17)
+    found = segments(folder.root / "http-0")
+    plain = [segment.read() for segment in found]
+    assert [upkeep.compress_one() for _ in range(3)] == [True, True, False]
+    assert [segment.is_compressed for segment in segments(folder.root / "http-0")] == [True, True, False]
+    assert [segment.read() for segment in found] == plain, "also by whoever had found them before"
+    chain.append([AuditRecord(via="api")])
+    chain.close()
+    (report,) = verify(folder.root, folder.keys(), {})
+    assert (report.records, report.findings) == (4, [])

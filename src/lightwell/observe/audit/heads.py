@@ -39,10 +39,12 @@ class Head(NamedTuple):
 def durable_heads(root: Path) -> Iterator[Head]:
     """The head of each chain below ``DATA/audit``, once it is on the disk. Raises `OSError`."""
     for folder in writers(root):
-        for segment in reversed(segments(folder)):
-            if (head := _head_of(folder.name, segment)) is not None:
-                yield head
-                break
+        # Commands that root runs leave files that nobody else may read.
+        with suppress(PermissionError):
+            for segment in reversed(segments(folder)):
+                if (head := _head_of(folder.name, segment)) is not None:
+                    yield head
+                    break
 
 
 def _head_of(writer: str, segment: Segment) -> Head | None:

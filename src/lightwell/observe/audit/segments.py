@@ -37,6 +37,9 @@ class Segment:
 
     def read(self) -> bytes:
         """All lines. Raises `OSError`, and `ValueError` if the file cannot be decompressed."""
+        if not self.is_compressed and not self.path.exists():
+            # It has been compressed since it was found.
+            return Segment(self.number, _compressed(self.path)).read()
         with self.path.open("rb") as file:
             if not self.is_compressed:
                 return file.read(MOST_BYTES)
@@ -99,7 +102,7 @@ def compress(segment: Segment) -> Segment:
     """
     if segment.is_compressed:
         return segment
-    target = segment.path.with_name(segment.path.name.removesuffix(PLAIN) + COMPRESSED)
+    target = _compressed(segment.path)
     temporary = target.with_name(f".{target.name}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file, segment.path.open("rb") as plain:
@@ -112,6 +115,10 @@ def compress(segment: Segment) -> Segment:
     sync_folder(target.parent)
     segment.path.unlink()
     return Segment(segment.number, target)
+
+
+def _compressed(plain: Path) -> Path:
+    return plain.with_name(plain.name.removesuffix(PLAIN) + COMPRESSED)
 
 
 def sync_folder(folder: Path) -> None:
