@@ -87,6 +87,10 @@ BARS: dict[str, Bar] = {
     "memory-native": Bar(_MEMORY.format("native"), "MiB", False, 1024, 300),
     "memory-encapsulated": Bar(_MEMORY.format("encapsulated (RLE)"), "MiB", False, 1024, 300),
     "memory-deflated": Bar(_MEMORY.format("deflated"), "MiB", False, 1024, 300),
+    "encrypted-frames": Bar(
+        "GetImageFrame of an encrypted data store against one that is not, requests/s", "×", True, 0.85, 0.95
+    ),
+    "encrypted-web-frames": Bar("the same over DICOMweb", "×", True, 0.85, 0.95),
     "restore": Bar(
         "restore of a backup, verified, against `cp -r` and `sync` of the same files", "×", False, 2, 1.3
     ),

@@ -42,6 +42,7 @@ SCENARIOS = {
     "web-memory": "bench.scenarios.web_memory",
     "hostile-heads": "bench.scenarios.hostile_heads",
     "restore": "bench.scenarios.restores",
+    "encryption": "bench.scenarios.encryption",
     "pg-search": "bench.scenarios.scale.pg_search",
     "pg-orthanc": "bench.scenarios.scale.pg_orthanc",
     "pg-reads": "bench.scenarios.scale.pg_reads",

@@ -1,9 +1,9 @@
 """A sealed pack: AES-256-GCM in segments, so that a frame, or the first levels of one, can be read alone.
 
-What is appended between two calls of `Sealer.begin` is an *item*: a frame, an original. An item is cut into
-segments at fixed borders, counted from its own beginning; each is encrypted alone, with its number in the
-pack as the nonce, and followed by its tag. Offsets in a sealed pack are those of what was appended (*plain*):
-whoever reads a pack does not see that it is sealed.
+What is appended between two calls of `Sealer.begin` is an *item*: a frame, an original. One of at most
+`WHOLE` bytes is a segment; a longer one is cut at fixed borders, counted from its own beginning. Each segment
+is encrypted alone, with its number in the pack as the nonce, and followed by its tag. Offsets in a sealed
+pack are those of what was appended (*plain*): whoever reads a pack does not see that it is sealed.
 
 A pack has a key of its own: HKDF-SHA-256 (RFC 5869) of the key of its data store, its number and 32 random
 bytes that the writer draws. So no key meets the same nonce twice, whatever is written again after a crash,
@@ -39,10 +39,12 @@ HEAD = len(MAGIC) + SALT
 TAG = 16
 KEY = 32
 """Bytes of a key."""
+WHOLE = 256 << 10
+"""An item of so many bytes is decrypted as a whole, which takes no longer than finding a part of it."""
+FIRST = 64 << 10
+"""The length of the first segment of a longer item: there are its first resolution levels."""
 STEP = 512 << 10
-"""The length of the segments of an item from this byte on."""
-_FIRST = (0, 8 << 10, 32 << 10, 128 << 10)
-"""Where the segments before it begin."""
+"""Where the next ones end: at multiples of this."""
 _MOST_ITEMS = 1 << 20
 """What is appended to a pack of so many belongs to its last one."""
 _LAST = b"\xff" * 12
@@ -62,21 +64,19 @@ def _derive(key: bytes, salt: bytes | None, info: bytes) -> bytes:
 
 def _segments_of(length: int) -> int:
     """How many segments an item of this length has."""
-    if length > STEP:
-        return len(_FIRST) - (-length // STEP) - 1
-    return sum(begin < length for begin in _FIRST)
+    return 1 - (-length // STEP) if length > WHOLE else min(length, 1)
 
 
-def _begin_of(number: int) -> int:
-    """Where a segment begins in its item."""
-    return _FIRST[number] if number < len(_FIRST) else (number - len(_FIRST) + 1) * STEP
+def _begin_of(number: int, length: int) -> int:
+    """Where a segment of an item of this length begins; where the item ends, after its last one."""
+    if length <= WHOLE:
+        return length if number else 0
+    return min((0, FIRST)[number] if number < 2 else (number - 1) * STEP, length)
 
 
-def _number_at(position: int) -> int:
-    """The segment of an item that has this byte."""
-    if position >= STEP:
-        return len(_FIRST) - 1 + position // STEP
-    return bisect_right(_FIRST, position) - 1
+def _number_at(position: int, length: int) -> int:
+    """The segment of an item of this length that has this byte."""
+    return 0 if length <= WHOLE or position < FIRST else 1 + position // STEP
 
 
 class Sealer:
@@ -89,7 +89,6 @@ class Sealer:
         self._number = 0  # of the next segment in the pack
         self._lengths = array("Q")
         self._item = 0  # bytes of this item that are encrypted
-        self._next = 1  # its segment after the one that is being filled
         self._pending = bytearray()
         out(self._head)
 
@@ -99,24 +98,25 @@ class Sealer:
             self._end()
 
     def _end(self) -> None:
-        self._flush()
+        if self._pending:
+            self._encrypt(len(self._pending))
         if self._item:
             self._lengths.append(self._item)
         self._item = 0
-        self._next = 1
 
     def write(self, data: bytes | memoryview) -> None:
         """Append to the item."""
         view = memoryview(data)
         while view:
-            room = _begin_of(self._next) - self._item - len(self._pending)
-            if not self._pending and len(view) >= room:
-                self._encrypt(view[:room])
-            else:
-                self._pending += view[:room]
-                if len(self._pending) == _begin_of(self._next) - self._item:
-                    self._flush()
+            # How the beginning of an item is cut is known when there is more of it than fits into one.
+            end = STEP if not self._item else (self._item // STEP + 1) * STEP
+            room = end - self._item - len(self._pending)
+            self._pending += view[:room]
             view = view[room:]
+            if not self._item and len(self._pending) > WHOLE:
+                self._encrypt(FIRST)
+            if self._item + len(self._pending) == end:
+                self._encrypt(len(self._pending))
 
     def finish(self) -> bytes:
         """End the pack; returns its seal. Nothing can be written afterwards."""
@@ -126,16 +126,16 @@ class Sealer:
         self._out(lengths + _LENGTH.pack(len(lengths)) + MAGIC)
         return self._head + lengths
 
-    def _flush(self) -> None:
-        if self._pending:
-            pending, self._pending = self._pending, bytearray()
-            self._encrypt(pending)
-
-    def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
+    def _encrypt(self, length: int) -> None:
+        """So many bytes of what is pending are a segment."""
+        if length == len(self._pending):
+            data, self._pending = self._pending, bytearray()
+        else:
+            data = self._pending[:length]
+            del self._pending[:length]
         self._out(self._cipher.encrypt(_nonce(self._number), data, None))
         self._number += 1
-        self._item += len(data)
-        self._next += 1
+        self._item += length
 
 
 class PackCipher:
@@ -181,22 +181,24 @@ class PackCipher:
         if begin == offset and begins[item + 1] == end:  # a whole frame
             first, after = self._firsts[item], self._firsts[item + 1]
         else:
-            number = _number_at(offset - begin)
+            number = _number_at(offset - begin, begins[item + 1] - begin)
             first = self._firsts[item] + number
-            begin += _begin_of(number)
+            begin += _begin_of(number, begins[item + 1] - begin)
             if end > begins[item + 1]:
                 item = bisect_right(begins, end - 1) - 1
-            number = _number_at(end - 1 - begins[item]) + 1
+            last = begins[item]
+            number = _number_at(end - 1 - last, begins[item + 1] - last) + 1
             after = self._firsts[item] + number
-            end = min(begins[item] + _begin_of(number), begins[item + 1])
+            end = last + _begin_of(number, begins[item + 1] - last)
         return HEAD + begin + first * TAG, end - begin + (after - first) * TAG
 
-    def open(self, data: bytes, offset: int, length: int) -> bytes:
+    def open(self, data: bytes | memoryview, offset: int, length: int) -> bytes:
         """The plain bytes, from those of the file at `range_of`. Raises `SealError` if they are not."""
         begins = self._begins
         item = bisect_right(begins, offset) - 1
-        number = _number_at(offset - begins[item])
-        begin = begins[item] + _begin_of(number)
+        start, size = begins[item], begins[item + 1] - begins[item]
+        number = _number_at(offset - start, size)
+        begin = start + _begin_of(number, size)
         skip = offset - begin
         decrypt = self._cipher.decrypt
         view = memoryview(data)
@@ -204,14 +206,16 @@ class PackCipher:
         at = 0
         try:
             while at < len(view):
-                end = min(begins[item] + _begin_of(number + 1), begins[item + 1])
+                end = start + _begin_of(number + 1, size)
                 step = end - begin + TAG
                 parts.append(decrypt(_nonce(self._firsts[item] + number), view[at : at + step], None))
                 at += step
                 begin = end
                 number += 1
-                if end == begins[item + 1]:
+                if end == start + size:
                     item, number = item + 1, 0
+                    start = end
+                    size = begins[item + 1] - start if item + 1 < len(begins) else 0
         except InvalidTag:
             raise SealError(
                 f"The bytes of a sealed pack at {offset} are damaged, or were sealed under another key."

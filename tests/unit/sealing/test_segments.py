@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from lightwell.sealing.errors import SealError
 from lightwell.sealing.segments import (
+    FIRST,
     HEAD,
     STEP,
     TAG,
+    WHOLE,
     PackCipher,
     Sealer,
     grant_of,
@@ -21,7 +23,7 @@ from lightwell.sealing.segments import (
 )
 
 GRANT = grant_of(b"k" * 32, 7)
-BORDERS = [8 << 10, 32 << 10, 128 << 10, STEP, 2 * STEP, 3 * STEP]
+BORDERS = [FIRST, WHOLE, STEP, 2 * STEP, 3 * STEP]
 # Lengths about the borders, where mistakes would be.
 LENGTHS = st.one_of(
     st.integers(0, 40_000), st.sampled_from([b + d for b in BORDERS for d in (-1, 0, 1)]), st.just(0)
@@ -71,7 +73,7 @@ def test_a_level_at_the_beginning_of_a_frame_is_read_without_the_rest() -> None:
     _, seal = sealed([os.urandom(2 << 20)] * 2)
     cipher = PackCipher(GRANT, seal)
     _, count = cipher.range_of(2 << 20, 5_000)
-    assert count == (8 << 10) + TAG
+    assert count == FIRST + TAG
 
 
 def test_every_flipped_bit_of_the_file_is_refused() -> None:

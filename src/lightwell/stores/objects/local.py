@@ -142,6 +142,14 @@ class LocalObjects:
             return None  # not in memory, or the file system cannot tell
         return self._read(handle, key, offset, length)
 
+    def read_warm_into(self, key: str, offset: int, buffer: memoryview) -> bool:
+        """As `read_warm`, into a buffer of that length; False if that would block, or the file is shorter."""
+        fd = self._handle(key).fd
+        try:
+            return os.preadv(fd, [buffer], offset, _NOWAIT) == len(buffer)
+        except OSError:
+            return False
+
     def fetch(self, key: str, offset: int, length: int) -> None:
         return None
 
