@@ -131,6 +131,7 @@ def build(
     bindings = AuthorizerBindings(stores.db, settings.region, settings.account_id)
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation")
     lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lightwell-lookup")
+    waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter")
     principals = Principals(stores.db, secret_box, settings.account_id, settings.region)
     return Gateway(
         AppState(
@@ -164,14 +165,14 @@ def build(
             threads=threads,
             lookups=lookups,
             pool=CodecPoolClient(settings.data, exists=settings.pool == "own"),
-            waiters=ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter"),
+            waiters=waiters,
             encoders=ThreadPoolExecutor(_ENCODERS, thread_name_prefix="lightwell-encoder"),
             checks=_checks(stores, trail),
             failed_proofs=FailedProofs(
                 buckets,
                 settings.failed_proofs,
                 recorder.count,
-                lambda alarm: _in_background(lookups, _report, stores, settings, alarm),
+                lambda alarm: _in_background(waiters, _report, stores, settings, alarm),
             ),
             throttle=throttle,
             trail=trail,

@@ -51,6 +51,11 @@ def faults(given: Settings) -> Iterator[tuple[str | None, str]]:
         )
     if given.tls_client_ca is not None and given.tls_client_certs == "off":
         yield "tls_client_ca", "is set, but tls_client_certs is off: set it to optional or required"
+    if given.encryption == "always" and given.key_provider == "none":
+        yield "encryption", "is always, which needs a key_provider"
+    is_shared = not given.database.startswith("sqlite:")
+    if given.encryption == "always" and is_shared and given.encryption_key_file is None:
+        yield "encryption", "is always, which needs encryption_key_file, a file that all servers have"
     for name, fault in _URLS.items():
         url = getattr(given, name)
         if url and (words := fault(url)):

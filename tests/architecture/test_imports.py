@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {
             "codec_pool.render_requests",
         ),
     },
-    "work": {"codec_pool", "ingest", "stores", "domain", "imaging"},
+    "work": {"sealing.providers.interface", "codec_pool", "ingest", "stores", "domain", "imaging"},
     "web": {"operations", "documents", "auth", "wire", "observe", "domain.recent"},
 }
 EVERYTHING = {"app", "cli", "__main__"}

@@ -103,7 +103,7 @@ def test_says_how_the_installation_is(
     found = root("GET", "health")
     assert found["isReady"] and found["message"] is None
     assert [(check["name"], check["code"]) for check in found["checks"]] == [
-        ("database", "ok"), ("schema", "ok"), ("storage", "ok"),
+        ("database", "ok"), ("schema", "ok"), ("storage", "ok"), ("audit", "ok"),
     ]  # fmt: skip
     installation = found["installation"]
     assert installation["schema"] == "current" and installation["databaseBytes"] > 0

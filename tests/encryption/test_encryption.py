@@ -132,6 +132,16 @@ def test_a_backup_needs_the_key_and_brings_it_back(kept: Kept, tmp_path: Path) -
     done = lightwell("data", "backup", to, "--recovery-key", recovery, data=kept.server.data, environ=ALWAYS)
     assert done.status == 0, done.err
     key = (kept.server.data / "encryption.key").read_bytes()
+    before = kept.frame("colour")
+    for path in (kept.server.data / "objects").rglob("*.pack"):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:140] + bytes([whole[140] ^ 1]) + whole[141:])
+    done = lightwell(
+        "data", "verify", "--all", "--repair", "--from", to, data=kept.server.data, environ=ALWAYS
+    )
+    assert done.status == 0 and done.out.count(".pack") >= 5, done.out
+    assert kept.frame("colour") == before, done.out + done.err
+    assert lightwell("data", "verify", "--all", data=kept.server.data, environ=ALWAYS).status == 0
     assert all(key.strip() not in path.read_bytes() for path in to.rglob("*") if path.is_file())
     new.parent.mkdir()
     done = lightwell("data", "restore", to, data=new, environ=ALWAYS)

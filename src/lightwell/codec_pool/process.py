@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -49,6 +50,7 @@ from lightwell.stores.objects.staging import make_staging
 log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
+_KEEP_SECONDS = 600.0
 # What is missing from the confinement of every worker is logged once.
 _logged: set[str] = set()
 # A URL may hold a password.
@@ -119,6 +121,7 @@ class WorkerProcess:
         self._staging, no_staging = _staging(storage.objects)
         self._far = FarServer(FarChannel(ours[1], LONGEST), storage, settings, self._staging)
         self._keys = storage.keys
+        self._kept_at = time.monotonic()
         self._killed: str | None = None
         try:
             self.send(Configure(_public(settings), str(self._spool), str(self._staging or ""), no_staging))
@@ -139,12 +142,20 @@ class WorkerProcess:
         return self.process.pid
 
     def send(self, message: ToWorker) -> None:
+        self._keep_staging()
         let_have(self._far, message)
         granted = _grants(self._keys, message)
         try:
             self._channel.send(*([] if granted is None else [granted]), message)
         except (BrokenPipeError, ConnectionResetError):
             raise WorkerDied(self.reason()) from None
+
+    def _keep_staging(self) -> None:
+        """Keep the folder of a worker that stages nothing from looking as if its engine were gone."""
+        if self._staging is not None and time.monotonic() - self._kept_at > _KEEP_SECONDS:
+            self._kept_at = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self._staging)
 
     def receive(self, timeout: float) -> FromWorker | None:
         """The next message, None if none comes within ``timeout`` seconds.

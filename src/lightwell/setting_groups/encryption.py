@@ -25,6 +25,8 @@ class EncryptionSettings(AuditSettings):
         choices=("local", "none"),
     )
     encryption_key_file: Path | None = setting(
-        None, "file with that key; DATA/encryption.key if unset; all servers of a database need the same"
+        None,
+        "file with that key; DATA/encryption.key if unset, which is made on SQLite only: all servers of a "
+        "PostgreSQL database need the same, and encrypt nothing without",
     )
     key_cache: int = setting(3600, "seconds for which a key of a data store is kept in memory")

@@ -213,6 +213,13 @@ def test_no_provider_refuses_what_is_sealed_and_seals_nothing(
             ask()
 
 
+def test_makes_no_key_file_where_several_servers_would_each_make_one(tmp_path: Path) -> None:
+    url = "postgresql://db/lightwell"
+    assert provider_of(settings(tmp_path, database_url=url)) is None
+    assert provider_of(settings(tmp_path, database_url=url, encryption_key_file=tmp_path / "key")) is not None
+    assert provider_of(settings(tmp_path)) is not None
+
+
 def test_a_destroyed_key_opens_nothing_any_more(
     database_with_store: Database, tmp_path: Path, written: Written
 ) -> None:

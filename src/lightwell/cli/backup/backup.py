@@ -133,16 +133,17 @@ def _check_keys(settings: Settings, stores: Stores, args: argparse.Namespace) ->
     """Refuse a backup that nobody could read."""
     from lightwell.stores.keys import data_keys
 
-    if args.recovery_key is not None or args.without_keys:
-        return
     with stores.db.read() as conn:
-        if not data_keys.exists(conn, "local"):
+        if args.without_keys or not data_keys.exists(conn, "local"):
             return
     path = settings.encryption_key_file or settings.data / "encryption.key"
-    raise ConfigurationError(
-        f"Data stores are encrypted under {path}, without which nobody can read the backup: give "
-        "--recovery-key FILE, or --without-keys if you keep a copy of that key apart from the backup"
-    )
+    if args.recovery_key is None:
+        raise ConfigurationError(
+            f"Data stores are encrypted under {path}, without which nobody can read the backup: give "
+            "--recovery-key FILE, or --without-keys if you keep a copy of that key apart from the backup"
+        )
+    # What the backup is about to hold opens what is encrypted.
+    stores.keys.check()
 
 
 def _as_json(report: BackupReport) -> dict[str, Any]:

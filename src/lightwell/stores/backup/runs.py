@@ -174,12 +174,13 @@ class Backups:
         Only while nobody else makes a backup here. One that was interrupted is made good by the next.
         """
         runs = self.runs()
-        for id in runs[:-keep]:
-            self.objects.delete(f"runs/{id}.json")
+        # Read before anything is removed: one that is damaged must not take those before it with it.
         kept = [self.run(id) for id in runs[-keep:]]
         names = {f"runs/{run.id}{end}" for run in kept for end in (".json", ".packs")}
         pieces = {piece for run in kept for piece in run.pieces}
         packs = {pack.key for run in kept for pack in self.packs_of(run)}
+        for id in runs[:-keep]:
+            self.objects.delete(f"runs/{id}.json")
         self._remove("runs", lambda name: name in names)
         gone_pieces = self._remove("database", lambda name: name.rpartition("/")[2] in pieces)
         gone_packs = self._remove("packs", lambda name: key_of(name) in packs)

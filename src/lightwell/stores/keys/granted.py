@@ -31,12 +31,12 @@ class GrantedKeys:
     def add(self, granted: Iterable[PackGrant], refused: Iterable[Refused], plain: Iterable[int]) -> None:
         """Of packs that may be sealed: what opens them, those that nothing opens, and those that are not."""
         with self._lock:
-            for one in granted:
-                self._grants[one.pack] = one
-            for refusal in refused:
-                self._grants[refusal[0]] = refusal
-            for pack in plain:
-                self._grants[pack] = None
+            given: list[tuple[int, PackGrant | Refused | None]] = [(one.pack, one) for one in granted]
+            given += [(refusal[0], refusal) for refusal in refused]
+            given += [(pack, None) for pack in plain]
+            for pack, what in given:
+                self._grants.pop(pack, None)  # it counts as the newest
+                self._grants[pack] = what
             while len(self._grants) > _MOST:
                 self._grants.popitem(last=False)
 

@@ -25,6 +25,8 @@ class KeySettings(Protocol):
     @property
     def data(self) -> Path: ...
     @property
+    def database(self) -> str: ...
+    @property
     def encryption(self) -> str: ...
     @property
     def key_provider(self) -> str: ...
@@ -38,9 +40,12 @@ def provider_of(settings: KeySettings) -> OpenProvider | None:
     """What opens the provider, given a connection to the database; None for ``key_provider = none``.
 
     It raises `ConfigurationError` where a key file is missing or wrong. ``DATA/encryption.key`` is created
-    only for a database in which nothing is encrypted under such a key yet.
+    only for a database in which nothing is encrypted under such a key yet, and only on SQLite, which has one
+    server: of several, each would make a key of its own. On PostgreSQL nothing is encrypted before the file
+    is named.
     """
-    if settings.key_provider == "none":
+    is_shared = not settings.database.startswith("sqlite:")
+    if settings.key_provider == "none" or (is_shared and settings.encryption_key_file is None):
         return None
     return lambda conn: _local(settings, conn)
 

@@ -185,8 +185,8 @@ class KeyRing:
             if self._provider is None:
                 if self._open is None:
                     raise KeyProviderError(
-                        "There is no key provider (key_provider = none), but a data store is encrypted: "
-                        "give this server the key_provider of the others."
+                        "A data store is encrypted, but this server has no key: give it the "
+                        "encryption_key_file of the others, or their key_provider."
                     )
                 if conn is None:
                     with self._db.read() as conn:

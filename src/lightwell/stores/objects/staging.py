@@ -13,6 +13,7 @@ import random
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from lightwell.errors import StorageError
@@ -85,7 +86,7 @@ def _settle(path: Path) -> int:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         state = os.fstat(fd)
-        if not stat.S_ISREG(state.st_mode) or state.st_nlink != 1 or _has_writers(fd):
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink != 1 or _has_writers(path, fd):
             raise StorageError("A codec worker handed in what it can still change: has a file taken it over?")
         os.fsync(fd)
         return state.st_size
@@ -93,7 +94,7 @@ def _settle(path: Path) -> int:
         os.close(fd)
 
 
-def _has_writers(fd: int) -> bool:
+def _has_writers(path: Path, fd: int) -> bool:
     """Whether the file is open for writing anywhere; False where the file system cannot tell.
 
     A lease for reading is granted only where it is not (fcntl(2)).
@@ -103,9 +104,27 @@ def _has_writers(fd: int) -> bool:
     try:
         fcntl.fcntl(fd, _SET_LEASE, fcntl.F_RDLCK)
     except OSError as error:
-        return error.errno in _HAS_WRITERS
+        return error.errno in _HAS_WRITERS and _grants_leases(path.parent)
     fcntl.fcntl(fd, _SET_LEASE, fcntl.F_UNLCK)
     return False
+
+
+def _grants_leases(folder: Path) -> bool:
+    """Whether the file system grants a lease of a file that nobody can write to: a network's may grant none,
+    and says the same as for one that has writers."""
+    fd, name = tempfile.mkstemp(dir=folder)
+    try:
+        os.close(fd)
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        assert _SET_LEASE is not None
+        fcntl.fcntl(fd, _SET_LEASE, fcntl.F_RDLCK)
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            os.close(fd)
+        Path(name).unlink(missing_ok=True)
+    return True
 
 
 def open_to_lend(objects: LocalObjects, key: str) -> int:

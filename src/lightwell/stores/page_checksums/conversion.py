@@ -36,6 +36,7 @@ def convert(path: Path) -> bool:
             vfs.create(draft)
             conn.execute("ATTACH ? AS fresh", (str(draft),))
             conn.execute("BEGIN EXCLUSIVE")
+            version = conn.execute("PRAGMA main.data_version").fetchone()
             _copy(conn)
             _compare(conn)
             marked = "INSERT OR REPLACE INTO fresh.installation (name, value) VALUES (?, ?)"
@@ -44,6 +45,10 @@ def convert(path: Path) -> bool:
             conn.execute("DETACH fresh")
             _check(draft)
             conn.execute("BEGIN EXCLUSIVE")
+            # Nobody was kept out while the copy was checked.
+            is_other = conn.execute("PRAGMA main.data_version").fetchone() != version
+            if is_other or conn.execute("PRAGMA main.journal_mode").fetchone() != ("delete",):
+                raise sqlite3.OperationalError("it was written to meanwhile: the copy is discarded")
             draft.replace(path)
             _flush(path.parent)
     except sqlite3.Error as error:

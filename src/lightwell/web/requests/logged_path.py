@@ -12,6 +12,9 @@ _LONGEST = 300
 _BELOW = frozenset({"studies", "series", "instances"})
 _UID = re.compile(r"(?:[0-9]|%3[0-9])+(?:(?:\.|%2[eE])(?:[0-9]|%3[0-9])+){3,}")
 _MASK = "*"
+# No UID is longer, each of its 64 characters written as three (PS3.5 §9.1); looking for one takes time that
+# grows with the square.
+_LONGEST_UID = 192
 
 
 def logged_path(path: bytes, *, masks: bool) -> str:
@@ -19,8 +22,12 @@ def logged_path(path: bytes, *, masks: bool) -> str:
     text = path.decode("ascii", "replace")
     if not masks:
         return text[:_LONGEST]
-    parts = text.split("/")
-    for number in range(1, len(parts)):
-        if parts[number] and (parts[number - 1] in _BELOW or _UID.search(parts[number])):
-            parts[number] = _MASK
-    return "/".join(parts)[:_LONGEST]
+    shown: list[str] = []
+    before, length = "", 0
+    for part in text.split("/"):
+        is_uid = before in _BELOW or len(part) > _LONGEST_UID or _UID.search(part) is not None
+        shown.append(_MASK if part and is_uid else part)
+        before, length = part, length + len(shown[-1]) + 1
+        if length > _LONGEST:
+            break
+    return "/".join(shown)[:_LONGEST]

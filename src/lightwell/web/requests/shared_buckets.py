@@ -25,6 +25,14 @@ _ENTRY = 32  # bytes: the hash, when the bucket is full again, when it last rang
 _GROUPS = 1024
 
 
+def _nameless_file() -> int:
+    """A file that disappears with the last process that has it open; in memory where the system can."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("lightwell-buckets")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 class SharedBuckets:
     """The buckets; make them before the fork. Call each method from one thread of a process only.
 
@@ -35,9 +43,7 @@ class SharedBuckets:
         self._now = now
         self._groups = groups
         self._seed = Ids().id().encode()
-        # It has no name, and disappears with the last process that has it open.
-        with tempfile.TemporaryFile() as file:
-            self._file = os.dup(file.fileno())
+        self._file = _nameless_file()
         size = groups * _PLACES * _ENTRY
         os.ftruncate(self._file, size)
         self._memory = mmap.mmap(self._file, size)

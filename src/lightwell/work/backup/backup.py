@@ -7,6 +7,7 @@ written last. So a run is complete or not there, and whatever was interrupted is
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -33,6 +34,7 @@ STEPS = ("bytes of packs", "bytes of the database")
 """What ``show`` is told of."""
 
 _PAGE = 500
+log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 
 
@@ -118,8 +120,12 @@ class Backup:
         self._backups.commit(run)
         pruned = Pruned()
         if self._options.keep is not None:
-            keeping.hold(False)  # nobody else makes a backup now
-            pruned = self._backups.prune(self._options.keep)
+            try:
+                keeping.hold(False)  # nobody else makes a backup now
+            except ClaimLostError:
+                log.warning("older runs are not removed: another backup has begun meanwhile")
+            else:
+                pruned = self._backups.prune(self._options.keep)
         return BackupReport(run, copies.packs, copies.bytes, held, pruned)
 
     def _copy(

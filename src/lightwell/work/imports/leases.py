@@ -19,8 +19,9 @@ from lightwell.domain.imports.jobs import Chunk, Outcome
 from lightwell.domain.imports.records import ChunkResult, Failure, NewRecord
 from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase, OutcomeKind
-from lightwell.errors import ServerFault, StorageError, StorageUnavailableError
+from lightwell.errors import ConfigurationError, ServerFault, StorageError, StorageUnavailableError
 from lightwell.ingest import overrides, store_commit
+from lightwell.sealing.providers.interface import KeyProviderAwayError, KeyProviderError
 from lightwell.stores import Stores
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.db.now import Skew
@@ -131,7 +132,12 @@ class Leases:
             return [None for _ in tokens]
         facts = self._facts.get(job) or _facts_of(conn, job)
         now = self._clock.now() + self._skew.of(conn)
-        opened = self._stores.keys.open_packs(conn, facts.datastore, len(found), self._ids.key, now)
+        try:
+            opened = self._stores.keys.open_packs(conn, facts.datastore, len(found), self._ids.key, now)
+        except (ConfigurationError, KeyProviderAwayError, KeyProviderError) as error:
+            # Its key is not to be had here: the other jobs go on.
+            self._pauses.begin(job, f"import job {facts.id}", str(error))
+            raise
         pack_of = dict(zip(found, opened, strict=True))
         return [
             _Begun(chunk, facts, pack_of[chunk.number]) if (chunk := found.get(token.unit.number)) else None

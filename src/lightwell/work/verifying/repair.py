@@ -22,6 +22,7 @@ from lightwell.stores.integrity import faults
 from lightwell.stores.objects import pack_objects
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.stores.objects.sealed import bare
 from lightwell.work.moving.pack_copy import pack_fault
 
 _BLOCK = 4 << 20
@@ -45,7 +46,7 @@ def repair(stores: Stores, problems: Sequence[Problem], sources: Sequence[Object
             pack = None if key is None else integrity.live_pack(conn, key)
         if pack is None:
             continue  # collected meanwhile
-        own = stores.objects.past_cache()
+        own = bare(stores.objects).past_cache()
         if pack_fault(own, pack) is None:
             continue  # its bytes are whole, so it is the rows that are wrong
         reason = _put_back(stores, pack, [source.past_cache() for source in sources])

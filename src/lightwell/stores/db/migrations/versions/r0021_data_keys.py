@@ -1,6 +1,6 @@
 """What packs are encrypted with: the keys of data stores, and of each pack which one and where its parts are.
 
-Older servers cannot read a pack that is sealed: the first is written when no older server is left.
+Older servers cannot read a pack that is sealed. On PostgreSQL none is written before a key file is named.
 """
 
 from __future__ import annotations
