@@ -16,7 +16,23 @@ from tests.support.ct_files import write_series
 from tests.support.imports import Importing, importing, taken
 
 # What 0011 and later ones do, undone: claims in the rows of jobs and chunks, as whoever was killed left them.
+BACK_TO_0017 = (
+    "ALTER TABLE pack DROP COLUMN seal",
+    "ALTER TABLE pack DROP COLUMN data_key",
+    "DROP TABLE data_key",
+    "DROP TABLE audit_head",
+    "DROP TABLE integrity_fault",
+    "DROP TABLE integrity_run",
+    *(
+        f"ALTER TABLE access_key DROP COLUMN {name}"
+        for name in ("last_used_at", "last_used_from", "disabled_at", "updated_at", "replaced_by")
+    ),
+    "ALTER TABLE role DROP COLUMN emergency",
+    "ALTER TABLE role DROP COLUMN max_session_seconds",
+)
+
 BACK = (
+    *BACK_TO_0017,
     "ALTER TABLE chunk ADD COLUMN state TEXT NOT NULL DEFAULT 'ready'",
     "ALTER TABLE chunk ADD COLUMN claim TEXT",
     "ALTER TABLE chunk ADD COLUMN claimed_until BIGINT",

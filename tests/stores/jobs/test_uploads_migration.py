@@ -10,8 +10,10 @@ from lightwell.settings import Settings
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate
 from lightwell.stores.jobs import uploads
+from tests.stores.jobs.test_units_migration import BACK_TO_0017
 
 BACK = (
+    *BACK_TO_0017,
     "DROP INDEX session_by_person",
     "DROP INDEX session_by_parent",
     "DROP INDEX session_by_end",
