@@ -15,7 +15,7 @@ from tests.support import invariants
 from tests.support.ct_files import write_series
 from tests.support.imports import Importing, importing, taken
 
-# What 0011 and later ones do, undone: claims in the rows of jobs and chunks, as whoever was killed left them.
+# What 0018 and later ones do, undone.
 BACK_TO_0017 = (
     "ALTER TABLE pack DROP COLUMN seal",
     "ALTER TABLE pack DROP COLUMN data_key",
@@ -31,6 +31,7 @@ BACK_TO_0017 = (
     "ALTER TABLE role DROP COLUMN max_session_seconds",
 )
 
+# What 0011 and later ones do, undone: claims in the rows of jobs and chunks, as whoever was killed left them.
 BACK = (
     *BACK_TO_0017,
     "ALTER TABLE chunk ADD COLUMN state TEXT NOT NULL DEFAULT 'ready'",

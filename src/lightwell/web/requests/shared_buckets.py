@@ -9,9 +9,7 @@ group with. A bucket is one number, as in `web.requests.throttle`, and the locks
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
-import tempfile
 from collections.abc import Callable
 from hashlib import blake2b
 from math import inf
@@ -19,18 +17,11 @@ from time import monotonic
 
 from lightwell.clock import Ids
 from lightwell.web.requests.rates import Rate
+from lightwell.web.requests.throttle import shared_memory
 
 _PLACES = 8
 _ENTRY = 32  # bytes: the hash, when the bucket is full again, when it last rang, and how often it was taken
 _GROUPS = 1024
-
-
-def _nameless_file() -> int:
-    """A file that disappears with the last process that has it open; in memory where the system can."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("lightwell-buckets")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 class SharedBuckets:
@@ -43,10 +34,7 @@ class SharedBuckets:
         self._now = now
         self._groups = groups
         self._seed = Ids().id().encode()
-        self._file = _nameless_file()
-        size = groups * _PLACES * _ENTRY
-        os.ftruncate(self._file, size)
-        self._memory = mmap.mmap(self._file, size)
+        self._file, self._memory = shared_memory(groups * _PLACES * _ENTRY)
         self._hashes = memoryview(self._memory).cast("Q")
         self._numbers = memoryview(self._memory).cast("d")
 

@@ -23,6 +23,21 @@ from lightwell.web.requests.rates import Rate
 _SIZE = 8
 
 
+def shared_memory(size: int) -> tuple[int, mmap.mmap]:
+    """Memory for this process and those that it forks, and the file behind it, for locks.
+
+    The file has no name, lies in memory where the system can, and disappears with the last process that has
+    it open.
+    """
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("lightwell-buckets")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor, mmap.mmap(descriptor, size)
+
+
 class Throttle:
     """The buckets of one account, one for each operation that ``rates`` names.
 
@@ -32,12 +47,7 @@ class Throttle:
     def __init__(self, rates: Mapping[str, Rate], *, now: Callable[[], float] = monotonic) -> None:
         self._now = now
         self._rates = {operation: (place, rate) for place, (operation, rate) in enumerate(rates.items())}
-        # It has no name, and disappears with the last process that has it open.
-        with tempfile.TemporaryFile() as file:
-            self._file = os.dup(file.fileno())
-        size = max(1, len(rates)) * _SIZE
-        os.ftruncate(self._file, size)
-        self._memory = mmap.mmap(self._file, size)
+        self._file, self._memory = shared_memory(max(1, len(rates)) * _SIZE)
         self._full_at = memoryview(self._memory).cast("d")
 
     def take(self, operation: str) -> None:
