@@ -317,6 +317,8 @@ class FastExplicitParser:
     ) -> tuple[ParsedElement, int]:
         """The sequence at ``pos``, its items from ``item_pos`` to ``end`` or to the delimiter."""
         (word,) = _length(data, pos)
+        if word >> 16 == 0:
+            raise FallbackToFullParser  # a sequence in the place of a group length
         attribute = attribute_of((word & 0xFFFF) << 16 | word >> 16)
         vrs: dict[bytes, bytes] = {}
         warnings: dict[Warning, None] = {}
