@@ -232,6 +232,8 @@ def _check_segments(segments: list[MarkerSegment], grid: ReferenceGrid, length: 
 
 def _check_coding(body: bytes, precincts: bool) -> int:
     """The decomposition levels in the coding parameters of COD or COC, which are checked."""
+    if len(body) < 5:
+        raise _damaged("ends inside a header")
     levels, width, height, _, wavelet = body[:5]
     if levels > 32 or width > 8 or height > 8 or width + height > 8 or wavelet > 1:
         raise _damaged("has coding parameters that are not valid")

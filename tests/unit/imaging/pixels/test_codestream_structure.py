@@ -123,6 +123,7 @@ def test_refuses_a_codestream_cut_anywhere() -> None:
         (lambda: coding(layers=65_535), "packets"),
         (lambda: coding(layers=99, precincts=b"\x00\x11\x11"), "packets"),
         (lambda: coding(levels=6), "quantisation"),
+        (lambda: with_segment(segment(0xFF53, b"\0\0\5\4\4\0")), "ends inside a header"),
         (lambda: with_segment(segment(0xFF53, b"\0\0\x21\4\4\0\1")), "not valid"),
         (lambda: with_segment(segment(0xFF5E, b"\0\0\x26")), "region of interest"),
         (lambda: changed(PLAIN, SOT + 4, "H", 1), "out of order"),
