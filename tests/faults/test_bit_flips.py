@@ -121,7 +121,7 @@ def _flip_sqlite(server: Importing, asked: Asked, random_: random.Random, count:
                 cached.unlink()
         with flipped(path, place, bit):
             refused += asked.check(what) > 0
-            found = [number for _, some in damaged_pages(path) for number in some]
+            found = [number for part in damaged_pages(path) for number in part.damaged]
             if place != 20:  # which is that of the header: every connection is refused
                 assert found == [place // PAGE + 1], what
     print(f"SQLite: {count} flips, all found by verify; {refused} were met by a read, and refused")
@@ -200,8 +200,10 @@ def _found(server: Importing, cluster: _Cluster) -> set[tuple[str, int]]:
         # A page that verify itself needs is damaged, which is also said; its pages are looked at alone.
         from lightwell.work.verifying import database_pages
 
-        found = [fault for _, some in database_pages.check(server.stores.db) for fault in some]
-        reasons = [fault.reason for fault in found]
+        reasons, after = [], database_pages.START
+        while (part := database_pages.check(server.stores.db, after)) is not None:
+            reasons += [fault.reason for fault in part.found]
+            after = part.end
     else:
         reasons = [problem.reason for problem in problems]
     named = (re.match(r"page (\d+) of table (\w+) of the database is damaged", reason) for reason in reasons)

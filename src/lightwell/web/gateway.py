@@ -26,6 +26,7 @@ from lightwell.errors import (
     TooLargeError,
     UnavailableError,
 )
+from lightwell.observe.exception_text import message
 from lightwell.observe.logs import event
 from lightwell.web import sts
 from lightwell.web.audit.witness import Witness
@@ -145,7 +146,7 @@ class Gateway:
             )
         except DamagedError as error:
             log.error("what is stored is damaged: %s", error, extra={"fields": {"request": request.id}})
-            return _error_response(request, InternalError(str(error)))
+            return _error_response(request, InternalError(message(error)))
         except Exception:
             log.exception("request failed", extra={"fields": {"request": request.id}})
             return _error_response(

@@ -49,7 +49,7 @@ def test_copies_what_is_in_the_log_yet_and_leaves_nothing_in_the_spool(
     assert not any(row.delivered_at == 9 for row in found), "what came later is not in it"
     if vfs.why_unavailable() is None:
         parts = list(damaged_pages(copied))
-        assert parts[-1][0] > 500 and not any(damaged for _, damaged in parts)
+        assert parts[-1].end > 500 and not any(part.damaged for part in parts)
     for db in (copy, filled):
         db.close()
 

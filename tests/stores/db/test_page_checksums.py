@@ -109,7 +109,7 @@ def test_serves_the_rows_of_no_page_with_a_flipped_bit(path: Path) -> None:
     for _ in range(24):
         place, bit = random_.randrange(path.stat().st_size), random_.randrange(8)
         with flipped(path, place, bit):
-            found = [number for _, some in damaged_pages(path) for number in some]
+            found = [number for part in damaged_pages(path) for number in part.damaged]
             assert found == [place // PAGE + 1], f"seed {seed}"
             try:
                 assert everything(path) == golden, f"seed {seed}: page {place // PAGE + 1}, bit {bit}"
@@ -118,7 +118,7 @@ def test_serves_the_rows_of_no_page_with_a_flipped_bit(path: Path) -> None:
     # The others are pages that nothing of this reads, such as partial indexes.
     assert refused > 8, f"seed {seed}"
     assert everything(path) == golden
-    assert [number for _, some in damaged_pages(path) for number in some] == []
+    assert [number for part in damaged_pages(path) for number in part.damaged] == []
 
 
 @pytest.mark.parametrize("bit", range(8))
@@ -217,7 +217,7 @@ def test_copies_and_backups_keep_the_checksums(path: Path, tmp_path: Path) -> No
     for each in (copy, backup):
         assert everything(each) == everything(path)
         with flipped(each, 3 * PAGE + 77, 1):
-            assert [number for _, some in damaged_pages(each) for number in some] == [4]
+            assert [number for part in damaged_pages(each) for number in part.damaged] == [4]
 
 
 def test_empties_the_log_as_soon_as_nobody_reads_what_was_before(path: Path) -> None:

@@ -110,3 +110,11 @@ def test_keeps_no_read_waiting_and_tells_again_when_the_database_is_back(stores:
     with stores.db.read() as conn:
         assert conn.execute(select(func.count()).select_from(tables.integrity_fault)).scalar() == 1
     assert events(stores) == []  # it is of no data store
+
+
+def test_keeps_no_more_of_a_reason_than_a_person_reads(stores: Stores) -> None:
+    fault = faults.Fault(place="here", reason="what a file holds " * 100_000)
+    stores.db.write(lambda conn: faults.note(conn, fault, NOW, header))
+    with stores.db.read() as conn:
+        (reason,) = conn.execute(select(tables.integrity_fault.c.reason)).scalars()
+    assert reason.startswith("what a file holds") and reason.endswith("…") and len(reason) < 1000

@@ -49,6 +49,9 @@ _POSTGRESQL: tuple[tuple[str, str], ...] = (
 )
 
 
+# Characters of what a driver says, which may repeat what it was given.
+_LONGEST = 500
+
 # What only an administrator can fix: the schema, or the file itself. Everything else may pass.
 _LASTING = ("no such table", "no such column", "not a database")
 _PASSING = ("08", "53", "57", "55P03", "25006")
@@ -141,7 +144,7 @@ def explain(error: BaseException, address: str) -> StorageError:
             f"The database {address} is busy: every connection of this process was in use for 30 seconds."
         )
     cause = driver_error(error)
-    text = masked(str(cause).strip().split("\n")[0])
+    text = masked(str(cause).strip().split("\n")[0])[:_LONGEST]
     if _is_damage(cause):
         event(_log, logging.ERROR, "damaged_database", database=address, reason=text)
         return damaged_database(f"The database is damaged: {text}")
@@ -177,7 +180,7 @@ def commit_unknown(error: BaseException, address: str) -> CommitUnknownError:
     """A sentence for a person about a connection that was lost in a commit."""
     return CommitUnknownError(
         f"The connection to the database {address} was lost while it committed, so nobody knows whether it "
-        f"did: {masked(str(driver_error(error)).strip().split(chr(10))[0])}."
+        f"did: {masked(str(driver_error(error)).strip().split(chr(10))[0])[:_LONGEST]}."
     )
 
 

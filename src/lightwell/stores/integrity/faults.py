@@ -19,7 +19,7 @@ from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import datastore, image_set, integrity_fault, pack, record
 from lightwell.stores.image_sets.records import level_bodies
 
-_MOST_SETS = 20
+_MOST_SETS, _LONGEST = 20, 500
 _INSERT = text(
     "INSERT INTO integrity_fault (place, kind, reason, datastore, pack, record, image_set, run, found_at)"
     " VALUES (:place, :kind, :reason, :datastore, :pack, :record, :image_set, :run, :found_at)"
@@ -66,10 +66,12 @@ def note(
     A new one of a data store that exists is an event, unless ``is_event`` is False: ``header`` gives its
     envelope for the data store's id.
     """
+    # It may end with what an exception says, which may be what a file holds.
+    reason = fault.reason if len(fault.reason) <= _LONGEST else f"{fault.reason[:_LONGEST]}…"
     row = {
         "place": fault.place,
         "kind": fault.kind.value,
-        "reason": fault.reason,
+        "reason": reason,
         "datastore": _datastore(conn, fault),
         "pack": fault.pack,
         "record": fault.record,
@@ -85,7 +87,7 @@ def note(
     store = conn.execute(of).scalar()
     if is_event and store is not None and fault.kind is FaultKind.DAMAGED:
         event = integrity_event(
-            header(store), place=fault.place, reason=fault.reason, image_set_ids=_sets(conn, fault)
+            header(store), place=fault.place, reason=reason, image_set_ids=_sets(conn, fault)
         )
         outbox.append(conn, event)
     return True

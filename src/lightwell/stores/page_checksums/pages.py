@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightwell.stores.page_checksums.vfs import PAGE, RESERVED, why_unavailable
 
-_AT_ONCE = 256
+_AT_ONCE = 1024
 # A page that a checkpoint is writing just now is looked at again.
 _TRIES, _PAUSE_SECONDS = 4, 0.05
 _RESERVED_AT = 20
@@ -21,42 +22,56 @@ _kept: dict[tuple[int, int], int] = {}
 _lock = threading.Lock()
 
 
-def damaged_pages(path: Path) -> Iterator[tuple[int, list[int]]]:
-    """(how many pages were read so far, the numbers of damaged ones among the last) for the whole file.
+@dataclass(frozen=True, slots=True)
+class PagesRead:
+    """``read`` pages were compared, the last of which has the number ``end``; ``damaged`` are numbers."""
 
-    Pages are numbered from 1. Of a file without checksums nothing is read. Its write-ahead log is not looked
-    at: SQLite compares that with checksums of its own when it takes over what a crash has left.
-    Raises `OSError`.
+    read: int
+    end: int
+    damaged: list[int]
+
+
+def damaged_pages(path: Path) -> Iterator[PagesRead]:
+    """The whole file, part by part. Raises `OSError`."""
+    end = 0
+    while (part := read_pages(path, end)) is not None:
+        yield part
+        end = part.end
+
+
+def read_pages(path: Path, after: int) -> PagesRead | None:
+    """Compare the next `_AT_ONCE` pages behind the one numbered ``after`` (0 to begin); None behind the last.
+
+    Pages are numbered from 1. Of a file without checksums nothing is read. No transaction and no lock is
+    held: a page that changes meanwhile is looked at again. The write-ahead log is not looked at: SQLite
+    compares that with checksums of its own when it takes over what a crash has left. Raises `OSError`.
     """
     fd = _descriptor(path)
     if why_unavailable() is not None or os.pread(fd, _RESERVED_AT + 1, 0)[-1:] != bytes((RESERVED,)):
-        return
+        return None
+    data = os.pread(fd, _AT_ONCE * PAGE, after * PAGE)
+    count = len(data) // PAGE
+    if not count:
+        return None
     with closing(sqlite3.connect(":memory:", check_same_thread=False)) as judge:
-        number = 0
-        while data := os.pread(fd, _AT_ONCE * PAGE, number * PAGE):
-            damaged = []
-            for start in range(0, len(data) - PAGE + 1, PAGE):
-                number += 1
-                if not _is_right(judge, data[start : start + PAGE]) and not _is_right_later(
-                    judge, fd, number
-                ):
-                    damaged.append(number)
-            yield number, damaged
-            if len(data) % PAGE:
-                return
+        pages = {after + 1 + place: data[place * PAGE : (place + 1) * PAGE] for place in range(count)}
+        damaged = [number for number, page in pages.items() if not _is_right(judge, page)]
+        for _ in range(_TRIES):
+            if not damaged:
+                break
+            time.sleep(_PAUSE_SECONDS)
+            damaged = [number for number in damaged if not _is_right(judge, _page(fd, number))]
+    return PagesRead(count, after + count, damaged)
+
+
+def _page(fd: int, number: int) -> bytes:
+    """Empty where the file has become shorter."""
+    page = os.pread(fd, PAGE, (number - 1) * PAGE)
+    return page if len(page) == PAGE else b""
 
 
 def _is_right(judge: sqlite3.Connection, page: bytes) -> bool:
-    return bool(judge.execute("SELECT verify_checksum(?)", (page,)).fetchone()[0])
-
-
-def _is_right_later(judge: sqlite3.Connection, fd: int, number: int) -> bool:
-    for _ in range(_TRIES):
-        time.sleep(_PAUSE_SECONDS)
-        page = os.pread(fd, PAGE, (number - 1) * PAGE)
-        if len(page) < PAGE or _is_right(judge, page):
-            return True
-    return False
+    return not page or bool(judge.execute("SELECT verify_checksum(?)", (page,)).fetchone()[0])
 
 
 def _descriptor(path: Path) -> int:

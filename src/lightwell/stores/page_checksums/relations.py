@@ -6,29 +6,34 @@ pg_basebackup and pg_checksums compare all files.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, text
 
-BLOCKS = 2000
+BLOCKS = 1000
 
 
-def tables(conn: Connection) -> list[str]:
-    """All tables, lightwell's own and those of PgQueuer."""
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, its size in pages without what lies apart, and the size of a page in bytes."""
+
+    oid: int
+    name: str
+    pages: int
+    page_size: int
+
+
+def tables(conn: Connection, first: int = 0) -> list[Relation]:
+    """All tables from the object identifier ``first`` on, in that order: lightwell's own and PgQueuer's."""
     found = conn.execute(
         text(
-            "SELECT relname FROM pg_class WHERE relkind = 'r'"
-            " AND relnamespace = current_schema()::regnamespace ORDER BY relname"
-        )
+            "SELECT oid::bigint AS oid, relname, pg_relation_size(oid) / current_setting('block_size')::int,"
+            " current_setting('block_size')::int FROM pg_class WHERE relkind = 'r' AND oid >= :first"
+            " AND relnamespace = current_schema()::regnamespace ORDER BY pg_class.oid"
+        ),
+        {"first": first},
     )
-    return [str(name) for name in found.scalars()]
-
-
-def blocks_of(conn: Connection, table: str) -> int:
-    """How many pages a table has, without what lies apart."""
-    found = conn.execute(
-        text("SELECT pg_relation_size(to_regclass(:table)) / current_setting('block_size')::int"),
-        {"table": f'"{table}"'},
-    ).scalar()
-    return int(found or 0)
+    return [Relation(*row) for row in found]
 
 
 def read_blocks(conn: Connection, table: str, first: int, end: int) -> int:

@@ -1,38 +1,74 @@
-"""The pages of the database against their checksums, as far as the database lets them be read."""
+"""The pages of the database against their checksums, part by part, as far as it lets them be read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from lightwell.errors import DamagedError
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.integrity.faults import Fault
 from lightwell.stores.page_checksums import relations
-from lightwell.stores.page_checksums.pages import damaged_pages
+from lightwell.stores.page_checksums.pages import read_pages
+from lightwell.stores.page_checksums.vfs import PAGE
+
+START = -1
+# A place among PostgreSQL's pages: the table's object identifier, and the number of a block.
+_BLOCK_BITS = 32
 
 
-def check(db: Database) -> Iterator[tuple[int, list[Fault]]]:
-    """(how many pages were read more, what is damaged among them)."""
-    return _of_sqlite(db) if db.dialect == "sqlite" else _of_postgresql(db)
+@dataclass(frozen=True, slots=True)
+class PartOfPages:
+    """``pages`` were read, which have so many ``bytes``; the next part comes after the place ``end``."""
+
+    pages: int
+    bytes: int
+    end: int
+    found: list[Fault]
 
 
-def _of_sqlite(db: Database) -> Iterator[tuple[int, list[Fault]]]:
-    before = 0
-    for pages, damaged in damaged_pages(sqlite_path(db.url)):
-        yield pages - before, [_fault(f"page {number}", "its checksum differs") for number in damaged]
-        before = pages
+def check(db: Database, after: int) -> PartOfPages | None:
+    """The next few megabytes of pages after the place ``after``; None when there are no more.
+
+    No transaction is longer than that. Raises `StorageError`.
+    """
+    return _of_sqlite(db, after) if db.dialect == "sqlite" else _of_postgresql(db, after)
 
 
-def _of_postgresql(db: Database) -> Iterator[tuple[int, list[Fault]]]:
+def size(db: Database) -> int:
+    """The bytes of all pages that there are to read."""
+    if db.dialect == "sqlite":
+        return sqlite_path(db.url).stat().st_size
     with db.read() as conn:
-        tables = relations.tables(conn)
+        return sum(table.pages * table.page_size for table in relations.tables(conn))
+
+
+def _of_sqlite(db: Database, after: int) -> PartOfPages | None:
+    part = read_pages(sqlite_path(db.url), max(after, 0))
+    if part is None:
+        return None
+    found = [_fault(f"page {number}", "its checksum differs") for number in part.damaged]
+    return PartOfPages(part.read, part.read * PAGE, part.end, found)
+
+
+def _of_postgresql(db: Database, after: int) -> PartOfPages | None:
+    oid, first = divmod(max(after, 0), 1 << _BLOCK_BITS)
+    with db.read() as conn:
+        tables = relations.tables(conn, oid)
+    pages = size = 0
+    found: list[Fault] = []
     for table in tables:
-        with db.read() as conn:
-            pages = relations.blocks_of(conn, table)
-        for first in range(0, pages, relations.BLOCKS):
-            end = min(first + relations.BLOCKS, pages)
-            yield end - first, list(_of_blocks(db, table, first, end))
+        begin = first if table.oid == oid else 0
+        end = min(begin + relations.BLOCKS - pages, table.pages)
+        if begin < end:
+            found += _of_blocks(db, table.name, begin, end)
+            pages += end - begin
+            size += (end - begin) * table.page_size
+            after = table.oid << _BLOCK_BITS | end
+            if pages >= relations.BLOCKS:
+                break
+    return PartOfPages(pages, size, after, found) if pages else None
 
 
 def _of_blocks(db: Database, table: str, first: int, end: int) -> Iterator[Fault]:

@@ -39,9 +39,10 @@ Mode = Literal["quick", "sample", "all"]
 
 _SETS, _STRAYS, _FAULTS = 20, 500, 1000
 _PHASES = ("pages", "packs", "sets", "documents", "strays", "over")
+_UNTOLD = ("without_before", "total", "page_bytes", "page_total")
 _COUNTED = (
     *("packs", "instances", "frames", "image_sets", "bytes", "pages", "documents", "strays"),
-    *("without_before", "total"),
+    *_UNTOLD,
 )
 
 
@@ -50,7 +51,8 @@ class TakenOver(LightwellError):
 
 
 class Verifier:
-    """A run, begun or gone on with. ``show`` is called with the bytes of packs checked so far, and the total.
+    """A run, begun or gone on with. ``show`` is called with the bytes of pages and packs that were checked so
+    far, and their total.
 
     ``mode``: ``all`` decodes every frame, ``sample`` one in a hundred, another hundredth with each run,
     ``quick`` none, nor derives attributes from originals. ``rate`` is bytes a second. So many ``processes``
@@ -82,7 +84,7 @@ class Verifier:
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._run: Run | None = None
-        self._phase, self._after = _PHASES[0], -1
+        self._phase, self._after = _PHASES[0], database_pages.START
         self._counts = dict.fromkeys(_COUNTED, 0)
         self.is_resumed = False
 
@@ -119,15 +121,12 @@ class Verifier:
             with self._stores.db.read() as conn:
                 self._counts["total"] = integrity.pack_bytes(conn)
                 self._counts["without_before"] = integrity.count_unchecked(conn)
+            self._counts["page_total"] = database_pages.size(self._stores.db)
 
     def step(self) -> bool:
         """Check the next few; True once there are no more."""
         if self._phase == "pages":
-            found: list[Fault] = []
-            for pages, some in database_pages.check(self._stores.db):
-                self._counts["pages"] += pages
-                found += some
-            self._keep(found, "packs", -1)
+            self._pages()
         elif self._phase == "packs":
             self._packs()
         elif self._phase == "sets":
@@ -148,7 +147,7 @@ class Verifier:
             without = integrity.count_unchecked(conn)
             report = Report(problems=named_problems(conn, found))
         for name in _COUNTED:
-            if name not in ("without_before", "total"):
+            if name not in _UNTOLD:
                 setattr(report, name, self._counts[name])
         report.frames_without_checksum = without
         report.frames_checksummed = max(0, self._counts["without_before"] - without)
@@ -201,6 +200,24 @@ class Verifier:
             datastore_id=datastore_id,
         )
 
+    # Pages of the database ------------------------------------------------------------------------------
+
+    def _pages(self) -> None:
+        part = database_pages.check(self._stores.db, self._after)
+        if part is None:
+            return self._keep((), "packs", -1)
+        counts = self._counts
+        counts["pages"] += part.pages
+        counts["page_bytes"] += part.bytes
+        counts["page_total"] = max(counts["page_total"], counts["page_bytes"])
+        self._show_all()
+        self._pace.spend(part.bytes)
+        return self._keep(part.found, "pages", part.end)
+
+    def _show_all(self) -> None:
+        counts = self._counts
+        self._show(counts["page_bytes"] + counts["bytes"], counts["page_total"] + counts["total"])
+
     # Packs ----------------------------------------------------------------------------------------------
 
     def _packs(self) -> None:
@@ -241,7 +258,7 @@ class Verifier:
             counts["instances"] += instances
             counts["frames"] += frames
             counts["total"] = max(counts["total"], counts["bytes"])
-            self._show(counts["bytes"], counts["total"])
+            self._show_all()
         self._pace.spend(pack.size)
         return found
 
