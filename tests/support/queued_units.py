@@ -83,7 +83,7 @@ def hold_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     hour = timedelta(hours=1)
     for dialect in units.LEASE_MS:
         monkeypatch.setitem(units.LEASE_MS, dialect, hour // timedelta(milliseconds=1))
-    for module, name in ((units, "_stamp"), (unit_claims, "_claim")):
+    for module, name in ((units, "_stamp"), (unit_claims, "_claim"), (unit_claims, "_taken")):
         # The statements are made once, and have the leases of then.
         monkeypatch.setattr(module, name, functools.cache(getattr(module, name).__wrapped__))
     monkeypatch.setattr(pgqueuer_queue, "SILENT", hour)

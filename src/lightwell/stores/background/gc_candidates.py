@@ -254,7 +254,8 @@ def claim_strays(conn: Connection, now: int, pace: int) -> int | None:
     insert_missing(conn, leftover, [{"kind": _TURN, "key": _STRAYS, "mark": 255}], ["kind", "key"])
     this = and_(leftover.c.kind == _TURN, leftover.c.key == _STRAYS)
     last = conn.execute(select(leftover.c.mark).where(this)).scalar_one()
-    if now - (last >> 8) < pace:
+    # A part that was searched in the future was so before the clock was set back.
+    if 0 <= now - (last >> 8) < pace:
         return None
     part = (last + 1) & 0xFF
     done = conn.execute(update(leftover).where(this, leftover.c.mark == last).values(mark=(now << 8) | part))
@@ -268,6 +269,7 @@ def claim_collection(conn: Connection, now: int, until: int, current: int) -> bo
     slower, not wrong.
     """
     insert_missing(conn, leftover, [{"kind": _TURN, "key": 0, "mark": 0}], ["kind", "key"])
-    free = or_(leftover.c.mark <= now, leftover.c.mark == current)
+    # A claim that ends later than one made now was made before the clock was set back.
+    free = or_(leftover.c.mark <= now, leftover.c.mark > until, leftover.c.mark == current)
     this = and_(leftover.c.kind == _TURN, leftover.c.key == 0, free)
     return conn.execute(update(leftover).where(this).values(mark=until)).rowcount == 1

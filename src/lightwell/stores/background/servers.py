@@ -176,7 +176,9 @@ def _is(one: Server) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 
 
 def _is_alive(conn: Connection) -> ColumnElement[bool]:
-    return and_(server.c.run.is_not(None), server.c.seen_at > _now(conn) - ALIVE_MS)
+    # Whoever was seen in the future was so before the clock was set back, and has not been since.
+    now = _now(conn)
+    return and_(server.c.run.is_not(None), server.c.seen_at.between(now - ALIVE_MS + 1, now + ALIVE_MS))
 
 
 def _now(conn: Connection) -> ColumnElement[int]:

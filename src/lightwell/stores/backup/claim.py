@@ -45,7 +45,9 @@ def take(conn: Connection, id: str) -> None:
     """Claim the installation for the backup ``id``, a word. Raises `LightwellError` if another one runs."""
     insert_missing(conn, installation, [{"name": _NAME, "value": str(_Claim(id, 0, holds=False))}], ["name"])
     found, time = _locked(conn), read_now(conn)
-    if found is not None and found.id != id and found.until > time:
+    # A claim that ends later than one made now was made before the clock was set back: if its backup still
+    # runs, it notices that the claim is not its own any more.
+    if found is not None and found.id != id and time < found.until <= time + VALID_MS:
         raise LightwellError(
             "Another backup of this installation is running: let it end. If it was killed, this one can run "
             f"in {(found.until - time) // 1000 + 1} seconds"

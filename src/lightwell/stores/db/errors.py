@@ -46,6 +46,11 @@ _POSTGRESQL: tuple[tuple[str, str], ...] = (
     ("57014", "a statement exceeded the time limit"),
     ("55P03", "another transaction held a lock for too long"),
     ("25006", "it is read-only, perhaps a replica: check LIGHTWELL_DATABASE_URL"),
+    ("25P03", "the transaction stood still for too long, was ended by PostgreSQL, and changed nothing"),
+    ("25P04", "the transaction exceeded a time limit of PostgreSQL, and changed nothing"),
+    ("40001", "other transactions got in its way again and again, and it changed nothing"),
+    ("40P01", "other transactions got in its way again and again, and it changed nothing"),
+    ("58030", "its disk failed: look at PostgreSQL's log and the system's"),
 )
 
 
@@ -54,7 +59,7 @@ _LONGEST = 500
 
 # What only an administrator can fix: the schema, or the file itself. Everything else may pass.
 _LASTING = ("no such table", "no such column", "not a database")
-_PASSING = ("08", "53", "57", "55P03", "25006")
+_PASSING = ("08", "53", "57", "55P03", "25006", "25P03", "25P04", "40001", "40P01", "58030")
 
 
 def driver_error(error: BaseException) -> BaseException:

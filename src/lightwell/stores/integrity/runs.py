@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from lightwell.stores.db.tables import integrity_fault, integrity_run
 
 _KEPT = 20  # runs that have ended
+_AHEAD_MS = 60_000  # more than that, and the clock has been set back
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +61,21 @@ def keep(conn: Connection, run: Run, progress: dict[str, Any], now: int, *, is_o
     t = integrity_run.c
     this = and_(t.key == run.key, t.seen_at == run.seen_at, t.finished_at.is_(None))
     values = {
-        "seen_at": max(now, run.seen_at + 1),
+        "seen_at": now if run.seen_at > now + _AHEAD_MS else max(now, run.seen_at + 1),
         "progress": json.dumps(progress),
         "finished_at": now if is_over else None,
     }
     return conn.execute(update(integrity_run).where(this).values(values)).rowcount == 1
 
 
-def last_finished(conn: Connection, modes: tuple[str, ...]) -> int | None:
-    """When the last run of these modes ended, in ms; None if none has."""
+def last_finished(conn: Connection, modes: tuple[str, ...], now: int) -> int | None:
+    """When the last run of these modes ended, in ms; None if none has.
+
+    What ended after ``now`` did so before the clock was set back, nobody knows when, and is passed over.
+    """
     t = integrity_run.c
-    found = conn.execute(select(func.max(t.finished_at)).where(t.mode.in_(modes))).scalar()
+    ended = and_(t.mode.in_(modes), t.finished_at <= now)
+    found = conn.execute(select(func.max(t.finished_at)).where(ended)).scalar()
     return None if found is None else int(found)
 
 

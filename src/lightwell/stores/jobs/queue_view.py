@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, case, func, select
 from lightwell.domain.states import JobPhase, UnitState
 from lightwell.stores.db.now import now
 from lightwell.stores.db.tables import datastore, import_job, unit
-from lightwell.stores.jobs.units import OPEN
+from lightwell.stores.jobs.units import OPEN, is_due
 
 _SHOWN = (*OPEN, UnitState.DEAD)
 
@@ -83,7 +83,7 @@ def summary(
             unit.c.state,
             func.count(),
             func.sum(unit.c.files),
-            func.sum(case((and_(unit.c.state == UnitState.READY, unit.c.not_before > at), 1), else_=0)),
+            func.sum(case((and_(unit.c.state == UnitState.READY, ~is_due(at)), 1), else_=0)),
             func.sum(case((unit.c.tries > case((unit.c.state == UnitState.READY, 0), else_=1), 1), else_=0)),
             at - oldest,
         )

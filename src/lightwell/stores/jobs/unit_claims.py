@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
     text,
     update,
@@ -32,9 +33,9 @@ from sqlalchemy import (
 from lightwell.domain.imports.fairness import OpenJob
 from lightwell.domain.imports.units import Token, Unit
 from lightwell.domain.states import JobPhase, UnitState
-from lightwell.stores.db.now import now, now_by
+from lightwell.stores.db.now import now_by
 from lightwell.stores.db.tables import import_job, unit
-from lightwell.stores.jobs.units import no_flush, until, until_by
+from lightwell.stores.jobs.units import LEASE_MS, is_due, no_flush, until, until_by
 
 _PHASES = (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT)
 _IS_READY = unit.c.state == literal_column("'ready'")  # not a parameter: the index is partial
@@ -48,12 +49,19 @@ def _ends() -> ColumnElement[int]:
     return func.coalesce(unit.c.claimed_until, unit.c.claimed_at + literal(_UNSAID_MS), 0)
 
 
+def _has_ended(dialect: str) -> ColumnElement[bool]:
+    """Whether a claim is over. One that ends later than any made now was made before the clock was set back:
+    its holder renews it at once if it lives."""
+    at = now_by(dialect)
+    return or_(_ends() < at, _ends() > at + literal(LEASE_MS[dialect] + _UNSAID_MS))
+
+
 def _ready_of(phase: JobPhase, at: ColumnElement[int]) -> ColumnElement[bool]:
     return and_(
         unit.c.job == import_job.c.key,
         unit.c.phase == literal_column(f"'{phase.value}'"),
         _IS_READY,
-        unit.c.not_before <= at,
+        is_due(at),
     )
 
 
@@ -83,7 +91,7 @@ def _open_jobs(dialect: str) -> Select[Any]:
 
 @functools.cache
 def _taken(dialect: str) -> Select[Any]:
-    ended = func.sum(case((_ends() < now_by(dialect), 1), else_=0))
+    ended = func.sum(case((_has_ended(dialect), 1), else_=0))
     return (
         select(unit.c.job, func.count(), ended)
         .where(unit.c.state == literal_column("'claimed'"))
@@ -141,7 +149,7 @@ def _claim(dialect: str) -> Update:
     at = now_by(dialect)
     ready = (
         select(unit.c.number)
-        .where(_OF_PHASE, _IS_READY, unit.c.not_before <= at, unit.c.number >= bindparam("first"))
+        .where(_OF_PHASE, _IS_READY, is_due(at), unit.c.number >= bindparam("first"))
         .order_by(unit.c.number)
         .limit(bindparam("count"))
         .with_for_update(skip_locked=True)
@@ -237,7 +245,7 @@ def renew(conn: Connection, names: Collection[str]) -> set[str]:
 
 def take_back(conn: Connection) -> int:
     """Make the units ready whose claims have ended. Returns how many."""
-    is_over = and_(unit.c.state == UnitState.CLAIMED, _ends() < now(conn))
+    is_over = and_(unit.c.state == UnitState.CLAIMED, _has_ended(conn.dialect.name))
     which = select(unit.c.job, unit.c.phase, unit.c.number).where(is_over)
     over = which.with_for_update(skip_locked=True).cte("ended")
     same = and_(unit.c.job == over.c.job, unit.c.phase == over.c.phase, unit.c.number == over.c.number)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    or_,
     select,
     text,
     update,
@@ -36,6 +37,10 @@ from lightwell.stores.db.tables import unit
 
 LEASE_MS = {"sqlite": 10_000, "postgresql": 4_000}
 """How long a claim holds without being renewed. On SQLite there is one engine, which can outlive no other."""
+
+LONGEST_DELAY_MS = 600_000
+"""For how long a unit may have to wait before it is tried again. A time that is further away was written
+before the clock was set back, and counts as past: otherwise the unit would wait until the clock is there."""
 
 OPEN = (UnitState.READY, UnitState.CLAIMED)
 
@@ -95,6 +100,11 @@ def until(conn: Connection) -> ColumnElement[int]:
 def until_by(dialect: str) -> ColumnElement[int]:
     """`until` for statements that are made once."""
     return now_by(dialect) + literal(LEASE_MS[dialect])
+
+
+def is_due(at: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a unit that is ready may be taken at this time."""
+    return or_(unit.c.not_before <= at, unit.c.not_before > at + literal(LONGEST_DELAY_MS))
 
 
 # What is run for each unit is made once: that costs several times what running it does.

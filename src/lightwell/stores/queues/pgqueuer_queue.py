@@ -146,6 +146,13 @@ _OVER = text(
     )
     """
 )
+# Written before the clock was set back: nobody has been heard of later than now.
+_AHEAD = text(
+    f"""
+    UPDATE {TABLE} SET heartbeat = least(heartbeat, now()), execute_after = least(execute_after, now())
+    WHERE heartbeat > now() + interval '1 minute' OR execute_after > now() + make_interval(secs => :delay)
+    """
+)
 _OLD = text(f"DELETE FROM {LOG_TABLE} WHERE created < now() - make_interval(days => :days)")
 
 
@@ -166,6 +173,7 @@ def look_after(conn: Connection) -> int | None:
     if not alone:
         return None
     missing = queue_missing(conn)
+    conn.execute(_AHEAD, {"delay": units.LONGEST_DELAY_MS / 1000})
     conn.execute(_OVER)
     conn.execute(_OLD, {"days": _LOG_DAYS})
     return missing

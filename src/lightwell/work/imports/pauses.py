@@ -31,6 +31,11 @@ class _Pause:
     logged: int
 
 
+def _holds(pause: _Pause, now: int) -> bool:
+    """Not where it ends later than any pause can: then the clock has been set back since it began."""
+    return 0 < pause.until - now <= BACKOFF.longest_ms
+
+
 class Pauses:
     """For all threads of one engine; jobs by key."""
 
@@ -44,13 +49,13 @@ class Pauses:
         now = self._clock.now()
         with self._lock:
             pause = self._pauses.get(job)
-            if pause is not None and now < pause.until:
+            if pause is not None and _holds(pause, now):
                 return pause.until  # another thread has noticed already
             if pause is None:
                 pause = self._pauses[job] = _Pause(name, 0, 0, now - _LOG_MS)
             pause.count += 1
             pause.until = now + BACKOFF.delay_ms(pause.count)
-            if now - pause.logged < _LOG_MS:
+            if 0 <= now - pause.logged < _LOG_MS:
                 return pause.until
             pause.logged = now
         log.warning("%s is paused, and none of its files is lost: %s", name, reason)
@@ -62,7 +67,7 @@ class Pauses:
             return ()
         now = self._clock.now()
         with self._lock:
-            return {job for job, pause in self._pauses.items() if now < pause.until}
+            return {job for job, pause in self._pauses.items() if _holds(pause, now)}
 
     def end(self, job: int) -> None:
         """What the job needs is available again."""

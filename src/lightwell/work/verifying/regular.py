@@ -73,11 +73,11 @@ class RegularVerifying:
         now = self._clock.now()
         with self._stores.db.read() as conn:
             unfinished = runs.unfinished(conn, "sample")
-            last = runs.last_finished(conn, ("sample", "all"))
+            last = runs.last_finished(conn, ("sample", "all"), now)
             since = packs.oldest(conn) if last is None else last
         is_due = since is not None and now - since > self._settings.verify_days * _DAY_MS
         if unfinished is not None:
-            is_due = now - unfinished.seen_at > _INTERRUPTED_MS
+            is_due = not 0 <= now - unfinished.seen_at <= _INTERRUPTED_MS
         if is_due:
             run = Verifier(
                 self._stores,
