@@ -200,7 +200,7 @@ def _side(name: str, text: str) -> int:
 
 
 def _number(name: str, text: str) -> float:
-    value = float(text) if _DECIMAL.fullmatch(text.strip()) else math.nan
+    value = float(text) if _DECIMAL.fullmatch(text.strip(" ")) else math.nan
     if not math.isfinite(value) or abs(value) > 1e30:
         raise ValidationError(f"{text!r} in {name} is not a number.")
     return value

@@ -60,6 +60,7 @@ def test_knows_the_three_functions(function: str) -> None:
         ("window", "40,-1,sigmoid"),
         ("window", "nan,400,linear"),
         ("window", "1e999,400,linear"),
+        ("window", "\x1e-0,400,linear"),
         ("window", "0x10,400,linear"),
         ("window", "1_0,400,linear"),
         ("viewport", ""),
