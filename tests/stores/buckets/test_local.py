@@ -337,10 +337,10 @@ def test_tells_a_disk_that_is_full_from_a_folder_that_may_not_be_written(
         (errno.ENOSPC, StorageUnavailableError),
         (errno.EROFS, InputError),
         (errno.EACCES, InputError),
-        (errno.EIO, StorageError),
+        (errno.EIO, StorageUnavailableError),
     ):
 
-        def failing(fd: int, number: int = number) -> None:
+        def failing(*given: object, number: int = number, **more: object) -> None:
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr(os, "fsync", failing)
@@ -348,3 +348,8 @@ def test_tells_a_disk_that_is_full_from_a_folder_that_may_not_be_written(
             buckets.put("inn", "out", b"x")
         assert type(raised.value) is kind
         assert not list(inn.iterdir())
+        with monkeypatch.context() as more, pytest.raises(kind, match="cannot be written"):
+            more.setattr(Path, "unlink", failing)  # as on a disk that has become read-only
+            buckets.put("inn", "out", b"x")
+        for left in inn.iterdir():
+            left.unlink()

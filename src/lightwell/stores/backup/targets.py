@@ -154,9 +154,11 @@ class _SqliteTarget:
             self._filled.with_name(self._filled.name + end).unlink(missing_ok=True)
         try:
             handle = os.open(self._filled, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "wb", buffering=0) as file:
+            # With a buffer, since that goes on where the system has written a part.
+            with os.fdopen(handle, "wb") as file:
                 for block in blocks:
                     file.write(block)
+                file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise storage_error(error, f"{self._filled} cannot be written") from error

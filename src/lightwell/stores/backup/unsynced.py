@@ -50,7 +50,7 @@ class UnsyncedObjects(LocalObjects):
                         rest = rest[file.write(rest) :]
             part.rename(path)
         except OSError as error:
-            raise storage_error(error, f"{path} cannot be written") from error
+            raise storage_error(error, f"{path} cannot be written", writing=True) from error
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -62,20 +62,41 @@ class UnsyncedObjects(LocalObjects):
                 self._folders.add(folder)
 
     def sync(self, keys: Iterable[str]) -> None:
-        """Have these objects on the disk. Raises `StorageError` if that fails."""
+        """Have these objects on the disk.
+
+        Raises `StorageError` if that fails. What the disk has not taken is removed: it can be read, and
+        compared, for as long as it is in memory, and another fsync would claim success.
+        """
         os.sync()  # all at once; what follows finds little to do, and tells of a disk that has failed
-        path = self.root
-        try:
-            folders = {self.root}
-            for key in keys:
-                path = self._path(key)
-                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
-                folders.add(path.parent)
-            for path in sorted(folders):
-                sync_folder(path)
-        except OSError as error:
-            raise storage_error(error, f"{path} cannot be written") from error
+        failed: StorageError | None = None
+        folders = {self.root}
+        for key in keys:
+            path = self._path(key)
+            folders.add(path.parent)
+            try:
+                _sync(path)
+            except OSError as error:
+                _remove(path)
+                failed = failed or storage_error(error, f"{path} cannot be written", writing=True)
+        for folder in sorted(folders):
+            try:
+                sync_folder(folder)
+            except OSError as error:
+                for path in folder.iterdir():
+                    _remove(path)
+                failed = failed or storage_error(error, f"{folder} cannot be written", writing=True)
+        if failed is not None:
+            raise failed
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # it is a folder, or nothing can be changed there any more
+        path.unlink()

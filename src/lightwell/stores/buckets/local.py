@@ -221,7 +221,8 @@ class _Replacing:
         if error is not None:
             with contextlib.suppress(OSError):
                 self._stream.close()  # the disk may be full; the bytes are not needed
-            self._temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise _unwritable(error, self._where) from error
 
@@ -230,7 +231,7 @@ def _unwritable(error: OSError, where: str) -> LightwellError:
     """An `InputError` for what the bucket's owner can fix; what may pass, or has failed, is our fault."""
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return InputError(f"{where} cannot be written: {_NO_RIGHT}")
-    return storage_error(error, f"{where} cannot be written")
+    return storage_error(error, f"{where} cannot be written", writing=True)
 
 
 def _sorted_names(folder: str, start: str) -> Iterator[str]:

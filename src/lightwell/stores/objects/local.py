@@ -297,13 +297,13 @@ class _LocalWriter:
             self._temporary = Path(temporary)
             self._stream = os.fdopen(fd, "wb", buffering=1 << 18)
         except OSError as error:
-            raise storage_error(error, f"{folder} cannot be written to") from error
+            raise storage_error(error, f"{folder} cannot be written to", writing=True) from error
 
     def write(self, data: bytes | memoryview) -> None:
         try:
             self._stream.write(data)
         except OSError as error:
-            raise storage_error(error, f"{self._path} cannot be written") from error
+            raise storage_error(error, f"{self._path} cannot be written", writing=True) from error
 
     def commit(self) -> None:
         assert self._temporary is not None, "committed or aborted before"
@@ -313,12 +313,20 @@ class _LocalWriter:
             os.fsync(self._stream.fileno())
             self._stream.close()
             make_folders(folder)
+            is_new = not self._path.exists()
             self._temporary.rename(self._path)
             temporary, self._temporary = self._temporary, None
-            sync_folder(folder)
-            sync_folder(temporary.parent)
+            try:
+                sync_folder(folder)
+                sync_folder(temporary.parent)
+            except OSError:
+                # Whoever finds it there takes it for durable, and a second fsync would claim success.
+                if is_new:
+                    with contextlib.suppress(OSError):
+                        self._path.unlink()
+                raise
         except OSError as error:
-            raise storage_error(error, f"{self._path} cannot be written") from error
+            raise storage_error(error, f"{self._path} cannot be written", writing=True) from error
         self._objects._forget(self._key)
 
     def abort(self) -> None:
@@ -342,7 +350,13 @@ def make_folders(path: Path) -> None:
     make_folders(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir(0o700)
-    sync_folder(path.parent)
+    try:
+        sync_folder(path.parent)
+    except OSError:
+        # A folder that is there counts as durable from then on.
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        raise
 
 
 def sweep_folder(folder: Path, older_than: int) -> int:
@@ -386,8 +400,11 @@ def is_away(error: OSError) -> bool:
     return error.errno in _AWAY
 
 
-def storage_error(error: OSError, what: str) -> StorageError:
-    """A sentence for a person, with what to do about it."""
+def storage_error(error: OSError, what: str, *, writing: bool = False) -> StorageError:
+    """A sentence for a person, with what to do about it.
+
+    A disk that fails may take what is written another time, elsewhere; what it cannot read is lost.
+    """
     advice = {
         errno.ENOSPC: "the disk is full: make room, nothing was lost",
         errno.EDQUOT: "the quota of this user is used up: raise it, nothing was lost",
@@ -399,5 +416,6 @@ def storage_error(error: OSError, what: str) -> StorageError:
         errno.EIO: "the disk failed: look at the system's log",
         errno.ENOTDIR: "there is a file where a folder should be",
     }.get(error.errno or 0, error.strerror or str(error))
-    kind = StorageUnavailableError if error.errno in _PASSING else StorageError
+    is_passing = error.errno in _PASSING or (writing and error.errno == errno.EIO)
+    kind = StorageUnavailableError if is_passing else StorageError
     return kind(f"{what}: {advice}.")

@@ -68,7 +68,7 @@ def adopt(objects: LocalObjects, key: str, staging: Path) -> int:
         sync_folder(target.parent)
         sync_folder(private.parent)
     except OSError as error:
-        raise storage_error(error, f"{target} cannot be written") from error
+        raise storage_error(error, f"{target} cannot be written", writing=True) from error
     return size
 
 
