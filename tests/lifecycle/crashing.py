@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -24,7 +26,8 @@ from tests.lifecycle.clients import Refused, ServedService
 from tests.support.server import Server, launch, wait_until_ready
 
 _WRITES = {"UpdateImageSetMetadata", "CopyImageSet", "DeleteImageSet"}
-_LOST = (HTTPClientError, NotReached, IncompleteReadError)
+LOST = (HTTPClientError, NotReached, IncompleteReadError)
+_PASSING = ("500", "502", "503", "InternalServerException", "ServiceUnavailableException")
 _PATIENCE = 90
 
 
@@ -35,8 +38,12 @@ class CrashingService(ServedService):
     them, if not it is made again. There is no third way: that is what the run proves.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(
+        self, data: Path, database_url: str | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         self.data = data
+        self.database_url = database_url
+        self.env = env
         self.restarts = 0
         self.lost = 0
         self.pace = 1.0
@@ -44,12 +51,13 @@ class CrashingService(ServedService):
         self.alive = threading.Lock()
         """Held while the server is started: nothing is killed then."""
         server = self._start()
-        settings = replace(load({"data": data}, environ={}, file=None), codec_workers=1)
+        given = {"data": data, "database_url": database_url}
+        settings = replace(load(given, environ={}, file=None), codec_workers=1)
         super().__init__(server, open_stores(settings), settings)
 
     def _start(self) -> Server:
         begun = time.monotonic()
-        server = launch(self.data, workers=2)
+        server = launch(self.data, workers=2, database_url=self.database_url, env=self.env)
         wait_until_ready(server)
         self.pace = max(self.pace, time.monotonic() - begun)
         self.patience = 180 * self.pace
@@ -60,12 +68,13 @@ class CrashingService(ServedService):
         while True:
             try:
                 return super().call(operation, **members)
-            except _LOST:
+            except LOST:
                 self.lost += 1
             except Refused as error:
-                if error.code not in ("500", "502", "503"):
+                if error.code not in _PASSING:
                     raise
-            self._revive()
+                time.sleep(0.05)
+            self.revive()
             if operation in _WRITES and (made := self._versions().items() - before.items()):
                 return self._answer(operation, members, dict(made))
 
@@ -73,9 +82,13 @@ class CrashingService(ServedService):
         while True:
             try:
                 return super().frame(image_set, frame)
-            except _LOST:
+            except LOST:
                 self.lost += 1
-                self._revive()
+                self.revive()
+            except Refused as error:
+                if error.code not in _PASSING:
+                    raise
+                time.sleep(0.05)
 
     def _versions(self) -> dict[str, tuple[int, str]]:
         """The latest version and state of every set, by id."""
@@ -104,7 +117,7 @@ class CrashingService(ServedService):
             "destinationImageSetProperties": _locked(destination, number, "COPYING"),
         }
 
-    def _revive(self) -> None:
+    def revive(self) -> None:
         """Start the server again if it is gone, and wait until it answers."""
         end = time.monotonic() + _PATIENCE
         while True:
@@ -115,9 +128,11 @@ class CrashingService(ServedService):
                     self.server = self._start()
                     self.connect()
             try:
-                self.client.list_datastores()
+                super().call("ListDatastores")
                 return
-            except _LOST:
+            except (*LOST, Refused) as error:
+                if isinstance(error, Refused) and error.code not in _PASSING:
+                    raise
                 assert time.monotonic() < end, "\n".join(self.server.err[-20:])
                 time.sleep(0.05)
 
@@ -136,14 +151,22 @@ def _locked(id: str, number: int | str, status: str) -> dict[str, Any]:
 
 
 class Killer(threading.Thread):
-    """kill -9 of one process of the server, or of all of them at once, every now and then."""
+    """kill -9 of one process of the server, of all of them at once, or of ``command``, every now and then."""
 
-    def __init__(self, service: CrashingService, chance: Random) -> None:
+    def __init__(
+        self,
+        service: CrashingService,
+        chance: Random,
+        command: Callable[[], subprocess.Popen[str] | None] = lambda: None,
+        of_all: float = 0.4,
+    ) -> None:
         super().__init__(daemon=True)
+        self._command = command
+        self._share = of_all
         self._service = service
         self._chance = chance
         self._over = threading.Event()
-        self.kills = 0
+        self.kills = self.of_all = self.of_commands = 0
 
     def run(self) -> None:
         while not self._over.wait(self._chance.uniform(0.1, 1.2) * self._service.pace):
@@ -155,10 +178,17 @@ class Killer(threading.Thread):
         self.join()
 
     def _kill(self) -> None:
+        command = self._command()
+        if command is not None and command.poll() is None and self._chance.random() < 0.25:
+            command.kill()
+            self.kills += 1
+            self.of_commands += 1
+            return
         with contextlib.suppress(psutil.NoSuchProcess):
             supervisor = psutil.Process(self._service.server.process.pid)
             below = supervisor.children(recursive=True)
-            if self._chance.random() < 0.4:
+            if self._chance.random() < self._share:
+                self.of_all += 1
                 # Stopped first, so that none goes on or is started anew while the others die.
                 doomed = [supervisor, *below]
                 for process in doomed:
