@@ -26,6 +26,7 @@ from lightwell.codec_pool.client import CodecPoolClient
 from lightwell.domain.arn import root_arn
 from lightwell.domain.events import EventHeader, unverified_event
 from lightwell.errors import LightwellError
+from lightwell.observe.audit.background import BackgroundRecords
 from lightwell.observe.audit.masking import QueryMask
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.metrics import Meter, Recorder
@@ -279,9 +280,9 @@ def work(
     upkeep = None if trail is None else _audit_upkeep(settings, stores, trail)
     try:
         if settings.work == "on":
-            is_refused = _engine(settings, stores, recorder, stopping, on_ready)
+            is_refused = _engine(settings, stores, recorder, stopping, on_ready, trail)
         else:
-            is_refused = _without_engine(settings, stores, recorder, stopping)
+            is_refused = _without_engine(settings, stores, recorder, stopping, trail)
     finally:
         if answering is not None:
             answering.end()
@@ -315,6 +316,7 @@ def _engine(
     recorder: Recorder,
     stopping: threading.Event,
     on_ready: Callable[[], None],
+    trail: AuditTrail | None,
 ) -> bool:
     """Returns whether it has ended because the storage belongs to another database by now."""
     lock, is_told = EngineLock(settings.data), False
@@ -336,6 +338,7 @@ def _engine(
             data_access=open_data_access_roles(
                 stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
             ),
+            trail=trail,
         ),
     )
     signal.signal(signal.SIGTERM, lambda number, frame: engine.stop())
@@ -346,7 +349,11 @@ def _engine(
 
 
 def _without_engine(
-    settings: Settings, stores: Stores, recorder: Recorder, stopping: threading.Event
+    settings: Settings,
+    stores: Stores,
+    recorder: Recorder,
+    stopping: threading.Event,
+    trail: AuditTrail | None,
 ) -> bool:
     """Serve requests of the HTTP processes, and keep this machine's folders tidy; others do the work.
 
@@ -357,10 +364,11 @@ def _without_engine(
         target=keep_measuring, args=(stores, recorder.measure, stopping), name="queue-gauges", daemon=True
     )
     measuring.start()
-    pool = RequestPool(stores, settings, clock, ids) if settings.pool == "own" else None
+    records = BackgroundRecords(trail, clock.now)
+    pool = RequestPool(stores, settings, clock, ids, records) if settings.pool == "own" else None
     if pool is not None:
         pool.open()
-    collector = Collector(stores, settings, clock, ids, stopping)
+    collector = Collector(stores, settings, clock, ids, stopping, records=records)
     collector.run_beside_others()
     measuring.join()
     if pool is not None:

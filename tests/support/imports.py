@@ -19,6 +19,7 @@ from lightwell.documents.part10_files import write_instance
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase
+from lightwell.observe.audit.trail import AuditTrail
 from lightwell.operations import datastores, import_jobs
 from lightwell.operations.context import Caller, Context
 from lightwell.settings import Settings
@@ -42,6 +43,7 @@ class Importing:
     context: Context
     datastore: str
     collects: bool = False
+    trail: AuditTrail | None = None
     _engine: Engine | None = None
     _thread: threading.Thread | None = None
 
@@ -83,7 +85,7 @@ class Importing:
         settings = self.settings if self.collects else replace(self.settings, collect_interval=86_400)
         roles = open_data_access_roles(self.stores.db, settings.region, settings.account_id, None)
         alone = self.stores.db.dialect == "sqlite"
-        options = EngineOptions(alone=alone, data_access=roles)
+        options = EngineOptions(alone=alone, data_access=roles, trail=self.trail)
         return Engine(self.stores, settings, options=options)
 
     def work(self) -> None:

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -21,9 +22,10 @@ from lightwell.domain.imports.records import ChunkResult, NewRecord
 from lightwell.domain.imports.store_response import PROCESSING_FAILURE
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import CommitUnknownError, StorageError
-from lightwell.ingest import store_commit, twins
-from lightwell.ingest.merge import ImportTarget, Merge, VersionRef
+from lightwell.ingest import on_record, store_commit, twins
+from lightwell.ingest.merge import ImportTarget, Merge, VersionRef, Written
 from lightwell.ingest.store_commit import StoreCommit
+from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.account import datastores
@@ -69,10 +71,25 @@ class PendingCommit:
     reply: Callable[[PoolReply], None]
 
 
+class _Committed(NamedTuple):
+    """In which version each file of each request is, by file number, and which versions were made."""
+
+    versions: list[dict[int, VersionRef]]
+    written: list[Written]
+
+
 class StoreCommitter:
     """For all dispatchers; `run` is the body of its thread."""
 
-    def __init__(self, stores: Stores, settings: Settings, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        clock: Clock,
+        ids: Ids,
+        records: BackgroundRecords = NOT_RECORDED,
+    ) -> None:
+        self._records = records
         self._stores = stores
         self._settings = settings
         self._clock = clock
@@ -161,6 +178,7 @@ class StoreCommitter:
 
     def _commit(self, batch: Sequence[PendingCommit]) -> None:
         try:
+            self._records.check()
             found = twins.write(
                 self._stores.db,
                 self._stores.objects,
@@ -183,8 +201,10 @@ class StoreCommitter:
                 self._without_refused(batch[0])
                 return
         else:
+            if found is not None:
+                self._records.put(on_record.of_stores(self._place(batch), found.written))
             for place, one in enumerate(batch):
-                one.reply(_GONE if found is None else _stored(one, found[place]))
+                one.reply(_GONE if found is None else _stored(one, found.versions[place]))
             return
         # One is at fault: the others go on.
         for one in batch:
@@ -210,15 +230,18 @@ class StoreCommitter:
 
     def _write(
         self, conn: Connection, verdicts: Verdicts, batch: Sequence[PendingCommit]
-    ) -> list[dict[int, VersionRef]] | None:
+    ) -> _Committed | None:
         target = batch[0].target
         held = datastores.get(conn, target.id, hold=True)
         if held is None or held.status != DatastoreStatus.ACTIVE:
             return None
-        place = ImportTarget(self._settings.region, self._settings.account_id, target.key, target.id)
         deposits = [StoreCommit(one.caller, one.result) for one in batch]
-        merge = Merge(conn, place, self._ids, self._clock.now(), verdicts)
-        return store_commit.commit(merge, deposits)
+        merge = Merge(conn, self._place(batch), self._ids, self._clock.now(), verdicts)
+        return _Committed(store_commit.commit(merge, deposits), merge.written)
+
+    def _place(self, batch: Sequence[PendingCommit]) -> ImportTarget:
+        target = batch[0].target
+        return ImportTarget(self._settings.region, self._settings.account_id, target.key, target.id)
 
 
 def _stored(pending: PendingCommit, joined: dict[int, VersionRef]) -> Stored:

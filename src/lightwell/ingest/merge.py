@@ -76,6 +76,19 @@ class VersionRef:
     is_primary: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A version of an image set that was made: about whom, with how many instances, and who sent them."""
+
+    image_set: str
+    version: int
+    patient: str | None
+    study: str
+    series: str
+    instances: int
+    caller: str
+
+
 class TwinsMet(LightwellError):
     """The transaction cannot go on before bytes have been compared, which takes too long in it.
 
@@ -89,13 +102,14 @@ class TwinsMet(LightwellError):
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """The transaction in which groups are put into image sets."""
+    """The transaction in which groups are put into image sets; ``written`` is what it has made of them."""
 
     conn: Connection
     target: ImportTarget
     ids: Ids
     now: int
     verdicts: Verdicts = field(default_factory=dict)
+    written: list[Written] = field(default_factory=list)
 
 
 def prepare(conn: Connection, job: Job, waiting: WaitingSeries) -> list[Group]:
@@ -180,6 +194,8 @@ def put(
         else:
             row, staged = _grow(merge, candidate, group, staged)
         sets.add(row)
+        if candidate is None or row.latest_version != candidate.latest_version:
+            merge.written.append(_written(row, group, len(staged.members)))
         settle(group, staged, VersionRef(row.id, row.latest_version, row.is_primary))
 
 
@@ -192,6 +208,13 @@ def _with_sets(
         if series not in sets_of_series:
             sets_of_series[series] = _Sets(importing.sets_of_series(conn, target.datastore, *series))
         yield group, sets_of_series[series]
+
+
+def _written(row: SetRow, group: Group, instances: int) -> Written:
+    # A set that grows has the grouping values of what joins it, and so its PatientID.
+    patient, batch = group.columns.patient_id, group.batch
+    study, series = batch.study_instance_uid, batch.series_instance_uid
+    return Written(row.id, row.latest_version, patient, study, series, instances, group.caller)
 
 
 def _values(columns: SearchColumns) -> tuple[str, ...]:
@@ -315,8 +338,12 @@ def _announce(merge: Merge, id: str, number: int, is_primary: bool, status: Work
 
 def give_up(
     conn: Connection, job: Job, target: ImportTarget, group: Group, *, message: str, now: int
-) -> None:
-    """Record that a group cannot be committed: for its files, and in the image set that they would join."""
+) -> Written | None:
+    """Record that a group cannot be committed: for its files, and in the image set that they would join.
+
+    Returns the version of that set which says so, if there is one.
+    """
+    written = None
     ((_, sets),) = _with_sets(conn, target, [group])
     candidate = sets.candidate(group.columns)
     if candidate is not None:
@@ -328,6 +355,7 @@ def give_up(
             message=message,
         )
         add_version(conn, candidate.key, failed, is_access=False)
+        written = _written(replace(candidate, latest_version=failed.number), group, 0)
     outcomes = [
         Outcome(file, name, OutcomeKind.SERVER, exception_type="InternalServerException", message=message)
         for file, name in staging.staged_files(conn, group.batch)
@@ -336,3 +364,4 @@ def give_up(
     staged = importing.load(conn, group.batch)
     importing.list_unused(conn, [*staged.unused, *(member.record for member in staged.members)])
     staging.clear(conn, group.batch)
+    return written

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from lightwell.clock import Clock, Ids
 from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import ConfigurationError, StorageError
+from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.observe.logs import event
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -40,6 +41,7 @@ from lightwell.stores.collector import removal
 from lightwell.stores.db.online_indexes import STUDY_ORDERS
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.work import removal_records
 from lightwell.work.checksum_filling import ChecksumFiller
 from lightwell.work.database_clock import DatabaseClock
 from lightwell.work.index_building import IndexBuilding
@@ -81,6 +83,7 @@ class Collector:
         stopping: threading.Event | None = None,
         *,
         batch: int = _BATCH,
+        records: BackgroundRecords = NOT_RECORDED,
     ) -> None:
         self._stores = stores
         self._settings = settings
@@ -88,13 +91,14 @@ class Collector:
         self._clock: Clock = DatabaseClock(clock, stores.db)
         self._ids = ids
         self._stopping = stopping or threading.Event()
+        self._records = records
         self._batch = batch
         self._turn = 0
         self._no_scan_before = 0.0
         self._housekeeping_at = 0.0
         self._strays = StraySearch(stores, settings, self._clock, self._stopping)
-        self._pruning = Pruning(stores, settings, self._clock, self._stopping)
-        self._uploads = UploadRemoval(stores, settings, self._clock, self._stopping)
+        self._pruning = Pruning(stores, settings, self._clock, self._stopping, records)
+        self._uploads = UploadRemoval(stores, settings, self._clock, self._stopping, records)
         self._filler = ChecksumFiller(stores, settings, self._stopping)
         self._verifying = RegularVerifying(stores, settings, self._clock, self._stopping)
         self._orders = [IndexBuilding(stores.db, index, self._stopping) for index in STUDY_ORDERS]
@@ -183,6 +187,7 @@ class Collector:
 
     def collect(self, *, housekeeping: bool = False) -> Counter[str]:
         """Do one round. Returns how much it has removed, by kind."""
+        self._records.check()
         self.removed.clear()
         self.empty_sets()
         if time.monotonic() >= self._no_scan_before:
@@ -235,13 +240,25 @@ class Collector:
     def empty_sets(self) -> None:
         """Remove the members, levels and cached documents of deleted image sets."""
         for page in self._pages(SET):
-            for row in page:
-                while not self._stopping.is_set() and not self._run_exclusively(
-                    removal.empty_set, ImageSetKey(row.key), self._ids.key(), self._batch
-                ):
-                    pass
-                self._stores.documents.drop(row.key)
-                self.removed["image_sets"] += 1
+            emptied = []
+            with self._stores.db.read() as conn:
+                ids = removal.deleted_ids(conn, [row.key for row in page])
+            try:
+                for row in page:
+                    if not self._empty_set(ImageSetKey(row.key)):
+                        return
+                    emptied.append(row.key)
+                    self._stores.documents.drop(row.key)
+                    self.removed["image_sets"] += 1
+            finally:
+                self._records.put(removal_records.of_sets([ids[key] for key in emptied if key in ids]))
+
+    def _empty_set(self, key: ImageSetKey) -> bool:
+        """Whether nothing is left of the set, which it is not once the process stops."""
+        while not self._stopping.is_set():
+            if self._run_exclusively(removal.empty_set, key, self._ids.key(), self._batch):
+                return True
+        return False
 
     def remove_records(self) -> None:
         """Remove records that no member and no staged row refers to."""
@@ -345,6 +362,7 @@ class Collector:
             check_before_removal(self._stores.db, self._stores.objects)
             for key in keys:
                 self._stores.objects.delete(pack_name(key))
+            self._records.put([removal_records.of_packs([pack_name(key) for key in keys])])
             self._forget(keys)
             self.removed["packs"] += len(keys)
 

@@ -23,6 +23,8 @@ from lightwell.domain.backoff import AGAIN
 from lightwell.domain.imports.units import Token, Unit
 from lightwell.domain.states import JobPhase
 from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.observe.audit.background import BackgroundRecords
+from lightwell.observe.audit.trail import AuditTrail
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.jobs import queue_view, transitions, units
@@ -67,7 +69,7 @@ class EngineOptions:
     ``delivers``: writes events to the event log; they wait in the database for an engine that does.
     ``pool_linger``: serve requests of HTTP processes, too, and once told to stop wait so many seconds for
     clients to leave. ``data_access`` assumes the roles that jobs name;
-    jobs that need it fail without.
+    jobs that need it fail without. ``trail`` has what is done on record, as far as patients are concerned.
     """
 
     alone: bool = False
@@ -76,6 +78,7 @@ class EngineOptions:
     pool_linger: float | None = None
     delivers: bool = True
     data_access: RoleAssumer | None = None
+    trail: AuditTrail | None = None
 
 
 class Engine:
@@ -104,6 +107,7 @@ class Engine:
         self._pauses = Pauses(self._clock)
         owner = f"{socket.gethostname()}:{os.getpid()}:{self._ids.id()[:8]}"
         self._dispatch = make_dispatch(settings.engine, stores, owner)
+        records = BackgroundRecords(options.trail, self._clock.now)
         self._phases = ImportPhases(
             stores,
             settings,
@@ -114,6 +118,7 @@ class Engine:
             stopping=self._stopping,
             wake=self._dispatch.wake,
             dispatch=self._dispatch,
+            records=records,
         )
         self._leases = Leases(
             stores,
@@ -130,9 +135,11 @@ class Engine:
         ]
         self._pool_linger = options.pool_linger
         self._pool = (
-            None if options.pool_linger is None else RequestPool(stores, settings, self._clock, self._ids)
+            None
+            if options.pool_linger is None
+            else RequestPool(stores, settings, self._clock, self._ids, records)
         )
-        self._collector = Collector(stores, settings, self._clock, self._ids, self._stopping)
+        self._collector = Collector(stores, settings, self._clock, self._ids, self._stopping, records=records)
         self._faults: dict[Unit, int] = {}
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:

@@ -15,9 +15,11 @@ from time import monotonic
 from sqlalchemy import Connection
 
 from lightwell.clock import Clock
+from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import obsolete_rows
+from lightwell.work import removal_records
 
 _EVERY_SECONDS = 600.0
 _BATCH = 1000
@@ -26,7 +28,15 @@ _BATCH = 1000
 class Pruning:
     """`prune` every ten minutes, in bounded transactions."""
 
-    def __init__(self, stores: Stores, settings: Settings, clock: Clock, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        clock: Clock,
+        stopping: threading.Event,
+        records: BackgroundRecords = NOT_RECORDED,
+    ) -> None:
+        self._records = records
         self._stores = stores
         self._settings = settings
         self._clock = clock
@@ -49,6 +59,8 @@ class Pruning:
         ):
             if keep:
                 removed[name] = self._remove(remove, now - keep * 1000)
+        if any(removed.values()):
+            self._records.put([removal_records.of_rows(+removed)])
         return removed
 
     def _remove(self, remove: Callable[[Connection, int, int], int], before: int) -> int:

@@ -9,6 +9,7 @@ from lightwell.codec_pool.dispatcher import Dispatcher
 from lightwell.codec_pool.queue import RequestQueue
 from lightwell.codec_pool.server import PoolServer
 from lightwell.codec_pool.store_committer import StoreCommitter
+from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 
@@ -22,11 +23,18 @@ class RequestPool:
     `open` and `close` once each, from a thread that outlives the pool.
     """
 
-    def __init__(self, stores: Stores, settings: Settings, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        clock: Clock,
+        ids: Ids,
+        records: BackgroundRecords = NOT_RECORDED,
+    ) -> None:
         # One more than a caller may have, so that its slowest files leave one to the others.
         self._queue = RequestQueue(settings.codec_processes)
         self._server = PoolServer(settings.data, self._queue)
-        self._committer = StoreCommitter(stores, settings, clock, ids)
+        self._committer = StoreCommitter(stores, settings, clock, ids, records)
         self._dispatchers = [
             Dispatcher(stores, settings, self._queue, self._committer)
             for _ in range(settings.codec_processes + 1)

@@ -17,11 +17,13 @@ from lightwell.domain.imports.jobs import Job, split_uri
 from lightwell.domain.imports.uploads import KEEP_MS, Upload
 from lightwell.domain.states import JobPhase
 from lightwell.errors import InputError, StorageError
+from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.jobs import uploads
+from lightwell.work import removal_records
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,15 @@ _BATCH = 500
 class UploadRemoval:
     """`remove` is one round, of bounded transactions. Several processes may do it at once."""
 
-    def __init__(self, stores: Stores, settings: Settings, clock: Clock, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        clock: Clock,
+        stopping: threading.Event,
+        records: BackgroundRecords = NOT_RECORDED,
+    ) -> None:
+        self._records = records
         self._stores = stores
         self._settings = settings
         self._clock = clock
@@ -47,7 +57,10 @@ class UploadRemoval:
                 page = uploads.every(conn, nodes, after, _BATCH)
             for upload, datastore_id in page:
                 try:
-                    removed += self._look_at(upload, datastore_id)
+                    files = self._look_at(upload, datastore_id)
+                    if files:
+                        self._records.put([removal_records.of_upload(upload, datastore_id, files)])
+                    removed += files
                 except (InputError, StorageError) as error:
                     # Its text names a file, and files are often named after patients.
                     reason = getattr(error.__cause__, "strerror", None) or type(error).__name__

@@ -32,6 +32,7 @@ from lightwell.codec_pool.requests import (
 )
 from lightwell.codec_pool.store_committer import PendingCommit, StoreCommitter
 from lightwell.errors import InternalError, NotFoundError, UnavailableError
+from lightwell.observe.audit.trail import AuditTrail
 from lightwell.stores.image_sets import existing_instances
 from lightwell.work.engine import Engine, EngineOptions
 from tests.dicomweb.support.uploads import part10
@@ -52,10 +53,12 @@ def _patient_clients(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def opened(server: Importing, **settings: Any) -> Iterator[tuple[CodecPoolClient, Engine]]:
+def opened(
+    server: Importing, trail: AuditTrail | None = None, **settings: Any
+) -> Iterator[tuple[CodecPoolClient, Engine]]:
     """An engine that serves requests, and a client of it."""
     made = replace(server.settings, **{"codec_workers": 2, **settings})
-    options = EngineOptions(alone=server.stores.db.dialect == "sqlite", pool_linger=0.0)
+    options = EngineOptions(alone=server.stores.db.dialect == "sqlite", pool_linger=0.0, trail=trail)
     engine = Engine(server.stores, made, options=options)
     thread = threading.Thread(target=engine.run)
     thread.start()

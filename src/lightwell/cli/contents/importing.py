@@ -34,6 +34,8 @@ from lightwell.stores.jobs import import_jobs, outcomes
 _POLL_SECONDS = 0.2
 # Without a file this long after the start, the server that does the work is waiting for something.
 _QUIET_SECONDS = 8.0
+# Of the audit trail: where it is on record what this process does.
+_WRITER = "import"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +131,7 @@ def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Na
 
     Raises `Interrupted`.
     """
+    from lightwell.cli.trails.process_trail import process_trail
     from lightwell.work.engine import Engine, EngineOptions
     from lightwell.work.engine_lock import EngineLock
 
@@ -163,19 +166,22 @@ def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Na
             if is_ours:
                 try:
                     on_sqlite = ctx.stores.db.dialect == "sqlite"
-                    engine = Engine(
-                        ctx.stores,
-                        ctx.settings,
-                        ctx.clock,
-                        ctx.ids,
-                        options=EngineOptions(
-                            alone=on_sqlite,
-                            delivers=on_sqlite,
-                            pool_linger=0.0,
-                            data_access=_data_access_roles(ctx),
-                        ),
-                    )
-                    engine.run(is_over)
+                    # Whoever has the lock is the only one who writes this chain.
+                    with process_trail(ctx.settings, _WRITER, None) as trail:
+                        engine = Engine(
+                            ctx.stores,
+                            ctx.settings,
+                            ctx.clock,
+                            ctx.ids,
+                            options=EngineOptions(
+                                alone=on_sqlite,
+                                delivers=on_sqlite,
+                                pool_linger=0.0,
+                                data_access=_data_access_roles(ctx),
+                                trail=trail,
+                            ),
+                        )
+                        engine.run(is_over)
                 finally:
                     lock.release()
             now = look()

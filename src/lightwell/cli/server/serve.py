@@ -76,7 +76,7 @@ def serve(settings: Settings, ready_path: Path | None = None, *, opens_console: 
     lock = ServerLock(settings)
     ready_file = ReadyFile(ready_path)
     from lightwell import app
-    from lightwell.cli.server.process_trail import process_trail
+    from lightwell.cli.trails.process_trail import process_trail
     from lightwell.web.http1 import server
     from lightwell.web.pages.ohif import check_folder
 

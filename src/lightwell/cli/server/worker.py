@@ -58,9 +58,9 @@ def work(settings: Settings, ready_path: Path | None = None) -> int:
     """Work until SIGTERM or SIGINT and return the exit code."""
     gc.disable()  # until the fork: what is imported stays
     from lightwell import app
-    from lightwell.cli.server.process_trail import process_trail
     from lightwell.cli.server.serve import server_row
     from lightwell.cli.store_session import check_owner, make_data_folder
+    from lightwell.cli.trails.process_trail import process_trail
 
     # HTTP processes that share the data folder have a codec pool of their own.
     settings = replace(settings, work="on", pool="none")

@@ -90,6 +90,10 @@ class AuditRecord(Struct, omit_defaults=True, gc=False):
     query: dict[str, Any] | None = None
     found: int | None = None
     job: str | None = None
+    # The role whose rights a job had in buckets, an ARN. Only of records by the engine.
+    role: str | None = None
+    # How many instances a version of an image set was given, or were stored.
+    instances: int = 0
     status: int | None = None
     # The code of the error, such as AccessDeniedException.
     error: str | None = None

@@ -27,6 +27,7 @@ from lightwell.stores.background.gc_candidates import (
     GcCandidate,
 )
 from lightwell.stores.db.tables import (
+    datastore,
     dictionary,
     frame_table,
     image_set,
@@ -122,6 +123,16 @@ def empty_set(conn: Connection, key: ImageSetKey, mark: int, limit: int) -> bool
     gc_candidates.add(conn, STUDY, [state.study], mark)
     gc_candidates.unmark(conn, SET, [key])
     return True
+
+
+def deleted_ids(conn: Connection, keys: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """The ids of the data store and of the image set, for each of these sets that is deleted."""
+    rows = conn.execute(
+        select(image_set.c.key, datastore.c.id.label("store"), image_set.c.id)
+        .join(datastore, datastore.c.key == image_set.c.datastore)
+        .where(image_set.c.key.in_(keys), image_set.c.state == ImageSetState.DELETED)
+    )
+    return {row.key: (row.store, row.id) for row in rows}
 
 
 def remove_unreferenced(conn: Connection, kind: int, rows: Sequence[GcCandidate], mark: int) -> int:

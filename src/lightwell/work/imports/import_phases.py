@@ -20,8 +20,9 @@ from lightwell.domain.imports.units import Token
 from lightwell.domain.imports.uploads import UPLOADS
 from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
-from lightwell.ingest import merge, report, twins
-from lightwell.ingest.merge import Group, ImportTarget, Merge
+from lightwell.ingest import merge, on_record, report, twins
+from lightwell.ingest.merge import Group, ImportTarget, Merge, Written
+from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import outbox
@@ -73,8 +74,10 @@ class ImportPhases:
         stopping: threading.Event | None = None,
         wake: Callable[[], None] = lambda: None,
         dispatch: Dispatch,
+        records: BackgroundRecords = NOT_RECORDED,
     ) -> None:
         self._dispatch = dispatch
+        self._records = records
         self._wake = wake
         self._stopping = stopping or threading.Event()
         self._stores = stores
@@ -187,6 +190,8 @@ class ImportPhases:
         self._count("lightwell_import_jobs_total", status, 1)
         with self._stores.db.read() as conn:
             files = staging.counts(conn, job.key)
+        failed = files.customer + files.server
+        self._records.put([on_record.end_of_job(job, datastore_id, status, files.imported, failed)])
         for outcome in (OutcomeKind.IMPORTED, OutcomeKind.CUSTOMER, OutcomeKind.SERVER):
             self._count("lightwell_import_files_total", outcome, getattr(files, outcome))
 
@@ -351,15 +356,18 @@ class ImportPhases:
         """Commit groups in one transaction, which ends the unit if it ``is_last``; whether it has done so."""
         now = self._clock.now()
 
-        def work(conn: Connection, verdicts: Verdicts) -> None:
+        def work(conn: Connection, verdicts: Verdicts) -> list[Written]:
             self._keep_claim(conn, token)
-            merge.commit(Merge(conn, target, self._ids, now, verdicts), groups)
+            merging = Merge(conn, target, self._ids, now, verdicts)
+            merge.commit(merging, groups)
             # Last, since a transaction that begins anew still needs its claim.
             if is_last and not self._dispatch.done(conn, token):
                 raise ClaimLost(job.id)
+            return merging.written
 
+        self._records.check()
         try:
-            twins.write(self._stores.db, self._stores.objects, work)
+            written = twins.write(self._stores.db, self._stores.objects, work)
         except LightwellError:
             raise
         except Exception:
@@ -370,6 +378,7 @@ class ImportPhases:
                 log.exception("import job %s: a series could not be committed", job.id)
                 self._give_up(job, target, token, groups[0], _FAULT)
             return False
+        self._records.put(on_record.of_job(job, target, written))
         return is_last
 
     def _give_up_waiting(self, job: Job, target: ImportTarget, token: Token, message: str) -> None:
@@ -382,11 +391,12 @@ class ImportPhases:
     def _give_up(self, job: Job, target: ImportTarget, token: Token, group: Group, message: str) -> None:
         now = self._clock.now()
 
-        def work(conn: Connection) -> None:
+        def work(conn: Connection) -> Written | None:
             self._keep_claim(conn, token)
-            merge.give_up(conn, job, target, group, message=message, now=now)
+            return merge.give_up(conn, job, target, group, message=message, now=now)
 
-        self._stores.db.write(work)
+        if (written := self._stores.db.write(work)) is not None:
+            self._records.put(on_record.of_job(job, target, [written], "ImportFailed"))
 
     def _keep_claim(self, conn: Connection, token: Token) -> None:
         if not units.hold(conn, token):

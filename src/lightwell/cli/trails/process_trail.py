@@ -1,9 +1,11 @@
-"""The audit trail of one process of a server or worker, from after its fork to its end."""
+"""The audit trail of one process of a server or worker, from after its fork to its end; and of an import that
+works without them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from lightwell.clock import Clock
 from lightwell.observe.audit.chain import Chain
@@ -15,16 +17,16 @@ from lightwell.stores.data_folder.audit_folder import AuditFolder
 
 
 @contextmanager
-def process_trail(settings: Settings, writer: str, recorder: Recorder) -> Iterator[AuditTrail]:
+def process_trail(settings: Settings, writer: str, recorder: Recorder | None) -> Iterator[AuditTrail]:
     """Records when the process starts and ends; no other process has the same ``writer``."""
     folder, clock = AuditFolder(settings.data, settings.audit_key_file), Clock()
     options = TrailOptions(
         refuses=settings.audit_full == "refuse",
         is_sync=settings.audit_sync,
         process="http" if writer.startswith("http") else "work",
-        count=recorder.count,
-        measure=recorder.measure,
     )
+    if recorder is not None:
+        options = replace(options, count=recorder.count, measure=recorder.measure)
     trail = AuditTrail(lambda: Chain(folder.chain(writer, clock.now)), clock.now, options)
 
     def put(operation: str) -> None:
