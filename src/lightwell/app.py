@@ -24,7 +24,7 @@ from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.client import CodecPoolClient
 from lightwell.domain.arn import root_arn
-from lightwell.domain.events import EventHeader, unverified_event
+from lightwell.domain.events import EventHeader, emergency_event, unverified_event
 from lightwell.errors import LightwellError
 from lightwell.observe.audit.background import BackgroundRecords
 from lightwell.observe.audit.masking import QueryMask
@@ -34,6 +34,7 @@ from lightwell.operations.authorizers import AuthorizerBindings
 from lightwell.process_death import REFUSED
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
+from lightwell.stores.account.principals import AccessKey
 from lightwell.stores.background import outbox
 from lightwell.stores.background.servers import Server
 from lightwell.stores.data_folder import uploads
@@ -66,6 +67,8 @@ from lightwell.work.request_pool import RequestPool
 from lightwell.work.server_heartbeat import ServerHeartbeat
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from lightwell.auth.builtin_authorizer import BuiltinAuthorizer
     from lightwell.auth.viewer_token import ViewerTokens
     from lightwell.web.http1.status_server import StatusServer
@@ -145,7 +148,14 @@ def build(
             data_access_roles=DataAccessRoles(
                 roles, settings.region, settings.account_id, settings.s3_endpoint_url
             ),
-            sessions=Sessions(stores.db, secret_box, roles, access_control, settings.account_id),
+            sessions=Sessions(
+                stores.db,
+                secret_box,
+                roles,
+                access_control,
+                settings.account_id,
+                partial(_announce_emergency, settings),
+            ),
             key_sessions=KeySessions(stores.db, secret_box),
             federation=Federation(settings),
             bearer_authentication=BearerAuthentication(
@@ -190,13 +200,7 @@ def _in_background(threads: ThreadPoolExecutor, call: Callable[..., None], *argu
 
 def _report(stores: Stores, settings: Settings, alarm: Alarm) -> None:
     """Make an event of too many requests that could not be verified."""
-    header = EventHeader(
-        id=Ids().id(),
-        now=Clock().now(),
-        region=settings.region,
-        account=settings.account_id,
-        datastore_id="",
-    )
+    header = _header(settings)
     detail = {name: value for name, value in asdict(alarm).items() if value is not None}
     event = unverified_event(header, detail, root_arn(settings.account_id))
     try:
@@ -205,19 +209,32 @@ def _report(stores: Stores, settings: Settings, alarm: Alarm) -> None:
         log.warning("no event tells of requests that fail verification: %s", error)
 
 
+def _announce_emergency(settings: Settings, conn: Connection, session: AccessKey) -> None:
+    """Make an event of a role for emergencies that is taken."""
+    assert session.role is not None and session.expires_at is not None
+    person = None if session.provider is None else f"{session.provider}#{session.subject}"
+    event = emergency_event(
+        _header(settings),
+        role=session.role,
+        access_key_id=session.id,
+        taken_by=session.taken_by or person,
+        expires_at=session.expires_at,
+    )
+    outbox.append(conn, event)
+
+
+def _header(settings: Settings, datastore_id: str = "") -> EventHeader:
+    return EventHeader(
+        id=Ids().id(),
+        now=Clock().now(),
+        region=settings.region,
+        account=settings.account_id,
+        datastore_id=datastore_id,
+    )
+
+
 def _tell_of_damage(settings: Settings, stores: Stores) -> DamageReports:
-    clock, ids = Clock(), Ids()
-
-    def header(datastore_id: str) -> EventHeader:
-        return EventHeader(
-            id=ids.id(),
-            now=clock.now(),
-            region=settings.region,
-            account=settings.account_id,
-            datastore_id=datastore_id,
-        )
-
-    reports = DamageReports(stores.db, clock.now, header)
+    reports = DamageReports(stores.db, Clock().now, partial(_header, settings))
     checked_reads.tell(reports.note)
     return reports
 

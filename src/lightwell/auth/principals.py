@@ -51,7 +51,7 @@ class Principal:
     and root; ``issued_at`` is when temporary credentials were issued. ``parent`` is the access key that
     temporary credentials without a role stand for. ``subject`` is who took the role with a token of an OpenID
     provider, as the provider calls that person; ``provider`` is its issuer. ``taken_by`` is the `owner` of
-    who took the role with other credentials.
+    who took the role with other credentials. ``emergency``: the role is one for emergencies.
     """
 
     access_key_id: str
@@ -66,6 +66,7 @@ class Principal:
     subject: str | None = None
     provider: str | None = None
     taken_by: str | None = None
+    emergency: bool = False
 
     @property
     def owner(self) -> str:
@@ -153,6 +154,7 @@ class Principals:
             key.subject,
             key.provider,
             key.taken_by,
+            has_role and found.role is not None and found.role.is_for_emergencies,
         )
 
 

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from lightwell.auth.policies.condition_keys import Context, Value
     from lightwell.stores.db.database import Database
 
+NO_REASON = (
+    "{arn} is for emergencies, and each use of it is reviewed: say why you take it, by the session tag "
+    "reason (aws sts assume-role --tags Key=reason,Value=...) or by a session name that begins with reason=. "
+    "Name no patient in it."
+)
 _MOST_KNOWN = 1_024
 # Only one spelling is accepted, without a path or another partition, so that no other spelling of a role's
 # ARN slips past a policy about it.
@@ -37,10 +42,14 @@ SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 SHORTEST_SESSION, LONGEST_SESSION = 900, 43_200
 """Seconds that a session of a role may last."""
 
-RoleErrorKind = Literal["missing", "trust", "foreign"]
+RoleErrorKind = Literal["missing", "trust", "foreign", "reason"]
 """Why a role cannot be assumed: *missing*, there is no role of this name, or the text is not a role's ARN;
-*trust*, its trust policy does not allow it; *foreign*, it belongs to another account.
+*trust*, its trust policy does not allow it; *foreign*, it belongs to another account; *reason*, it is for
+emergencies, and nobody said which.
 """
+
+REASON_TAG, REASON_PREFIX = "reason", "reason="
+"""The session tag that says why a role for emergencies is taken, and how a session's name says it."""
 
 
 def check_name(name: str) -> None:
@@ -112,13 +121,14 @@ class Roles:
         now: int,
         context: Context | None = None,
         session_policies: Sequence[str] | None = None,
+        reason: str | None = None,
     ) -> Principal:
         """The principal that ``caller`` becomes by assuming the role.
 
         It has no access key and cannot sign; its ``arn`` is that of the session. ``now`` is milliseconds
         since the epoch, ``context`` holds further condition keys for the trust policy, and
-        ``session_policies`` narrow what the role may do. Blocks unless the role `is_cached`. Raises
-        `RoleError`.
+        ``session_policies`` narrow what the role may do. Without a ``reason`` nobody takes a role for
+        emergencies, least of all a service. Blocks unless the role `is_cached`. Raises `RoleError`.
         """
         name = self.role_name(arn)
         role = self.get(name, now)
@@ -127,6 +137,8 @@ class Roles:
         whole: Context = {**(context or {}), "sts:rolesessionname": session}
         if not self._trusts(role, caller, whole, now):
             raise RoleError("trust", f"The trust policy of {arn} does not let {_name(caller)} assume it.")
+        if role.is_for_emergencies and not reason:
+            raise RoleError("reason", NO_REASON.format(arn=arn))
         provider = caller.issuer if isinstance(caller, WebIdentity) else None
         return self.session(role, session, now, session_policies, provider)
 
@@ -165,6 +177,7 @@ class Roles:
             policies=permissions(role.policies, context, session_policies),
             role=role.name,
             issued_at=now,
+            emergency=role.is_for_emergencies,
         )
 
     def role_name(self, arn: str) -> str:

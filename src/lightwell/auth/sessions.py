@@ -19,6 +19,7 @@ from lightwell.auth.principal_context import role_id
 from lightwell.auth.principals import Credentials, Principal, new_credentials
 from lightwell.auth.roles import (
     LONGEST_SESSION,
+    REASON_PREFIX,
     SESSION_NAME,
     SHORTEST_SESSION,
     RoleError,
@@ -32,6 +33,8 @@ from lightwell.stores.account import principals as table
 from lightwell.stores.account.principals import AccessKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
     from lightwell.auth.authorization import AccessControl, RequestContext
@@ -65,10 +68,29 @@ class PolicyError(ValidationError):
 
 
 @dataclass(frozen=True, slots=True)
+class WantedSession:
+    """What a caller of STS wants: the name of the session, and how many seconds it is to last, an hour or as
+    long as the role allows if None; a session policy; what the trust policy may ask for; and why the role is
+    taken, if it is one for emergencies."""
+
+    name: str
+    duration: int | None = None
+    policy: str | None = None
+    external_id: str | None = None
+    reason: str | None = None
+
+    def why(self) -> str | None:
+        """The reason, which the session's name may say, too."""
+        said = self.name[len(REASON_PREFIX) :] if self.name.startswith(REASON_PREFIX) else ""
+        return self.reason or said or None
+
+
+@dataclass(frozen=True, slots=True)
 class AssumedRole:
     """The result of AssumeRole. ``expires_at`` is milliseconds, ``packed`` PackedPolicySize, in percent.
 
-    ``decisions`` are those of the caller's own policies, if these count.
+    ``decisions`` are those of the caller's own policies, if these count. ``reason`` is why a role for
+    emergencies was taken, None for other roles.
     """
 
     credentials: Credentials
@@ -78,14 +100,23 @@ class AssumedRole:
     id: str
     packed: int | None
     decisions: tuple[Decision, ...] = ()
+    reason: str | None = None
 
 
 class Sessions:
     """Issues temporary credentials."""
 
     def __init__(
-        self, db: Database, secret_box: SecretBox, roles: Roles, access_control: AccessControl, account: str
+        self,
+        db: Database,
+        secret_box: SecretBox,
+        roles: Roles,
+        access_control: AccessControl,
+        account: str,
+        announce: Callable[[Connection, AccessKey], None] = lambda conn, key: None,
     ) -> None:
+        """``announce`` is called in the transaction that makes a session of a role for emergencies."""
+        self._announce = announce
         self._db = db
         self._secret_box = secret_box
         self._roles = roles
@@ -96,21 +127,17 @@ class Sessions:
         self,
         caller: Principal,
         role_arn: str,
-        session: str,
+        wanted: WantedSession,
         request_context: RequestContext,
-        *,
-        duration: int | None = None,
-        policy: str | None = None,
-        external_id: str | None = None,
     ) -> AssumedRole:
-        """Assume a role for ``duration`` seconds, an hour or as long as the role allows if None. Blocks.
+        """Assume a role. Blocks.
 
         Both the caller's own policies and the role's trust policy must allow it. Raises `ValidationError` for
-        a parameter out of bounds, `PolicyError` for an invalid session policy, or `AccessDeniedError`.
+        a parameter out of bounds or a reason that is missing, `PolicyError` for an invalid session policy, or
+        `AccessDeniedError`.
         """
-        _check(caller, role_arn, session, duration, external_id)
-        if policy is not None:
-            _check_policy(policy)
+        _check(caller, role_arn, wanted)
+        session, policy, external_id = wanted.name, wanted.policy, wanted.external_id
         decisions = self._access_control.check(
             caller,
             [AuthorizationRequest((ASSUME_ROLE,), role_arn, None, _context(session, external_id))],
@@ -125,8 +152,11 @@ class Sessions:
                 now=request_context.now,
                 context=context,
                 session_policies=None if policy is None else [policy],
+                reason=wanted.why(),
             )
         except RoleError as error:
+            if error.kind == "reason":
+                raise ValidationError(str(error)) from None
             # As on AWS, the message does not reveal whether the role is missing or does not trust the caller.
             hint = (
                 ""
@@ -137,41 +167,39 @@ class Sessions:
                 f"User: {caller.arn} is not authorized to perform: {ASSUME_ROLE} on resource: "
                 f"{role_arn}{hint}"
             ) from None
-        seconds = self._seconds(assumed, request_context.now, duration)
-        issued = self._issue(assumed, session, request_context.now, seconds, policy, caller)
+        seconds = self._seconds(assumed, request_context.now, wanted.duration)
+        issued = self._issue(assumed, wanted, request_context.now, seconds, caller)
         return replace(issued, decisions=decisions)
 
     def assume_with_token(
         self,
         identity: WebIdentity,
         role_arn: str,
-        session: str,
+        wanted: WantedSession,
         request_context: RequestContext,
-        *,
-        duration: int | None = None,
-        policy: str | None = None,
     ) -> AssumedRole:
         """The same for somebody with a token of an OpenID provider; the trust policy alone decides. Blocks.
 
         Raises `ValidationError`, `PolicyError` or `AccessDeniedError`.
         """
-        _check(None, role_arn, session, duration, None)
-        if policy is not None:
-            _check_policy(policy)
+        _check(None, role_arn, wanted)
         try:
             assumed = self._roles.assume(
                 role_arn,
                 identity,
-                session=session,
+                session=wanted.name,
                 now=request_context.now,
                 context=request_context.as_condition_keys(),
-                session_policies=None if policy is None else [policy],
+                session_policies=None if wanted.policy is None else [wanted.policy],
+                reason=wanted.why(),
             )
-        except RoleError:
+        except RoleError as error:
+            if error.kind == "reason":
+                raise ValidationError(str(error)) from None
             # As on AWS, the message does not reveal whether the role is missing or does not trust the bearer.
             raise AccessDeniedError(f"Not authorized to perform {ASSUME_ROLE_WITH_WEB_IDENTITY}") from None
-        seconds = self._seconds(assumed, request_context.now, duration)
-        return self._issue(assumed, session, request_context.now, seconds, policy, identity)
+        seconds = self._seconds(assumed, request_context.now, wanted.duration)
+        return self._issue(assumed, wanted, request_context.now, seconds, identity)
 
     def _seconds(self, assumed: Principal, now: int, duration: int | None) -> int:
         """How long a session of the role lasts. Raises `ValidationError` if it may not last so long."""
@@ -198,12 +226,12 @@ class Sessions:
     def _issue(
         self,
         assumed: Principal,
-        session: str,
+        wanted: WantedSession,
         now: int,
         duration: int,
-        policy: str | None,
         taker: Principal | WebIdentity,
     ) -> AssumedRole:
+        session, policy = wanted.name, wanted.policy
         identity = taker if isinstance(taker, WebIdentity) else None
         made, token = new_credentials(temporary=True), secrets.token_urlsafe(96)
         assert assumed.role is not None
@@ -229,6 +257,8 @@ class Sessions:
             if identity is not None:
                 check_room(conn, key, now)
             table.insert(conn, key)
+            if assumed.emergency:
+                self._announce(conn, key)
 
         self._db.write(work)
         return AssumedRole(
@@ -238,6 +268,7 @@ class Sessions:
             arns.session_arn(self._account, f"{assumed.role}/{session}"),
             f"{role_id(self._account, assumed.role)}:{session}",
             None if policy is None else max(1, round(len(policy) * 100 / LONGEST_POLICY)),
+            reason=wanted.why() if assumed.emergency else None,
         )
 
 
@@ -248,9 +279,8 @@ def _context(session: str, external_id: str | None) -> dict[str, str]:
     return context
 
 
-def _check(
-    caller: Principal | None, role_arn: str, session: str, duration: int | None, external_id: str | None
-) -> None:
+def _check(caller: Principal | None, role_arn: str, wanted: WantedSession) -> None:
+    session, duration, external_id = wanted.name, wanted.duration, wanted.external_id
     if not 20 <= len(role_arn) <= 2048 or not role_arn.isprintable():
         raise _refused(role_arn, "roleArn", "Member must have length between 20 and 2048")
     if SESSION_NAME.fullmatch(session) is None:
@@ -274,6 +304,8 @@ def _check(
             "externalId",
             f"Member must satisfy regular expression pattern: {_EXTERNAL_ID.pattern}",
         )
+    if wanted.policy is not None:
+        _check_policy(wanted.policy)
 
 
 def _check_policy(policy: str) -> None:

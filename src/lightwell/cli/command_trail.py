@@ -54,7 +54,7 @@ KINDS: Final[dict[str, Kind]] = {
 # Arguments that are on record: what it is about. Others may be secrets, or paths with names of patients.
 SHOWN: Final = (
     *("id", "ids", "patient", "study", "series", "modality", "datastore", "set", "first", "second", "name"),
-    *("key", "role", "arn", "job", "now", "yes", "admin", "all", "disable", "enable"),
+    *("key", "role", "arn", "job", "now", "yes", "admin", "all", "disable", "enable", "emergency"),
 )
 
 

@@ -23,9 +23,10 @@ from lightwell.domain.imports.store_response import PROCESSING_FAILURE
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import CommitUnknownError, StorageError
 from lightwell.ingest import on_record, store_commit, twins
-from lightwell.ingest.merge import ImportTarget, Merge, VersionRef, Written
+from lightwell.ingest.merge import ImportTarget, Merge, VersionRef
 from lightwell.ingest.store_commit import StoreCommit
 from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
+from lightwell.observe.audit.record import AuditRecord
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.account import datastores
@@ -72,10 +73,10 @@ class PendingCommit:
 
 
 class _Committed(NamedTuple):
-    """In which version each file of each request is, by file number, and which versions were made."""
+    """In which version each file of each request is, by file number, and what is on record of them."""
 
     versions: list[dict[int, VersionRef]]
-    written: list[Written]
+    records: list[AuditRecord]
 
 
 class StoreCommitter:
@@ -202,7 +203,7 @@ class StoreCommitter:
                 return
         else:
             if found is not None:
-                self._records.put(on_record.of_stores(self._place(batch), found.written))
+                self._records.put(found.records)
             for place, one in enumerate(batch):
                 one.reply(_GONE if found is None else _stored(one, found.versions[place]))
             return
@@ -236,12 +237,10 @@ class StoreCommitter:
         if held is None or held.status != DatastoreStatus.ACTIVE:
             return None
         deposits = [StoreCommit(one.caller, one.result) for one in batch]
-        merge = Merge(conn, self._place(batch), self._ids, self._clock.now(), verdicts)
-        return _Committed(store_commit.commit(merge, deposits), merge.written)
-
-    def _place(self, batch: Sequence[PendingCommit]) -> ImportTarget:
-        target = batch[0].target
-        return ImportTarget(self._settings.region, self._settings.account_id, target.key, target.id)
+        place = ImportTarget(self._settings.region, self._settings.account_id, target.key, target.id)
+        merge = Merge(conn, place, self._ids, self._clock.now(), verdicts)
+        versions = store_commit.commit(merge, deposits)
+        return _Committed(versions, on_record.of_stores(conn, place, merge.written))
 
 
 def _stored(pending: PendingCommit, joined: dict[int, VersionRef]) -> Stored:

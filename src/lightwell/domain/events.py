@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from lightwell.domain.arn import datastore_arn, image_set_arn
+from lightwell.domain.arn import datastore_arn, image_set_arn, role_arn
 from lightwell.domain.states import DatastoreStatus, ImageSetState, JobStatus, WorkflowStatus
 
 IMAGING_VERSION = "1.0"
@@ -39,6 +39,7 @@ ImageSetEventType = Literal[
     "Image Set Deleted",
 ]
 
+EMERGENCY = "Emergency Role Assumed"
 UNVERIFIED = "Requests Failing Verification"
 """An event that AWS does not have: many signatures, tokens or links could not be verified."""
 
@@ -129,6 +130,19 @@ def unverified_event(header: EventHeader, detail: dict[str, object], resource: s
     return _envelope(UNVERIFIED, header, detail, resource) | {"source": "lightwell"}
 
 
+def emergency_event(
+    header: EventHeader, *, role: str, access_key_id: str, taken_by: str | None, expires_at: int
+) -> dict[str, object]:
+    """``Emergency Role Assumed``, which AWS does not have: somebody may do now what they otherwise may not.
+
+    ``taken_by`` is an ARN, or an issuer and a subject. Why it was taken stands in the audit trail alone.
+    """
+    detail: dict[str, object] = {"accessKeyId": access_key_id, "expiresAt": _time(expires_at)}
+    if taken_by is not None:
+        detail["takenBy"] = taken_by
+    return _envelope(EMERGENCY, header, detail, role_arn(header.account, role)) | {"source": "lightwell"}
+
+
 def integrity_event(
     header: EventHeader, *, place: str, reason: str, image_set_ids: Sequence[str]
 ) -> dict[str, object]:
@@ -158,8 +172,12 @@ def _envelope(
         "detail-type": detail_type,
         "source": "aws.medical-imaging",
         "account": header.account,
-        "time": datetime.fromtimestamp(header.now // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": _time(header.now),
         "region": header.region,
         "resources": [resource],
         "detail": detail,
     }
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import Connection
+
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.states import JobStatus
 from lightwell.ingest.merge import ImportTarget, Written
 from lightwell.observe.audit.record import AuditRecord
+from lightwell.stores.account import roles
 
 IMPORTED = "ImportIntoImageSet"
 STORED = "StoreIntoImageSet"
@@ -15,21 +18,29 @@ JOB_ENDED = "ImportJobEnded"
 
 
 def of_job(
-    job: Job, target: ImportTarget, written: Sequence[Written], error: str | None = None
+    conn: Connection, job: Job, target: ImportTarget, written: Sequence[Written], error: str | None = None
 ) -> list[AuditRecord]:
     """Of image sets that an import job has written, by whoever has started it, with which role's rights."""
     records = [_record(IMPORTED, target, each) for each in written]
+    is_emergency = bool(records) and _is_emergency(conn, job.caller)
     for record in records:
+        record.emergency = is_emergency
         record.job, record.role, record.error = job.id, job.role_arn or None, error
     return records
 
 
-def of_stores(target: ImportTarget, written: Sequence[Written]) -> list[AuditRecord]:
+def of_stores(conn: Connection, target: ImportTarget, written: Sequence[Written]) -> list[AuditRecord]:
     """Of image sets into which requests have stored instances, by who sent them."""
-    return [_record(STORED, target, each) for each in written]
+    flags = {caller: _is_emergency(conn, caller) for caller in {each.caller for each in written}}
+    records = [_record(STORED, target, each) for each in written]
+    for record, each in zip(records, written, strict=True):
+        record.emergency = flags[each.caller]
+    return records
 
 
-def end_of_job(job: Job, datastore_id: str, status: JobStatus, imported: int, failed: int) -> AuditRecord:
+def end_of_job(
+    conn: Connection, job: Job, datastore_id: str, status: JobStatus, imported: int, failed: int
+) -> AuditRecord:
     """How an import job has ended, whose image sets are on record already."""
     return AuditRecord(
         operation=JOB_ENDED,
@@ -41,7 +52,15 @@ def end_of_job(job: Job, datastore_id: str, status: JobStatus, imported: int, fa
         # Not its input: folders are named after people.
         query={"status": str(status), "imported": imported, "failed": failed},
         error=None if status == JobStatus.COMPLETED else "ImportJobFailed",
+        emergency=_is_emergency(conn, job.caller),
     )
+
+
+def _is_emergency(conn: Connection, caller: str) -> bool:
+    """Whether that is the ARN of a session of a role for emergencies."""
+    kind, _, name = caller.rpartition(":")[2].partition("/")
+    found = roles.get(conn, name.partition("/")[0]) if kind == "assumed-role" else None
+    return found is not None and found.is_for_emergencies
 
 
 def _record(operation: str, target: ImportTarget, written: Written) -> AuditRecord:

@@ -55,6 +55,11 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "of",
         ("frame", "database"),
     ),
+    "lightwell_emergency_total": (
+        "Sessions of roles for emergencies that were begun, and requests that were made with them",
+        "what",
+        ("session", "request"),
+    ),
     "lightwell_audit_records_total": (
         "Records of the audit trail: written, or lost since they could not be, which is counted in the trail",
         "outcome",

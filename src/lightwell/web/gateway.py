@@ -313,6 +313,8 @@ class Gateway:
         status = _CLIENT_CLOSED_REQUEST if response is None else response.status
         sent = 0 if response is None else response.size
         self.state.recorder.request(request.operation, status, seconds, request.received, sent)
+        if request.principal is not None and request.principal.emergency:
+            self.state.recorder.count("lightwell_emergency_total", "request", 1)
         # Frames, probes and files of an upload come by the thousand; the metrics cover them.
         is_frequent = request.operation == STATUS or (status == 200 and request.operation in _LOGGED_AT_DEBUG)
         level = logging.DEBUG if is_frequent else logging.INFO

@@ -18,7 +18,8 @@ from xml.sax.saxutils import escape
 from lightwell.auth.key_sessions import DEFAULT_DURATION as KEY_SESSION_SECONDS
 from lightwell.auth.openid.errors import InvalidIdentityTokenError, WebIdentityError
 from lightwell.auth.principals import Credentials, Principal, principal_context
-from lightwell.auth.sessions import AssumedRole
+from lightwell.auth.roles import REASON_TAG
+from lightwell.auth.sessions import AssumedRole, WantedSession
 from lightwell.auth.sigv4 import MISSING
 from lightwell.errors import ApiError, AuthenticationError, ThrottlingError, UnavailableError, ValidationError
 from lightwell.observe.logs import event
@@ -49,7 +50,10 @@ _NAMES = {
     "ValidationException": "ValidationError",
 }
 _BODY_LIMIT = 64 << 10
-# Session tags, devices and managed policies do not exist here; ignoring one could widen a session's rights.
+# Of a tag's value on AWS.
+_LONGEST_REASON = 256
+# Devices, managed policies and session tags do not exist here, but for the one of emergencies; ignoring one
+# could widen a session's rights.
 _UNSUPPORTED = (
     "PolicyArns",
     "ProvidedContexts",
@@ -145,7 +149,8 @@ async def _respond_unsigned(
 async def _assume_by_token(state: AppState, parameters: Parameters, request: Request, now: int) -> Response:
     _refuse_unsupported(parameters)
     token, arn = _required(parameters, "WebIdentityToken"), _required(parameters, "RoleArn")
-    session, duration = _required(parameters, "RoleSessionName"), _duration(parameters)
+    session = _required(parameters, "RoleSessionName")
+    wanted = WantedSession(session, _duration(parameters), parameters.get("Policy"))
     try:
         identity = await state.federation.verify(token, now)
     except InvalidIdentityTokenError as error:
@@ -154,14 +159,13 @@ async def _assume_by_token(state: AppState, parameters: Parameters, request: Req
         state.sessions.assume_with_token,
         identity,
         arn,
-        session,
+        wanted,
         request_context(request, now),
-        duration=duration,
-        policy=parameters.get("Policy"),
     )
     assumed = await state.in_thread(assume)
     request.named, request.subject, request.issuer = assumed.arn, identity.subject, identity.issuer
     _note_session(request, assumed.credentials)
+    _flag(state, request, assumed)
     # The session's name is the caller's choice; who it is, only the provider says.
     event(
         log,
@@ -237,19 +241,56 @@ def _session_token(
 
 
 def _assume(state: AppState, principal: Principal, parameters: Parameters, request: Request, now: int) -> str:
+    parameters, reason = _reason(parameters)
     _refuse_unsupported(parameters)
     assumed = state.sessions.assume(
         principal,
         _required(parameters, "RoleArn"),
-        _required(parameters, "RoleSessionName"),
+        WantedSession(
+            _required(parameters, "RoleSessionName"),
+            _duration(parameters),
+            parameters.get("Policy"),
+            parameters.get("ExternalId"),
+            reason,
+        ),
         request_context(request, now),
-        duration=_duration(parameters),
-        policy=parameters.get("Policy"),
-        external_id=parameters.get("ExternalId"),
     )
     request.decided(assumed.decisions)
+    _flag(state, request, assumed)
     _note_session(request, assumed.credentials, assumed.arn)
     return _render_assumed_role(assumed)
+
+
+def _reason(parameters: Parameters) -> tuple[Parameters, str | None]:
+    """The session tag that says why a role for emergencies is taken, and the other parameters.
+
+    It is the only tag that may be given: it allows nothing, and no policy can ask for it.
+    """
+    tag = {name: value for name, value in parameters.items() if name.startswith("Tags.member.1.")}
+    if tag.get("Tags.member.1.Key") != REASON_TAG or "Tags.member.1.Value" not in tag:
+        return parameters, None
+    reason = tag["Tags.member.1.Value"].strip()
+    if not reason or len(reason) > _LONGEST_REASON or not reason.isprintable():
+        raise ValidationError(
+            f"The tag {REASON_TAG} must have 1 to {_LONGEST_REASON} characters that can be printed"
+        )
+    return {name: value for name, value in parameters.items() if name not in tag}, reason
+
+
+def _flag(state: AppState, request: Request, assumed: AssumedRole) -> None:
+    """Tell that a role for emergencies was taken. The reason is on record only: it may be about somebody."""
+    if assumed.reason is None:
+        return
+    request.noted.emergency, request.noted.reason = True, assumed.reason
+    state.recorder.count("lightwell_emergency_total", "session", 1)
+    event(
+        log,
+        logging.WARNING,
+        "a role for emergencies was taken",
+        request=request.id,
+        role=assumed.arn.split("/")[1],
+        access_key=assumed.credentials.access_key_id,
+    )
 
 
 def _note_session(request: Request, made: Credentials, arn: str = "") -> None:

@@ -124,10 +124,12 @@ class Administration:
         *,
         seen: int | None = None,
         max_session: int | None = None,
+        emergency: bool | None = None,
     ) -> list[str]:
         """Create a role or replace its policies; returns warnings.
 
-        ``max_session``: how many seconds a session of it may last; None leaves that as it is. ``seen``: only
+        ``max_session``: how many seconds a session of it may last; ``emergency``: whether it is for
+        emergencies; None leaves either as it is. ``seen``: only
         if this is when it was last changed, 0 if there was no such role. Raises `ConfigurationError`, and
         `ConflictError` if it is not as it was seen.
         """
@@ -144,10 +146,12 @@ class Administration:
 
         def work(conn: Connection) -> None:
             # What is not there yet cannot be locked: of two who create it at once, one finds the other's row.
-            if seen == 0 and roles_table.create(conn, name, trust.text, texts, now, max_session=max_session):
+            if seen == 0 and roles_table.create(
+                conn, name, trust.text, texts, now, max_session=max_session, emergency=emergency
+            ):
                 return
             _check_seen(name, roles_table.get(conn, name, lock=True), seen)
-            roles_table.put(conn, name, trust.text, texts, now, max_session=max_session)
+            roles_table.put(conn, name, trust.text, texts, now, max_session=max_session, emergency=emergency)
 
         self._db.write(work)
         return [*trust.warnings, *(warning for _, warnings in checked for warning in warnings)]

@@ -42,6 +42,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--request", metavar="ID", help="of the request with this ID")
     query.add_argument("--denied", action="store_true", help="that were refused")
     query.add_argument(
+        "--emergency", action="store_true", help="of roles for emergencies: when one was taken, and its use"
+    )
+    query.add_argument(
         "--from", dest="since", metavar="WHEN", help="a moment, or so long ago: 2026-12-01 or 7d"
     )
     query.add_argument("--until", metavar="WHEN", help="before such a moment")
@@ -96,6 +99,7 @@ def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) ->
         since=None if args.since is None else start(args.since, "--from", now),
         until=None if args.until is None else start(args.until, "--until", now),
         is_denied=args.denied,
+        is_emergency=args.emergency,
     )
     _record(settings, wanted, now)
     damaged: list[str] = []
@@ -166,6 +170,8 @@ def _end(record: AuditRecord) -> str:
     if record.lost:
         return f"{record.lost:,} lost"
     said = [str(part) for part in (record.status, record.error) if part is not None]
+    if record.emergency:
+        said.append("emergency")
     if record.is_cut:
         said.append("cut short")
     elif record.phase == "begun":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="how long a session of the role may last, such as 4h; at most 12h. Unless given it stays as it "
         "is, at first 12h",
     )
+    put.add_argument(
+        "--emergency",
+        action=argparse.BooleanOptionalAction,
+        help="the role is for emergencies: it is taken with a reason only, each session makes an event, and "
+        "all that is done with it is flagged in the audit trail. Unless given it stays as it is",
+    )
     listing = actions.add_parser("list", help="list the roles", allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="print a JSON array, including the policies")
     delete = actions.add_parser(
@@ -58,7 +65,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lightwell.auth.roles import check_max_session, check_name
     from lightwell.cli.store_session import database_session
+    from lightwell.clock import Clock
+    from lightwell.domain.arn import role_arn
+    from lightwell.stores.account import roles
 
     settings = flags.settings(args)
     if args.action == "put":
@@ -66,26 +77,16 @@ def run(args: argparse.Namespace) -> int:
         longest = None if args.max_session is None else span(args.max_session, "--max-session")
     with database_session(settings) as db:
         if args.action == "put":
-            return _put(settings, db, args.name, trust, policies, longest)
+            check_name(args.name)
+            check_max_session(longest)
+            put_role = partial(roles.put, max_session=longest, emergency=args.emergency)
+            now = Clock().now()
+            db.write(lambda conn: put_role(conn, args.name, trust, policies, now))
+            print(role_arn(settings.account_id, args.name))
+            return 0
         if args.action == "list":
             return _list(settings, db, as_json=args.json)
         return _delete(db, args.name)
-
-
-def _put(
-    settings: Settings, db: Database, name: str, trust: str, policies: list[str], longest: int | None
-) -> int:
-    from lightwell.auth.roles import check_max_session, check_name
-    from lightwell.clock import Clock
-    from lightwell.domain.arn import role_arn
-    from lightwell.stores.account import roles
-
-    check_name(name)
-    check_max_session(longest)
-    now = Clock().now()
-    db.write(lambda conn: roles.put(conn, name, trust, policies, now, max_session=longest))
-    print(role_arn(settings.account_id, name))
-    return 0
 
 
 def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
@@ -98,12 +99,13 @@ def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
         found = roles.page(conn)
     if not as_json:
         print_table(
-            ("ARN", "UPDATED", "LONGEST SESSION"),
+            ("ARN", "UPDATED", "LONGEST SESSION", "FOR EMERGENCIES"),
             [
                 (
                     role_arn(settings.account_id, role.name),
                     moment(role.updated_at),
                     duration(role.max_session_seconds or LONGEST_SESSION),
+                    "yes" if role.is_for_emergencies else None,
                 )
                 for role in found
             ],
@@ -117,6 +119,7 @@ def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
             "createdAt": _time(role.created_at),
             "updatedAt": _time(role.updated_at),
             "maxSessionSeconds": role.max_session_seconds or LONGEST_SESSION,
+            "emergency": role.is_for_emergencies,
             "trustPolicy": json.loads(role.trust_policy),
             "policies": [json.loads(policy) for policy in role.policies],
         }

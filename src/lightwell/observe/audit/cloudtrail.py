@@ -85,6 +85,7 @@ def cloudtrail_record(record: AuditRecord, place: Place) -> dict[str, Any]:
                 "tokenIssuer": record.provider,
                 "osUser": None if record.user is None else record.user.name or str(record.user.uid),
                 "emergency": record.emergency or None,
+                "reason": record.reason,
                 "count": record.count,
             }
         ),

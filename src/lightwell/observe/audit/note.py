@@ -26,6 +26,7 @@ class AuditNote(Struct):
     found: int | None = None
     job: str | None = None
     emergency: bool = False
+    reason: str | None = None
     image_sets: dict[str, None] = {}
     patients: dict[str, None] = {}
     studies: dict[str, None] = {}
@@ -87,6 +88,8 @@ class AuditNote(Struct):
             record.job = self.job
         if self.emergency:
             record.emergency = True
+        if self.reason is not None:
+            record.reason = self.reason
         if self.image_sets:
             record.image_set, record.image_sets = _one_or_many(self.image_sets)
         if self.patients:

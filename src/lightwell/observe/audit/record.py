@@ -101,7 +101,10 @@ class AuditRecord(Struct, omit_defaults=True, gc=False):
     # digest of that policy.
     by: str | None = None
     policy: str | None = None
+    # Done with a role for emergencies, or that was taken; then ``reason`` says why, in the words of whoever
+    # took it.
     emergency: bool = False
+    reason: str | None = None
     # An answer that is sent piece by piece has two records: before its first byte, and after its last.
     phase: str | None = None
     sent: int | None = None
@@ -150,6 +153,7 @@ class FrameRecord(Struct, omit_defaults=True, gc=False):
     by: str | None = None
     policy: str | None = None
     sent: int | None = None
+    emergency: bool = False
 
 
 AnyRecord = AuditRecord | FrameRecord

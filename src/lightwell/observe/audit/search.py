@@ -43,6 +43,7 @@ class Wanted:
     since: int | None = None
     until: int | None = None
     is_denied: bool = False
+    is_emergency: bool = False
 
     def matches(self, record: AuditRecord) -> bool:
         if self.since is not None and max(record.at, record.until) < self.since:
@@ -50,6 +51,8 @@ class Wanted:
         if self.until is not None and record.at >= self.until:
             return False
         if self.is_denied and record.status not in _DENIED:
+            return False
+        if self.is_emergency and not record.emergency:
             return False
         return (
             _is_one(self.patient, record.patient, record.patients)
@@ -66,6 +69,8 @@ class Wanted:
         for value in (self.patient, self.request, self.image_set, self.study, self.key):
             if value is not None:
                 return msgspec.json.encode(value)
+        if self.is_emergency:
+            return b'"emergency":true'
         for value in (self.principal, self.store):
             if value is not None:
                 return msgspec.json.encode(value)[1:-1]

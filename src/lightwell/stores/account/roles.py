@@ -19,6 +19,7 @@ _COLUMNS = (
     role.c.created_at,
     role.c.updated_at,
     role.c.max_session_seconds,
+    role.c.emergency,
 )
 
 
@@ -27,6 +28,7 @@ class Role:
     """One role; policies are JSON texts, times are milliseconds.
 
     ``max_session_seconds`` is how long a session of it may last, None for as long as any may.
+    ``is_for_emergencies``: it is taken with a reason only, and each use of it is flagged on record.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Role:
     created_at: int
     updated_at: int
     max_session_seconds: int | None = None
+    is_for_emergencies: bool = False
 
 
 def get(conn: Connection, name: str, *, lock: bool = False) -> Role | None:
@@ -65,9 +68,11 @@ def create(
     now: int,
     *,
     max_session: int | None = None,
+    emergency: bool | None = None,
 ) -> bool:
     """Create a role; False if there is one of this name, which stays as it is."""
-    row = {"name": name, "created_at": now, **_values(trust_policy, policies, now, max_session)}
+    values = _values(trust_policy, policies, now, max_session, bool(emergency))
+    row = {"name": name, "created_at": now, **values}
     return insert_missing(conn, role, [row], ["name"]) > 0
 
 
@@ -79,17 +84,21 @@ def put(
     now: int,
     *,
     max_session: int | None = None,
+    emergency: bool | None = None,
 ) -> bool:
     """Create a role, or replace its policies; True if it is new.
 
-    ``max_session``: how many seconds a session of it may last; None leaves that as it is.
+    ``max_session``: how many seconds a session of it may last; ``emergency``: whether it is for emergencies.
+    None leaves either as it is.
     """
-    while not create(conn, name, trust_policy, policies, now, max_session=max_session):
+    while not create(conn, name, trust_policy, policies, now, max_session=max_session, emergency=emergency):
         before = get(conn, name, lock=True)
         if before is not None:  # nobody has deleted it since
             # Each change has a time of its own, by which it is known.
             at = max(now, before.updated_at + 1)
-            values = _values(trust_policy, policies, at, max_session or before.max_session_seconds)
+            longest = max_session or before.max_session_seconds
+            flag = before.is_for_emergencies if emergency is None else emergency
+            values = _values(trust_policy, policies, at, longest, flag)
             conn.execute(update(role).where(role.c.name == name).values(**values))
             return False
     return True
@@ -100,16 +109,20 @@ def remove(conn: Connection, name: str) -> bool:
     return conn.execute(delete(role).where(role.c.name == name)).rowcount > 0
 
 
-def _values(trust_policy: str, policies: Sequence[str], now: int, max_session: int | None) -> dict[str, Any]:
+def _values(
+    trust_policy: str, policies: Sequence[str], now: int, max_session: int | None, emergency: bool
+) -> dict[str, Any]:
     texts = json.dumps(list(policies))
     return {
         "trust_policy": trust_policy,
         "policies": texts,
         "updated_at": now,
         "max_session_seconds": max_session,
+        "emergency": emergency,
     }
 
 
 def _role(row: Any) -> Role:
-    name, trust_policy, policies, created_at, updated_at, max_session = row
-    return Role(name, trust_policy, tuple(json.loads(policies)), created_at, updated_at, max_session)
+    name, trust_policy, policies, created_at, updated_at, max_session, emergency = row
+    texts = tuple(json.loads(policies))
+    return Role(name, trust_policy, texts, created_at, updated_at, max_session, bool(emergency))

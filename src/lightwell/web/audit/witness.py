@@ -118,6 +118,7 @@ class Witness:
                 by,
                 policy,
                 sent,
+                principal.emergency,
             )
         )
         return self._trail.durable() if self._is_sync else None
@@ -238,6 +239,7 @@ class Witness:
                 record.subject = principal.subject or request.subject
                 record.provider = principal.provider or request.issuer
                 record.taken_by = principal.taken_by
+                record.emergency = principal.emergency
             if principal.policies is None and request.refusal is None:
                 record.by = "root" if principal.arn.endswith(":root") else "administrator"
             else:

@@ -25,7 +25,8 @@ from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_pag
 class RoleShown(Answer):
     """A role; policies are JSON texts, null where the caller may not read them (``iam:GetRole``).
 
-    ``revision`` is another number after each change.
+    ``revision`` is another number after each change. ``emergency``: it is taken with a reason only, and each
+    use of it is flagged on record.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RoleShown(Answer):
     updated_at: str
     revision: int
     max_session_seconds: int
+    emergency: bool
     trust_policy: str | None
     policies: list[str] | None
 
@@ -46,12 +48,13 @@ class RolesShown(Answer):
 class RolePolicies(Body):
     """JSON texts. ``revision``: refused with 409 unless the role has this one, 0 for a role that is not there
     yet; without it, whatever is there is replaced. ``max_session_seconds``: how long a session of it may
-    last; null leaves that as it is."""
+    last; ``emergency``: whether it is for emergencies; null leaves either as it is."""
 
     trust_policy: str
     policies: list[str]
     revision: int | None = None
     max_session_seconds: int | None = None
+    emergency: bool | None = None
 
 
 class PutRole(Answer):
@@ -79,6 +82,7 @@ def _shown(call: Call, role: Any) -> RoleShown:
         updated_at=iso(role.updated_at),
         revision=role.updated_at,
         max_session_seconds=role.max_session_seconds or LONGEST_SESSION,
+        emergency=role.is_for_emergencies,
         trust_policy=role.trust_policy if may_read else None,
         policies=list(role.policies) if may_read else None,
     )
@@ -97,6 +101,7 @@ def put_role(call: Call) -> PutRole:
             call.now,
             seen=asked.revision,
             max_session=asked.max_session_seconds,
+            emergency=asked.emergency,
         )
     except ConfigurationError as error:
         raise ValidationError(f"{str(error).rstrip('.')}.") from None
@@ -124,8 +129,11 @@ def delete_role(call: Call) -> None:
 
 
 def _rights(role: Any | None) -> str | None:
-    """A digest of who may take a role and what it may do then."""
-    return None if role is None else rights((role.trust_policy, *role.policies))
+    """A digest of who may take a role, and how, and what it may do then."""
+    if role is None:
+        return None
+    flag = ("for emergencies",) if role.is_for_emergencies else ()
+    return rights((role.trust_policy, *role.policies, *flag))
 
 
 ROUTES = (

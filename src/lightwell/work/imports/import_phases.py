@@ -21,8 +21,9 @@ from lightwell.domain.imports.uploads import UPLOADS
 from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.ingest import merge, on_record, report, twins
-from lightwell.ingest.merge import Group, ImportTarget, Merge, Written
+from lightwell.ingest.merge import Group, ImportTarget, Merge
 from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
+from lightwell.observe.audit.record import AuditRecord
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import outbox
@@ -190,8 +191,9 @@ class ImportPhases:
         self._count("lightwell_import_jobs_total", status, 1)
         with self._stores.db.read() as conn:
             files = staging.counts(conn, job.key)
-        failed = files.customer + files.server
-        self._records.put([on_record.end_of_job(job, datastore_id, status, files.imported, failed)])
+            failed = files.customer + files.server
+            record = on_record.end_of_job(conn, job, datastore_id, status, files.imported, failed)
+        self._records.put([record])
         for outcome in (OutcomeKind.IMPORTED, OutcomeKind.CUSTOMER, OutcomeKind.SERVER):
             self._count("lightwell_import_files_total", outcome, getattr(files, outcome))
 
@@ -356,18 +358,18 @@ class ImportPhases:
         """Commit groups in one transaction, which ends the unit if it ``is_last``; whether it has done so."""
         now = self._clock.now()
 
-        def work(conn: Connection, verdicts: Verdicts) -> list[Written]:
+        def work(conn: Connection, verdicts: Verdicts) -> list[AuditRecord]:
             self._keep_claim(conn, token)
             merging = Merge(conn, target, self._ids, now, verdicts)
             merge.commit(merging, groups)
             # Last, since a transaction that begins anew still needs its claim.
             if is_last and not self._dispatch.done(conn, token):
                 raise ClaimLost(job.id)
-            return merging.written
+            return on_record.of_job(conn, job, target, merging.written)
 
         self._records.check()
         try:
-            written = twins.write(self._stores.db, self._stores.objects, work)
+            records = twins.write(self._stores.db, self._stores.objects, work)
         except LightwellError:
             raise
         except Exception:
@@ -378,7 +380,7 @@ class ImportPhases:
                 log.exception("import job %s: a series could not be committed", job.id)
                 self._give_up(job, target, token, groups[0], _FAULT)
             return False
-        self._records.put(on_record.of_job(job, target, written))
+        self._records.put(records)
         return is_last
 
     def _give_up_waiting(self, job: Job, target: ImportTarget, token: Token, message: str) -> None:
@@ -391,12 +393,13 @@ class ImportPhases:
     def _give_up(self, job: Job, target: ImportTarget, token: Token, group: Group, message: str) -> None:
         now = self._clock.now()
 
-        def work(conn: Connection) -> Written | None:
+        def work(conn: Connection) -> list[AuditRecord]:
             self._keep_claim(conn, token)
-            return merge.give_up(conn, job, target, group, message=message, now=now)
+            written = merge.give_up(conn, job, target, group, message=message, now=now)
+            failed = [] if written is None else [written]
+            return on_record.of_job(conn, job, target, failed, "ImportFailed")
 
-        if (written := self._stores.db.write(work)) is not None:
-            self._records.put(on_record.of_job(job, target, [written], "ImportFailed"))
+        self._records.put(self._stores.db.write(work))
 
     def _keep_claim(self, conn: Connection, token: Token) -> None:
         if not units.hold(conn, token):

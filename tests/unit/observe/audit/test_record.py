@@ -121,7 +121,7 @@ def test_a_record_of_a_frame_is_one_like_any_other() -> None:
     values: dict[str, Any] = {
         each.name: (each.name,) if each.name == "items" else 7 if each.type is int else each.name
         for each in fields(FrameRecord)
-    } | {"status": 200, "sent": 5}
+    } | {"status": 200, "sent": 5, "emergency": True}
     frame, record = FrameRecord(**values), AuditRecord(**values)
     assert [decode_line(line) for line in encode_lines([frame, record]).splitlines()] == [record, record]
     # Nothing else is asked of a record on its way into a chain.

@@ -1,0 +1,150 @@
+"""Roles for emergencies: taken with a reason, told to whoever watches, and each use of them flagged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from botocore.credentials import Credentials
+from sqlalchemy import select
+
+from lightwell.auth.roles import RoleError, Roles, ServicePrincipal
+from lightwell.domain.imports.jobs import Job
+from lightwell.domain.states import JobPhase, JobStatus
+from lightwell.ingest import on_record
+from lightwell.observe.audit.record import AuditRecord, FrameRecord, decode_line, encode_lines
+from lightwell.observe.audit.search import Wanted
+from lightwell.stores.db.tables import outbox
+from tests.imports.audit.world import JSON, SERIES, World, members, of
+
+ROLE = "arn:aws:iam::000000000000:role/BreakGlass"
+FORM = {"content_type": "application/x-www-form-urlencoded"}
+TRUSTED = {"Principal": {"AWS": "*", "Service": "medical-imaging.amazonaws.com"}, "Action": "sts:AssumeRole"}
+EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+
+
+def document(statement: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _role(world: World) -> None:
+    role = {
+        "trustPolicy": document({"Effect": "Allow", **TRUSTED}),
+        "policies": [document(EVERYTHING)],
+        "emergency": True,
+    }
+    answer, (record,) = world.ask("PUT", "/console/api/roles/BreakGlass", role, **JSON)
+    assert answer.status == 200, answer.body
+    # That a role is for emergencies is a right of its own: the digest says so.
+    _, (other,) = world.ask("PUT", "/console/api/roles/BreakGlass", role | {"emergency": False}, **JSON)
+    assert other.change[0].before == record.change[0].after != other.change[0].after
+    # Without a word about it, it stays.
+    for more in ({"emergency": True}, {"emergency": None}):
+        world.ask("PUT", "/console/api/roles/BreakGlass", role | more, **JSON)
+    answer, _ = world.ask("GET", "/console/api/roles")
+    (shown,) = (each for each in json.loads(answer.body)["roles"] if each["name"] == "BreakGlass")
+    assert shown["emergency"] is True
+
+
+def assume(world: World, **parameters: str) -> tuple[int, str, AuditRecord]:
+    given = {"Action": "AssumeRole", "Version": "2011-06-15", "RoleArn": ROLE, **parameters}
+    answer, (record,) = world.ask("POST", "/", urlencode(given).encode(), service="sts", **FORM)
+    return answer.status, answer.body.decode(), record
+
+
+def credentials(body: str) -> Credentials:
+    found = [
+        re.search(f"<{name}>(.*?)</{name}>", body)
+        for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")
+    ]
+    return Credentials(*(each[1] for each in found if each is not None))
+
+
+def test_nobody_takes_one_without_a_reason(world: World) -> None:
+    for name in ("me", "reason="):
+        status, body, record = assume(world, RoleSessionName=name)
+        assert status == 400 and "Key=reason" in body and "<Code>ValidationError</Code>" in body
+        assert (record.status, record.emergency, record.reason) == (400, False, None)
+    blank = {"Tags.member.1.Key": "reason", "Tags.member.1.Value": " "}
+    assert assume(world, RoleSessionName="me", **blank)[0] == 400
+    # No other tag is taken, and none besides.
+    for tags in (
+        {"Tags.member.1.Key": "team", "Tags.member.1.Value": "x"},
+        {**blank, "Tags.member.1.Value": "why", "Tags.member.2.Key": "a", "Tags.member.2.Value": "b"},
+    ):
+        status, body, _ = assume(world, RoleSessionName="me", **tags)
+        assert status == 400 and "Tags.member." in body
+    state = world.trail.gateway.state
+    roles = Roles(state.stores.db, "000000000000", "us-east-1")
+    with pytest.raises(RoleError, match="emergencies") as refused:
+        service = ServicePrincipal("medical-imaging.amazonaws.com")
+        roles.assume(ROLE, service, session="ImportJob", now=state.clock.now())
+    assert refused.value.kind == "reason"
+
+
+def test_taking_one_is_told_and_each_use_is_flagged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    state, why = world.trail.gateway.state, "stroke alarm, ward 7"
+    with caplog.at_level(logging.WARNING, "lightwell.web.sts"):
+        status, body, record = assume(
+            world,
+            RoleSessionName="ada",
+            **{"Tags.member.1.Key": "reason", "Tags.member.1.Value": why},
+        )
+    assert (status, record.emergency, record.reason) == (200, True, why)
+    (line,) = caplog.records
+    assert "a role for emergencies was taken" in line.getMessage() and why not in str(vars(line))
+    session = credentials(body)
+    frame = f"/datastore/{world.store}/imageSet/{world.sets[SERIES]}/getImageFrame"
+    answer, (used,) = world.ask("POST", frame, {"imageFrameId": world.frame}, key=session, **JSON)
+    assert answer.status == 200 and used.emergency
+    assert members(used, of(world)) == of(world)
+    answer, (listed,) = world.ask("GET", "/console/api/keys", key=session)
+    assert answer.status == 200 and listed.emergency and listed.reason is None
+    answer, (usual,) = world.ask("POST", frame, {"imageFrameId": world.frame}, **JSON)
+    assert not usual.emergency
+    with state.stores.db.read() as conn:
+        events = [json.loads(each) for each in conn.execute(select(outbox.c.event)).scalars()]
+    (event,) = (
+        each
+        for each in events
+        if each["detail-type"] == "Emergency Role Assumed"
+        and each["detail"]["accessKeyId"] == session.access_key
+    )
+    assert (event["source"], event["resources"]) == ("lightwell", [ROLE])
+    assert event["detail"].keys() == {"accessKeyId", "expiresAt", "takenBy"} and why not in str(event)
+    lines = state.recorder.meter.render([]).decode().splitlines()
+    for what in ("session", "request"):
+        start = f'lightwell_emergency_total{{what="{what}"'
+        (counted,) = (each for each in lines if each.startswith(start))
+        assert float(counted.rpartition(" ")[2]) > 0
+
+
+def test_a_name_of_a_session_may_be_the_reason(world: World) -> None:
+    """For clients that assume a role by a profile, and those with a token: they send nothing else."""
+    status, _, record = assume(world, RoleSessionName="reason=ticket-4711")
+    assert (status, record.emergency, record.reason) == (200, True, "ticket-4711")
+
+
+def test_what_the_engine_does_for_a_session_of_one_is_flagged(world: World) -> None:
+    job = Job(
+        1, "j" * 32, 1, None, JobStatus.IN_PROGRESS, JobPhase.REPORT, None, ROLE, "s3://a/", "s3://b/", None,
+        None, None, "arn:aws:sts::000000000000:assumed-role/BreakGlass/ada", 1, None, 1, 1,
+    )  # fmt: skip
+    with world.trail.gateway.state.stores.db.read() as conn:
+        record = on_record.end_of_job(conn, job, world.store, JobStatus.FAILED, 1, 2)
+    assert record.emergency and record.error == "ImportJobFailed"
+
+
+def test_flagged_records_are_found_in_their_lines() -> None:
+    wanted = Wanted(is_emergency=True)
+    needle = wanted.needle()
+    assert needle is not None
+    for record in (AuditRecord(emergency=True), FrameRecord(emergency=True)):
+        line = encode_lines([record]).rstrip()
+        assert needle in line and wanted.matches(decode_line(line))
+    assert not wanted.matches(AuditRecord())
