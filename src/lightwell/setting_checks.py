@@ -13,6 +13,9 @@ from lightwell.setting_values import split_list
 if TYPE_CHECKING:
     from lightwell.settings import Settings
 
+LEAST_AUDIT_DAYS = 30
+"""Somebody has to have a chance to read the audit trail before it goes."""
+
 _HOST = re.compile(r"(?!-)[A-Za-z0-9._-]{1,253}")
 
 _URLS = {
@@ -40,6 +43,8 @@ def faults(given: Settings) -> Iterator[tuple[str | None, str]]:
         yield None, "root_access_key_id and root_secret_access_key must be set together"
     if given.root_access_key_id and not re.fullmatch(r"\w{16,128}", given.root_access_key_id, re.ASCII):
         yield "root_access_key_id", "must be 16 to 128 letters, digits or underscores"
+    if 0 < given.audit_keep < LEAST_AUDIT_DAYS:
+        yield "audit_keep", f"is {given.audit_keep}; expected at least {LEAST_AUDIT_DAYS} days, or 0 for ever"
     if given.secret_key is not None and given.secret_key_file is not None:
         yield None, "secret_key and secret_key_file must not be set together"
     if (given.tls_cert is None) != (given.tls_key is None):

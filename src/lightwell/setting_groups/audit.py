@@ -30,6 +30,11 @@ class AuditSettings(WorkSettings):
         "texts is replaced by digests; all, every value is; none, nothing is",
         choices=("texts", "all", "none"),
     )
+    audit_keep: int = setting(
+        0,
+        "days to keep records of the audit trail, at least 30: files whose newest record is older are "
+        "removed, which is on record. 0 means forever",
+    )
     audit_key_file: Path | None = setting(
         None, "file with the keys that seal the audit trail, the newest first; DATA/audit.key if unset"
     )

@@ -1,7 +1,8 @@
 """What keeps the audit trail of a data folder provable and small.
 
 The heads of its chains are noted in the database every ten seconds, and in the chain of this process every
-minute, if any has moved. Segments that are complete are compressed, one a round.
+minute, if any has moved. Segments that are complete are compressed, one a round, and those that are older
+than ``audit_keep`` are removed, once that is on record.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
-from lightwell.errors import StorageError
-from lightwell.observe.audit.heads import Head, anchor, durable_heads
-from lightwell.observe.audit.segments import compress, segments, writers
+from lightwell.errors import StorageError, UnavailableError
+from lightwell.observe.audit.heads import Head, anchor, durable_heads, removals
+from lightwell.observe.audit.retention import begins, expired
+from lightwell.observe.audit.segments import compress, index_path, segments, writers
 from lightwell.observe.audit.trail import AuditTrail
+from lightwell.observe.logs import event
 from lightwell.stores.background import audit_heads
 from lightwell.stores.db.database import Database
 
@@ -23,14 +26,24 @@ log = logging.getLogger(__name__)
 
 _SECONDS = 10.0
 _ANCHOR_ROUNDS = 6
+# How often to look for what is too old, and how many segments go at once, each named in one record.
+_REMOVE_ROUNDS, _MOST_REMOVED = 360, 200
+_DAY = 86_400_000
 
 
 class AuditUpkeep:
     """For one process of a data folder; ``writer`` is the chain of its own ``trail``."""
 
     def __init__(
-        self, root: Path, db: Database, trail: AuditTrail, writer: str, now: Callable[[], int]
+        self,
+        root: Path,
+        db: Database,
+        trail: AuditTrail,
+        writer: str,
+        now: Callable[[], int],
+        keep_days: int = 0,
     ) -> None:
+        self._keep_ms = keep_days * _DAY
         self._root = root
         self._db = db
         self._trail = trail
@@ -79,13 +92,34 @@ class AuditUpkeep:
                     return True
         return False
 
+    def remove_old(self) -> int:
+        """Remove segments that are older than is kept; how many. Raises `OSError` and `UnavailableError`."""
+        if not self._keep_ms:
+            return 0
+        old = expired(self._root, self._now() - self._keep_ms, _MOST_REMOVED)
+        old = [each for each in old if each.segment.path.stat().st_uid == os.geteuid()]
+        if not old:
+            return 0
+        self._trail.put(removals([*begins(self._root), *(each.begins for each in old)], self._now()))
+        # Otherwise nothing would prove that they were meant to go.
+        self._trail.flush()
+        for each in old:
+            index_path(each.segment.path).unlink(missing_ok=True)
+            each.segment.path.unlink()
+        event(log, logging.INFO, "old parts of the audit trail were removed", segments=len(old))
+        # The newest anchor may have been in one of them.
+        self._anchored = {}
+        return len(old)
+
     def _run(self) -> None:
         rounds = 0
         while True:
             try:
                 self.note(anchors=rounds % _ANCHOR_ROUNDS == 0)
                 self.compress_one()
-            except (OSError, StorageError) as error:
+                if rounds % _REMOVE_ROUNDS == 0:
+                    self.remove_old()
+            except (OSError, StorageError, UnavailableError) as error:
                 log.info("the upkeep of the audit trail cannot be done now: %s", error)
             except Exception:
                 log.exception("the upkeep of the audit trail failed")

@@ -29,6 +29,7 @@ from lightwell.observe.audit.block import (
     decode_head,
     encode_head,
     seal,
+    stated,
 )
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AnyRecord, encode_lines
@@ -36,6 +37,8 @@ from lightwell.observe.audit.record import AnyRecord, encode_lines
 # When the next segment is begun: bytes, and seconds after the first block.
 ROTATE_BYTES = 64 << 20
 ROTATE_SECONDS = 3_600.0
+# A process that starts goes on in the last segment unless that was begun so long ago, in milliseconds.
+RESUME_MS = 86_400_000
 # A writer that was just killed may still hold its lock.
 _LOCK_SECONDS = 2.0
 
@@ -252,6 +255,9 @@ class Chain:
         """Append to the last segment, if it is of this node and sealed with the newest key."""
         head = decode_head(data)
         if head is None or head.node != self._place.node or head.key != self._place.keys.newest:
+            return
+        # Else a chain of short-lived processes would not get rid of what is old for years.
+        if (first := stated(data, 0)) is not None and self._place.now() - first.at >= RESUME_MS:
             return
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
         try:

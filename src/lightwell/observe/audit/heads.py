@@ -80,9 +80,21 @@ def anchor(heads: Iterable[Head], now: int) -> AuditRecord:
     return _record(ANCHOR, ((head.writer, head.number, head.mac) for head in heads), now)
 
 
-def removal(writer: str, number: int, mac: bytes, now: int) -> AuditRecord:
-    """The record that says up to where a chain has been removed, since it was old enough."""
-    return _record(REMOVED, [(writer, number, mac)], now)
+class Place(NamedTuple):
+    """Behind which record of a chain it begins, since it was removed up to that one; and the seal's MAC."""
+
+    writer: str
+    number: int
+    mac: bytes
+
+
+def removals(places: Iterable[Place], now: int) -> AuditRecord:
+    """The record that says up to where chains have been removed, since they were old enough.
+
+    It has to name each chain of which anything was ever removed, since the record that did so before may be
+    removed itself.
+    """
+    return _record(REMOVED, places, now)
 
 
 def _record(operation: str, places: Iterable[tuple[str, int, bytes]], now: int) -> AuditRecord:

@@ -50,6 +50,19 @@ class Segment:
                     raise ValueError(f"it cannot be decompressed: {error}") from None
             return data
 
+    def start(self, size: int) -> bytes:
+        """The first bytes of it, none if they cannot be decompressed. Raises `OSError`."""
+        if not self.is_compressed and not self.path.exists():
+            return Segment(self.number, _compressed(self.path)).start(size)
+        with self.path.open("rb") as file:
+            if not self.is_compressed:
+                return file.read(size)
+            try:
+                with zstandard.ZstdDecompressor().stream_reader(file) as reader:
+                    return reader.read(size)
+            except zstandard.ZstdError:
+                return b""
+
 
 def segment_path(folder: Path, number: int) -> Path:
     """Where the segment with this number is written."""

@@ -239,6 +239,8 @@ class _Walk:
         """The first segment that is there."""
         if head.before and start not in self._removed:
             self._find(segment, "the segments before it are missing")
+        elif head.before:
+            self._remark(segment, f"records up to {head.first - 1} were removed, since they were old enough")
         elif not head.before and segment != 1:
             self._find(segment, "the chain begins anew with it: what was before is missing")
         first = head.first

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightwell.observe.audit.chain import Chain, ChainPlace
-from lightwell.observe.audit.heads import anchor, durable_heads, expectations, removal
+from lightwell.observe.audit.heads import Place, anchor, durable_heads, expectations, removals
 from lightwell.observe.audit.record import AuditRecord
 from lightwell.observe.audit.segments import compress, segments
 from lightwell.observe.audit.verification import Finding, verify
@@ -76,5 +76,5 @@ def test_what_was_removed_with_a_record_is_not_missed(tmp_path: Path) -> None:
     write(replace(first, rotate_bytes=1), [1])
     segments(first.folder)[0].path.unlink()
     assert findings(tmp_path) == [Finding("http-0", 2, "the segments before it are missing")]
-    put(work, removal("http-0", end.number, end.mac, 17))
+    put(work, removals([Place("http-0", end.number, end.mac)], 17))
     assert findings(tmp_path) == []

@@ -1,0 +1,180 @@
+"""What is removed of the audit trail once it is too old, and that the rest is proved all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightwell.errors import UnavailableError
+from lightwell.observe.audit.chain import RESUME_MS, Chain
+from lightwell.observe.audit.heads import REMOVED, expectations
+from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.search import Wanted, search
+from lightwell.observe.audit.segments import compress, segments
+from lightwell.observe.audit.trail import AuditTrail
+from lightwell.observe.audit.verification import ChainReport, verify
+from lightwell.stores.data_folder.audit_folder import AuditFolder
+from lightwell.work.audit_upkeep import AuditUpkeep
+from tests.support.server import until
+
+DAY = 86_400_000
+NO_DATABASE: Any = None
+
+
+class Days:
+    """A data folder whose clock stands on a day."""
+
+    def __init__(self, data: Path) -> None:
+        self.folder = AuditFolder(data, None)
+        self.day = 1_000
+
+    def now(self) -> int:
+        return self.day * DAY
+
+    def write(self, writer: str = "http-0", rotate_bytes: int = 1) -> None:
+        """A block of today, in a segment of its own unless that may be longer."""
+        chain = Chain(self.folder.chain(writer, self.now, rotate_bytes))
+        chain.append([AuditRecord(at=self.now(), via="api", patient=f"D{self.day}")])
+        chain.sync()
+        chain.close()
+
+    @contextmanager
+    def upkeep(self, keep: int = 30) -> Iterator[AuditUpkeep]:
+        trail = AuditTrail(lambda: Chain(self.folder.chain("work", self.now, 1)), self.now)
+        trail.begin()
+        yield AuditUpkeep(self.folder.root, NO_DATABASE, trail, "work", self.now, keep)
+        trail.close()
+
+    def reports(self) -> dict[str, ChainReport]:
+        root = self.folder.root
+        return {each.writer: each for each in verify(root, self.folder.keys(), expectations(root, ()))}
+
+    def is_whole(self) -> bool:
+        return not any(report.findings for report in self.reports().values())
+
+    def patients(self) -> list[str | None]:
+        found = search(self.folder.root, Wanted(), lambda *why: pytest.fail(str(why)))
+        return [each.record.patient for each in found if each.writer == "http-0"]
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> Days:
+    made = Days(tmp_path)
+    for _ in range(5):
+        made.write()
+        made.day += 10
+    return made  # It is day 1,050; there is a segment each of 1,000 to 1,040.
+
+
+def test_what_is_old_goes_and_the_rest_is_proved(days: Days) -> None:
+    compress(segments(days.folder.root / "http-0")[0])
+    with days.upkeep() as upkeep:
+        assert upkeep.remove_old() == 2
+        assert upkeep.remove_old() == 0
+    assert days.patients() == ["D1020", "D1030", "D1040"]
+    report = days.reports()["http-0"]
+    assert days.is_whole() and report.records == 3
+    assert [remark.text for remark in report.remarks] == [
+        "records up to 2 were removed, since they were old enough"
+    ]
+    # Who removes one more than is on record is found out.
+    segments(days.folder.root / "http-0")[0].path.unlink()
+    (finding,) = days.reports()["http-0"].findings
+    assert finding.text == "the segments before it are missing"
+
+
+def test_what_was_removed_stays_on_record_when_that_record_is_removed_itself(days: Days) -> None:
+    for _ in range(6):
+        days.write("cli")
+        with days.upkeep() as upkeep:
+            upkeep.remove_old()
+        days.write()
+        days.day += 40
+        assert days.is_whole(), days.reports()
+    work = segments(days.folder.root / "work")
+    assert work[0].number > 1, "records of earlier removals are gone"
+    assert all(segments(days.folder.root / writer)[0].number > 3 for writer in ("http-0", "cli"))
+
+
+def test_the_last_file_of_a_chain_stays_and_nothing_goes_without_days(days: Days) -> None:
+    days.day += 10_000
+    with days.upkeep(keep=0) as upkeep:
+        assert upkeep.remove_old() == 0
+    with days.upkeep() as upkeep:
+        assert upkeep.remove_old() >= 4
+    assert days.patients() == ["D1040"] and days.is_whole()
+
+
+def test_nothing_goes_that_is_damaged_or_behind_it(days: Days) -> None:
+    days.day += 10_000
+    first, second, *_ = segments(days.folder.root / "http-0")
+    data = second.read()
+    for broken in (data.replace(b'"before":"', b'"before":"0'), b""):
+        second.path.write_bytes(broken)
+        with days.upkeep() as upkeep:
+            upkeep.remove_old()
+        assert first.path.exists() and len(segments(days.folder.root / "http-0")) == 5
+    second.path.unlink()
+    with days.upkeep() as upkeep:
+        upkeep.remove_old()
+    assert first.path.exists()
+    # A block that misses its seal: what is before it may go.
+    second.path.write_bytes(data[:-90])
+    with days.upkeep() as upkeep:
+        upkeep.remove_old()
+    assert [each.number for each in segments(days.folder.root / "http-0")] == [2, 3, 4, 5]
+
+
+def test_nothing_goes_that_cannot_be_recorded(days: Days) -> None:
+    def broken() -> Chain:
+        raise OSError(28, "No space left on device")
+
+    trail = AuditTrail(broken, days.now)
+    trail.begin()
+    until(lambda: trail.failure() is not None)
+    upkeep = AuditUpkeep(days.folder.root, NO_DATABASE, trail, "work", days.now, 30)
+    with pytest.raises(UnavailableError):
+        upkeep.remove_old()
+    trail.close(0.0)
+    assert len(segments(days.folder.root / "http-0")) == 5
+
+
+def test_a_crash_between_record_and_removal_leaves_a_whole_trail(
+    days: Days, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[Path] = []
+    unlink = Path.unlink
+
+    def once(path: Path, missing_ok: bool = False) -> None:
+        if path.name.endswith(".jsonl"):
+            if removed:
+                raise OSError(5, "Input/output error")
+            removed.append(path)
+        unlink(path, missing_ok=missing_ok)
+
+    with days.upkeep() as upkeep:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", once)
+            with pytest.raises(OSError, match="Input/output"):
+                upkeep.remove_old()
+        assert len(removed) == 1 and days.is_whole()
+        assert upkeep.remove_old() == 1
+    assert days.is_whole()
+    found = search(days.folder.root, Wanted(), lambda *why: pytest.fail(str(why)))
+    records = [each.record for each in found if each.record.operation == REMOVED]
+    assert [len(each.change) for each in records] == [2, 2]
+
+
+def test_a_chain_of_commands_begins_a_file_each_day(tmp_path: Path) -> None:
+    days = Days(tmp_path)
+    days.write("cli", 1 << 20)
+    days.write("cli", 1 << 20)
+    assert len(segments(days.folder.root / "cli")) == 1
+    days.day += RESUME_MS // DAY
+    days.write("cli", 1 << 20)
+    assert len(segments(days.folder.root / "cli")) == 2
+    assert days.is_whole()
