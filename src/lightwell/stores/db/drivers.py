@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
 from lightwell.errors import ConfigurationError
-from lightwell.stores.db.errors import damaged_database, may_retry
-from lightwell.stores.page_checksums import vfs
+from lightwell.stores.db.errors import damaged_database, damaged_log, may_retry
+from lightwell.stores.page_checksums import vfs, write_ahead_log
 from lightwell.stores.page_checksums.state import CHECKSUMS, PAGES
 
 _BUSY_SECONDS = 10.0
@@ -183,8 +183,14 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 def sqlite_engines(url: str, pool: int) -> tuple[Engine, Engine]:
-    """``(reader, writer)``; neither has a connection yet."""
+    """``(reader, writer)``; neither has a connection yet.
+
+    Raises `DamagedError` where opening the database would lose what was committed.
+    """
     path = sqlite_path(url)
+    with contextlib.suppress(OSError):  # which SQLite meets, too, and says
+        if (reason := write_ahead_log.what_is_lost(path)) is not None:
+            raise damaged_log(path, reason)
     options: dict[str, Any] = {
         "poolclass": QueuePool,
         "hide_parameters": True,  # values are patients' names; they do not belong in an error's text

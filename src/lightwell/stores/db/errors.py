@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
+from pathlib import Path
 
 from sqlalchemy import exc
 
@@ -135,6 +136,16 @@ def damaged_database(text: str) -> DamagedError:
     return DamagedError(
         f"{text}; nothing of it is served. Run `lightwell data verify`, and restore what is damaged from "
         "a backup."
+    )
+
+
+def damaged_log(path: Path, reason: str) -> DamagedError:
+    """What to raise where SQLite would drop what was committed, because its log is damaged."""
+    metrics.count("lightwell_damaged_reads_total", "database")
+    return DamagedError(
+        f"The write-ahead log {path}-wal of the database is damaged: {reason}. SQLite would drop what was "
+        f"committed there, and say nothing, so the database is not opened. Keep {path}, {path}-wal and "
+        f'{path}-shm as they are; docs/howto/integrity.md says how to go on, under "A damaged log".'
     )
 
 

@@ -9,7 +9,7 @@ from lightwell.errors import DamagedError
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.integrity.faults import Fault
-from lightwell.stores.page_checksums import relations
+from lightwell.stores.page_checksums import relations, write_ahead_log
 from lightwell.stores.page_checksums.pages import read_pages
 from lightwell.stores.page_checksums.vfs import PAGE
 
@@ -45,10 +45,13 @@ def size(db: Database) -> int:
 
 
 def _of_sqlite(db: Database, after: int) -> PartOfPages | None:
-    part = read_pages(sqlite_path(db.url), max(after, 0))
+    path = sqlite_path(db.url)
+    part = read_pages(path, max(after, 0))
     if part is None:
         return None
     found = [_fault(f"page {number}", "its checksum differs") for number in part.damaged]
+    if after < 0 and (frame := write_ahead_log.damaged_frame(path)) is not None:
+        found.append(_fault(f"log {path.name}-wal", f"frame {frame} is not as it was written"))
     return PartOfPages(part.read, part.read * PAGE, part.end, found)
 
 

@@ -1,0 +1,216 @@
+"""Whether SQLite would find all of its write-ahead log again, before it looks.
+
+What a crash leaves in ``-wal`` is taken over by whoever opens the database next, up to the first frame whose
+checksum is wrong. SQLite takes that for the transaction that was being written, and says nothing. If a disk
+has changed a bit further in front, everything committed behind it would vanish; and where a part had been
+copied into the file already, older pages of the log would stand before newer ones of the file. Two things
+tell the one from the other:
+
+- a frame that continues the checksum of a commit was written after that transaction was on the disk, so the
+  transaction was not the last one;
+- ``-shm``, which outlives a killed process, says how many frames were committed, and on the disk.
+
+Only where a power failure has taken ``-shm`` along and the last transaction alone is damaged, can nobody
+tell. The files are described in https://sqlite.org/fileformat2.html, 4, and https://sqlite.org/walformat.html.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_HEAD = struct.Struct(">8I")
+_FRAME = struct.Struct(">6I")
+_MAGIC = 0x377F0682  # with 1 in the last bit where checksums are of big-endian numbers
+_INDEX_HEAD = struct.Struct("=3IBBH8I")
+_COPIED_AT = 2 * _INDEX_HEAD.size
+_PAGES = {1 << shift for shift in range(9, 17)}
+# The byte of -shm that each process has locked for as long as it has the database open.
+_IN_USE_AT = 128
+# What is being written just now is looked at again.
+_TRIES, _PAUSE_SECONDS = 4, 0.1
+
+_kept: dict[tuple[int, int], int] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """What ``-shm`` says: so many ``frames`` are committed, of which so many are ``copied`` into the file."""
+
+    salts: tuple[int, int]
+    frames: int
+    copied: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """``frames`` can be read up to the last commit; behind them ``broken`` is the first that is not as it was
+    written, None if it may never have been written whole."""
+
+    salts: tuple[int, int]
+    frames: int
+    broken: int | None
+
+
+def what_is_lost(path: Path) -> str | None:
+    """What would be lost if the database were opened now; None if nothing is, or somebody has it open.
+
+    Call it before the first connection. On Linux only. Raises `OSError`.
+    """
+    path, reason = path.resolve(), None  # as SQLite does
+    if sys.platform != "linux":
+        return None
+    for attempt in range(_TRIES):
+        if attempt:
+            time.sleep(_PAUSE_SECONDS)
+        reason = None if _is_open(path) else _judged(path)
+        if reason is None:
+            return None
+    return reason
+
+
+def damaged_frame(path: Path) -> int | None:
+    """The first frame of a log in use that is not as it was written; None if there is none.
+
+    More exactly: the first behind the last commit that can be read. Frames have numbers from 1. Raises
+    `OSError`.
+    """
+    path, found = path.resolve(), None
+    for attempt in range(_TRIES):
+        if attempt:
+            time.sleep(_PAUSE_SECONDS)
+        index, log = _index(path), _log(path, until_broken=True)
+        if index is None or not index.frames or (log is not None and log.salts != index.salts):
+            return None
+        readable = 0 if log is None else log.frames
+        if readable >= index.frames or (log is None and index.copied >= index.frames):
+            return None
+        found = readable + 1
+    return found
+
+
+def _judged(path: Path) -> str | None:
+    index = _index(path)
+    try:
+        log = _log(path)
+    except ValueError as error:
+        return str(error)
+    if log is None:
+        if index is not None and index.copied < index.frames:
+            return f"its {index.frames} frames are gone"
+        return None
+    if index is not None and index.salts == log.salts and log.frames < index.frames:
+        return f"{index.frames} frames were committed, and only {log.frames} of them can be read"
+    if log.broken is not None:
+        return f"frame {log.broken} is not as it was written, and later transactions stand behind it"
+    return None
+
+
+def _index(path: Path) -> _Index | None:
+    """What ``-shm`` says; None if there is none, or none that is whole."""
+    try:
+        fd = _index_descriptor(path)
+    except FileNotFoundError:
+        return None
+    data = os.pread(fd, _COPIED_AT + 4, 0)
+    size = _INDEX_HEAD.size
+    head = data[:size]
+    if len(data) < _COPIED_AT + 4 or head != data[size : 2 * size]:
+        return None
+    fields = _INDEX_HEAD.unpack(head)
+    if not fields[3] or struct.pack("=II", *_sum(head[:-8], 0, 0, "=")) != head[-8:]:
+        return None
+    (copied,) = struct.unpack_from("=I", data, _COPIED_AT)
+    salts = struct.unpack(">II", head[32:40])
+    return _Index((salts[0], salts[1]), fields[6], copied)
+
+
+def _log(path: Path, *, until_broken: bool = False) -> _Log | None:
+    """What can be read of ``-wal``; None if it is not there, or empty. ValueError if it has no valid head."""
+    try:
+        file = path.with_name(path.name + "-wal").open("rb")
+    except FileNotFoundError:
+        return None
+    with closing(file):
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            return None
+        magic, _, page_size, _, first, second, *checksum = _HEAD.unpack(head)
+        order = ">" if magic & 1 else "<"
+        is_head = magic | 1 == _MAGIC | 1 and page_size in _PAGES
+        if not is_head or _sum(head[:24], 0, 0, order) != (checksum[0], checksum[1]):
+            # It is on the disk before the first frame is written.
+            if os.fstat(file.fileno()).st_size <= _HEAD.size or until_broken:
+                return None
+            raise ValueError("its head is not as it was written")
+        return _walked(file, page_size, (first, second), (checksum[0], checksum[1]), order, until_broken)
+
+
+def _walked(
+    file: BinaryIO, page_size: int, salts: tuple[int, int], seed: tuple[int, int], order: str, short: bool
+) -> _Log:
+    committed, broken = 0, None
+    seeds, is_after_commit = [seed], False
+    for number, frame in enumerate(_frames(file, page_size), 1):
+        _, pages, one, other, first, second = _FRAME.unpack_from(frame)
+        made = {_sum(frame[_FRAME.size :], *_sum(frame[:8], *each, order), order) for each in seeds}
+        continues = (one, other) == salts and (first, second) in made
+        if broken is None and continues:
+            committed = number if pages else committed
+        elif broken is None:
+            broken = number
+            if short:
+                break
+        elif continues and is_after_commit:
+            return _Log(salts, committed, broken)
+        # Either the frame was changed, or the checksum that it ends with.
+        seeds = [(first, second)] if continues else [(first, second), *made]
+        is_after_commit = bool(pages)
+    return _Log(salts, committed, None)
+
+
+def _frames(file: BinaryIO, page_size: int) -> Iterator[bytes]:
+    size = _FRAME.size + page_size
+    while len(frame := file.read(size)) == size:
+        yield frame
+
+
+def _sum(data: bytes, first: int, second: int, order: str) -> tuple[int, int]:
+    """SQLite's checksum of some bytes, continued from that of what stands before them."""
+    for one, other in struct.iter_unpack(f"{order}II", data):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return first, second
+
+
+def _is_open(path: Path) -> bool:
+    """Whether any process has the database open, which then has found all of its log."""
+    try:
+        fd = _index_descriptor(path)
+    except FileNotFoundError:
+        return False
+    asked = struct.pack("hhlli4x", fcntl.F_WRLCK, os.SEEK_SET, _IN_USE_AT, 1, 0)
+    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
+    return bool(struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK)
+
+
+def _index_descriptor(path: Path) -> int:
+    """Of ``-shm``, for reading. It stays open: closing any would release the locks of all connections that
+    this process has to the file (https://sqlite.org/howtocorrupt.html, 2.2)."""
+    index = path.with_name(path.name + "-shm")
+    status = index.stat()
+    place = status.st_dev, status.st_ino
+    with _lock:
+        if place not in _kept:
+            _kept[place] = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
+        return _kept[place]
