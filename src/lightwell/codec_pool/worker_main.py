@@ -65,6 +65,9 @@ def main(arguments: list[str]) -> int:
     # A dump of its memory would be a file of somebody's images.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
+    from lightwell.imaging import foreign_decoders
+
+    foreign_decoders.keep_out()
     from lightwell.codec_pool import worker
 
     return 0 if worker.run(channel, settings, configure, far) else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from botocore.credentials import Credentials
 
 from lightwell.clock import Ids
 from lightwell.codec_pool.process import _public
+from lightwell.imaging import foreign_decoders
 from lightwell.settings import Settings, load, worker_environment
 from tests.support.ct_files import ct, write
 from tests.support.imports import IN, OUT, ROLE
@@ -91,6 +93,15 @@ def test_is_confined_in_every_thread(server: Server, reading: list[psutil.Proces
                 lines = (thread / "status").read_text().splitlines()
                 assert "NoNewPrivs:\t1" in lines and "Seccomp:\t2" in lines
         assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+
+
+def test_loads_no_decoder_that_lightwell_does_not_decode_with(reading: list[psutil.Process]) -> None:
+    here = [name for name in foreign_decoders.PACKAGES if find_spec(name)]
+    assert "gdcm" in here, "no decoder is installed that pydicom could load"
+    for process in reading:
+        files = {part for each in process.memory_maps() for part in Path(each.path).parts}
+        assert "numpy" in files and files.isdisjoint({*here, "python_gdcm.libs", "pillow.libs"})
+        assert not [name for name in files if name.startswith("_gdcm")]
 
 
 def test_gets_no_variable_that_reaching_s3_takes() -> None:
