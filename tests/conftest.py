@@ -6,6 +6,7 @@ import gc
 import shutil
 import signal
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -61,12 +62,39 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the longest files."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of the longest files, and have every process begin with some of these.
+
+    Else one of them may be what the run ends with, while all processes but one have nothing left to do.
+    """
+    longest: dict[Path, list[pytest.Item]] = {}
     for item in items:
         folder = item.path.parent.relative_to(Path(__file__).parent).as_posix()
         if item.path.stem.removeprefix("test_") in LONG.get(folder, ()):
             item.add_marker(pytest.mark.long)
+        # Not what a parameter marks: tests of several files that share it have to stay together.
+        own = getattr(getattr(item, "obj", None), "pytestmark", [])
+        if item.get_closest_marker("long") or any(mark.name == "slow" for mark in own):
+            longest[item.path] = []
+    others = []
+    for item in items:
+        longest.get(item.path, others).append(item)
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = _spread(list(longest.values()), others, processes)
+
+
+def _spread(longest: list[list[pytest.Item]], others: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """All of them in an order of which pytest-xdist gives each process an equal part, one after another."""
+    parts: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    for file in longest:
+        min(parts, key=len).extend(file)
+    left = sum(map(len, parts)) + len(others)
+    rest = iter(others)
+    for number, part in enumerate(parts):
+        size = left // (processes - number)
+        part.extend(islice(rest, max(0, size - len(part))))
+        left -= len(part)
+    return [*(item for part in parts for item in part), *rest]
 
 
 @pytest.fixture(scope="session")
