@@ -37,7 +37,8 @@ def verify(server: Importing, *, quick: bool = False) -> Report:
         lambda done, total: shown.append((done, total)),
         mode="quick" if quick else "all",
     ).run()
-    assert not shown or shown[-1] == (report.bytes, report.bytes)
+    # Beside the objects it reads the pages of the database.
+    assert not shown or shown[-1][0] == shown[-1][1] >= report.bytes
     return report
 
 
