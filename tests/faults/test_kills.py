@@ -65,7 +65,7 @@ def _check(server: Importing, id: str, *, decode: bool = True, jobs: int = 1) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.endurance) for n in (2, 3))])
 def test_finishes_after_kills_of_the_engine(killable: Importing, seed: int) -> None:
     """Ten kills a seed, at times that cover all phases of the job."""
     chance = random.Random(seed)
@@ -137,19 +137,28 @@ def _kills_workers(server: Importing, chance: random.Random) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        *(("sqlite", 2), ("postgresql", 4)),
+        *(pytest.param(kind, 1, marks=pytest.mark.endurance) for kind in ("sqlite", "postgresql")),
+    ],
+)
 def test_finishes_after_a_kill_at_each_transaction(
-    tmp_path: Path, request: pytest.FixtureRequest, kind: str, when: str
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str, step: int, when: str
 ) -> None:
-    """The engine dies right before, or right after, its n-th transaction; another finishes the job."""
+    """The engine dies right before, or right after, its n-th transaction; another finishes the job.
+
+    With a step of two every other transaction has a kill before it, and the rest have one after it.
+    """
     url = request.getfixturevalue(
         {"sqlite": "migrated_sqlite_url", "postgresql": "migrated_postgres_url"}[kind]
     )
     server = importing(tmp_path / "data", url)
     _input(server)
-    number = 0
+    number = 1 - step if when == "before" else 1 - step + step // 2
     while True:
-        number += 1 if kind == "sqlite" else 3
+        number += step
         job = server.start()
         engine = EngineProcess(server, kill_at=number, when=when)
         output = engine.output()

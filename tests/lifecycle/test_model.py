@@ -70,7 +70,7 @@ def test_behaves_as_the_model_does(in_process: InProcessService) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("runs", "least"), [(24, 800), pytest.param(56, 2000, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize(("runs", "least"), [(10, 250), pytest.param(80, 2600, marks=pytest.mark.endurance)])
 def test_behaves_as_the_model_does_in_long_runs(in_process: InProcessService, runs: int, least: int) -> None:
     steps = _walk(in_process, runs)
     assert steps >= least
@@ -78,17 +78,21 @@ def test_behaves_as_the_model_does_in_long_runs(in_process: InProcessService, ru
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_behaves_on_postgresql_as_the_model_does(tmp_path: Path, migrated_postgres_url: str) -> None:
+@pytest.mark.parametrize(("runs", "least"), [(3, 60), pytest.param(10, 300, marks=pytest.mark.endurance)])
+def test_behaves_on_postgresql_as_the_model_does(
+    tmp_path: Path, migrated_postgres_url: str, runs: int, least: int
+) -> None:
     service = InProcessService(tmp_path / "data", migrated_postgres_url)
     try:
-        steps = _walk(service, 5)
+        steps = _walk(service, runs)
     finally:
         service.close()
-    assert steps >= 150
+    assert steps >= least
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_behaves_through_boto3_as_the_model_does(served: ServedService) -> None:
-    steps = _walk(served, 8)
-    assert steps >= 250
+@pytest.mark.parametrize(("runs", "least"), [(4, 90), pytest.param(16, 500, marks=pytest.mark.endurance)])
+def test_behaves_through_boto3_as_the_model_does(served: ServedService, runs: int, least: int) -> None:
+    steps = _walk(served, runs)
+    assert steps >= least

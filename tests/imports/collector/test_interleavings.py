@@ -28,8 +28,8 @@ from tests.support import invariants, services
 from tests.support.imports import Importing, importing
 from tests.support.interleaving import Actor, Free, Interleaving
 
-# One of these for every run; more by hand.
-EXAMPLES = int(os.environ.get("LIGHTWELL_TEST_INTERLEAVINGS", "25"))
+# Other ones with every run; more in `make test-endurance`, and by hand.
+EXAMPLES = int(os.environ.get("LIGHTWELL_TEST_INTERLEAVINGS", "10"))
 STEPS = 60
 
 
@@ -56,8 +56,9 @@ def databases(request: pytest.FixtureRequest) -> Callable[[Path], Iterator[str]]
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(100, marks=pytest.mark.endurance)])
 def test_removes_everything_unreferenced_and_nothing_referenced(
-    databases: Callable[[Path], Iterator[str]], monkeypatch: pytest.MonkeyPatch
+    databases: Callable[[Path], Iterator[str]], examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 1)
     # Servers share no lock of one process, and one that is stopped must not hold it.
@@ -65,7 +66,7 @@ def test_removes_everything_unreferenced_and_nothing_referenced(
     is_sqlite = databases.__name__ == "sqlite"
 
     @settings(
-        max_examples=EXAMPLES if is_sqlite else max(1, EXAMPLES // 3),
+        max_examples=examples if is_sqlite else max(1, examples // 3),
         deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],  # an example takes a second, and shrinking hundreds of them
