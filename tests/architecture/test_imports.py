@@ -83,6 +83,7 @@ CLOCK = {
 MAY_MAKE = {
     "clock",
     "sealing.segments",
+    "sealing.values",
     "sealing.providers.local_file",
     "auth.secret_box",
     "stores.buckets.local",

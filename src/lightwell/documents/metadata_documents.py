@@ -146,7 +146,7 @@ def native_document_pieces(
     fragments = native_instances.InstanceFragments(conn)
     for batch in native_instances.batches(conn, found.key, version):
         for row, pixels_key, edits_z in batch:
-            fragment = fragments.read(row[3], row[4])
+            fragment = fragments.of_record(row[1], row[3], row[4])
             # Most have one frame and no values of their own: this takes a third of the time of a `Member`.
             plain = edits_z is None and not (digits and json_edits.may_show(fragment, digits))
             if plain:
@@ -167,7 +167,7 @@ def native_document_pieces(
                         yield separator + ready
                         separator = b","
                         continue
-            member, frames = native_instances.make_member(row, pixels_key, edits_z, fragment)
+            member, frames = native_instances.make_member(conn, row, pixels_key, edits_z, fragment)
             if member.edits or not plain:
                 member, differing = _apply_member_edits(conn, member, levels)
             else:

@@ -15,7 +15,7 @@ class EncryptionSettings(AuditSettings):
 
     encryption: str = setting(
         "off",
-        "always: encrypt the packs of every data store; off: of those that are created with a kmsKeyArn; "
+        "always: encrypt every data store; off: those that are created with a kmsKeyArn; "
         "volume: the same, and `doctor` is told that the disks are encrypted",
         choices=("off", "volume", "always"),
     )

@@ -20,6 +20,7 @@ from lightwell.stores.db.open import DatabaseSettings, open_database
 from lightwell.stores.image_sets.last_access import Accesses
 from lightwell.stores.jobs import units
 from lightwell.stores.jobs.units import Enqueue
+from lightwell.stores.keys.documents import SealedDocuments
 from lightwell.stores.keys.opening import open_ring
 from lightwell.stores.keys.providers import KeySettings
 from lightwell.stores.keys.ring import KeyRing
@@ -151,7 +152,7 @@ def open_stores(
         objects=SealedObjects(inner, keys),
         keys=keys,
         buckets=Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
-        documents=DocumentCache(data / "documents"),
+        documents=DocumentCache(data / "documents", seals=SealedDocuments(db)),
         spool=spool,
         accesses=Accesses(db),
         key_uses=KeyUses(db),

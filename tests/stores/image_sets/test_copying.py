@@ -245,7 +245,7 @@ def test_tells_the_different_blocks_of_members(stores: Stores) -> None:
         ).scalars()
         (block,) = copying.distinct_levels(conn, built.key, [key])
     assert block.edits == {"PatientName": NAME}
-    assert packed_edits.pack(block.edits) is not None
+    assert packed_edits.pack(block.edits, None) is not None
 
 
 def test_writes_few_bytes_an_instance(tmp_path: Path, migrated_sqlite_url: str) -> None:

@@ -181,7 +181,9 @@ def test_shows_edits_of_levels_and_instances(stores: Stores) -> None:
     )
 
     def edit(conn: Connection) -> None:
-        on_level = pack({"PatientID": Edit("LO", "NEW"), "PatientAge": None, "EthnicGroup": Edit("SH", "é")})
+        on_level = pack(
+            {"PatientID": Edit("LO", "NEW"), "PatientAge": None, "EthnicGroup": Edit("SH", "é")}, None
+        )
         conn.execute(update(tables.level).where(tables.level.c.level == 0).values(edits=on_level))
         key = conn.execute(
             select(tables.instance.c.key).where(tables.instance.c.sop_instance_uid == "1.2")
@@ -193,7 +195,9 @@ def test_shows_edits_of_levels_and_instances(stores: Stores) -> None:
             "PatientName": Edit("PN", "Y"),
         }
         own["SOPInstanceUID"] = Edit("UI", "9.9")
-        conn.execute(update(tables.member).where(tables.member.c.instance == key).values(edits=pack(own)))
+        conn.execute(
+            update(tables.member).where(tables.member.c.instance == key).values(edits=pack(own, None))
+        )
 
     stores.db.write(edit)
     document = read(stores, built)
@@ -226,12 +230,16 @@ def test_covers_what_an_instance_shows_by_the_digits_of_its_tag(stores: Stores) 
         stores, [BuiltInstance("1.1", 1, odd), BuiltInstance("1.2", 2, {"Rows": 4})]
     )
     assert "00100010" in instances(read(stores, built))["1.1"]["DICOM"]
-    gone = update(tables.level).where(tables.level.c.level == 0).values(edits=pack({"PatientName": None}))
+    gone = (
+        update(tables.level).where(tables.level.c.level == 0).values(edits=pack({"PatientName": None}, None))
+    )
     stores.db.write(lambda conn: conn.execute(gone))
     shown = instances(read(stores, built))
     assert shown["1.1"]["DICOM"] == {"SOPInstanceUID": "1.1", "Rows": 3, "00100020": "QUJD"}
     assert shown["1.2"]["DICOM"] == {"SOPInstanceUID": "1.2", "Rows": 4}
-    own = update(tables.member).values(edits=pack({"00100010": Edit("UN", "QUJE"), "Columns": Edit("US", 5)}))
+    own = update(tables.member).values(
+        edits=pack({"00100010": Edit("UN", "QUJE"), "Columns": Edit("US", 5)}, None)
+    )
     stores.db.write(lambda conn: conn.execute(own))
     assert "00100010" not in instances(read(stores, built))["1.1"]["DICOM"]
 

@@ -74,7 +74,8 @@ def fill(stores: Stores) -> None:
         found = members.open_members(conn, opened.key, ["1.1", "1.2"])
         members.close_members(conn, opened.key, 2, [held.instance for held in found.values()])
         edits = packed_edits.pack(
-            {"InstanceNumber": Edit("IS", "9"), "PerformedProcedureStepStartDate": Edit("DA", "20250101")}
+            {"InstanceNumber": Edit("IS", "9"), "PerformedProcedureStepStartDate": Edit("DA", "20250101")},
+            None,
         )
         row: dict[str, Any] = {
             "image_set": opened.key,

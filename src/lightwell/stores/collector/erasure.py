@@ -25,6 +25,7 @@ from lightwell.stores.db.tables import (
     record,
 )
 from lightwell.stores.image_sets import edits
+from lightwell.stores.keys import values
 
 _PAGE = 500
 
@@ -92,6 +93,7 @@ def former_levels(conn: Connection, number: int, after: tuple[int, int] = (-1, -
                 level.c.valid_from,
                 datastore.c.id,
                 image_set.c.id,
+                level.c.base,
                 level_value.c.body_z,
                 level.c.edits,
             )
@@ -107,8 +109,11 @@ def former_levels(conn: Connection, number: int, after: tuple[int, int] = (-1, -
             .order_by(level.c.image_set, level.c.valid_from)
             .limit(_PAGE)
         ).all()
-        for _, _, store_id, id, body_z, packed in rows:
-            block = apply_edits(json.loads(decompress(body_z)), edits.unpack(packed))
+        for _, _, store_id, id, base, body_z, packed in rows:
+            block = apply_edits(
+                json.loads(decompress(values.opened(conn, values.LEVEL, base, body_z))),
+                edits.unpack(conn, packed),
+            )
             yield FormerLevel(store_id, id, block)
         if len(rows) < _PAGE:
             return

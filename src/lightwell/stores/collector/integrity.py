@@ -15,7 +15,7 @@ from lightwell.domain.image_sets.frame_table import ENTRY_SIZE
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.domain.integrity import MadeChecks, PackToVerify, PixelsToVerify, RecordToVerify, SharedValues
 from lightwell.domain.states import ImageSetState, PackState
-from lightwell.errors import StorageError
+from lightwell.errors import DamagedError, StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import (
     datastore,
@@ -33,6 +33,7 @@ from lightwell.stores.db.tables import (
 )
 from lightwell.stores.image_sets import native_instances, version_diff
 from lightwell.stores.image_sets.edits import unpack
+from lightwell.stores.keys import values
 from lightwell.stores.qido import index_check
 
 
@@ -82,7 +83,7 @@ def records(conn: Connection, pack_key: int) -> list[RecordToVerify]:
         )
         for key, entries, checks in found:
             pages[key].append((entries, checks))
-    return [_record(row._mapping, pages) for row in rows]
+    return [_record(conn, row._mapping, pages) for row in rows]
 
 
 def unchecked(conn: Connection, after: tuple[int, int], limit: int) -> list[PixelsToVerify]:
@@ -134,7 +135,7 @@ def set_checks(conn: Connection, made: Sequence[MadeChecks]) -> None:
     )
 
 
-def _record(row: Any, pages: dict[int, list[tuple[bytes, bytes | None]]]) -> RecordToVerify:
+def _record(conn: Connection, row: Any, pages: dict[int, list[tuple[bytes, bytes | None]]]) -> RecordToVerify:
     held, lost = None, []
     key = row[pixels.c.key]
     if key is not None:
@@ -158,10 +159,10 @@ def _record(row: Any, pages: dict[int, list[tuple[bytes, bytes | None]]]) -> Rec
         row[record.c.pack],
         row[record.c.original_offset],
         row[record.c.original_length],
-        row[record.c.override_z],
-        row[record.c.fragment_z],
+        _opened(conn, values.OVERRIDE, row[record.c.key], row[record.c.override_z]),
+        _opened(conn, values.FRAGMENT, row[record.c.key], row[record.c.fragment_z]) or b"",
         row[record.c.dictionary],
-        row[record.c.dicom_z],
+        _opened(conn, values.DICOM, row[record.c.key], row[record.c.dicom_z]),
         row[record.c.dicom_dictionary],
         (row[record.c.patient_value], row[record.c.study_value], row[record.c.series_value]),
         held,
@@ -169,6 +170,14 @@ def _record(row: Any, pages: dict[int, list[tuple[bytes, bytes | None]]]) -> Rec
         row[record.c.sop_class_uid],
         row[record.c.instance_number],
     )
+
+
+def _opened(conn: Connection, place: bytes, row: int, value: bytes | None) -> bytes | None:
+    """A value of a row; empty, which is a fault wherever it is read, if it is damaged."""
+    try:
+        return None if value is None else values.opened(conn, place, row, value)
+    except DamagedError:
+        return b""
 
 
 def bodies(conn: Connection, held: Iterable[RecordToVerify]) -> SharedValues:
@@ -179,10 +188,14 @@ def bodies(conn: Connection, held: Iterable[RecordToVerify]) -> SharedValues:
     dictionaries = [key for key in named if key is not None]
     for some in batches(sorted(dictionaries)):
         query = select(dictionary.c.key, dictionary.c.bytes).where(dictionary.c.key.in_(some))
-        found.dictionaries.update((key, body) for key, body in conn.execute(query))
+        found.dictionaries.update(
+            (key, _opened(conn, values.DICTIONARY, key, body) or b"") for key, body in conn.execute(query)
+        )
     for some in batches(sorted({key for each in held for key in each.levels})):
         query = select(level_value.c.key, level_value.c.body_z).where(level_value.c.key.in_(some))
-        found.levels.update((key, body) for key, body in conn.execute(query))
+        found.levels.update(
+            (key, _opened(conn, values.LEVEL, key, body) or b"") for key, body in conn.execute(query)
+        )
     return found
 
 
@@ -220,7 +233,7 @@ def named(conn: Connection, image_set_keys: Iterable[int]) -> dict[int, Concerne
             .join(datastore, datastore.c.key == image_set.c.datastore)
             .where(image_set.c.key.in_(some), image_set.c.state == ImageSetState.ACTIVE)
         )
-        found.update((key, ConcernedSet(*values)) for key, *values in rows)
+        found.update((key, ConcernedSet(*columns)) for key, *columns in rows)
     return found
 
 
@@ -263,8 +276,8 @@ def sets_of(conn: Connection, record_keys: Iterable[int]) -> dict[int, list[Conc
             .where(member.c.record.in_(some), image_set.c.state == ImageSetState.ACTIVE)
             .distinct()
         )
-        for key, *values in rows:
-            found[key].append(ConcernedSet(*values))
+        for key, *columns in rows:
+            found[key].append(ConcernedSet(*columns))
     return dict(found)
 
 
@@ -310,7 +323,7 @@ def _wrong_members(conn: Connection, key: int) -> list[str]:
     wrong = 0
     for edits, uid, came_with in rows:
         try:
-            wrong += native_instances.sop_instance_uid(came_with, unpack(edits)) != uid
+            wrong += native_instances.sop_instance_uid(came_with, unpack(conn, edits)) != uid
         except StorageError as error:
             return [str(error)]
     return [f"{wrong} members name the records of other instances"] if wrong else []

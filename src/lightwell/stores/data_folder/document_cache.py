@@ -5,7 +5,7 @@ length and CRC-32, and a file that does not match them is ignored. MARK tells ve
 that were made before and after the database had gone back (`stores.image_sets.lookups.MARK`). The cache keeps
 to ``limit`` bytes, and leaves some of the disk free (`free_space`), by dropping first what is not the latest
 version of its image set, then what was read least recently. Several processes may share it; each looks at all
-of it only after it has itself added a sixteenth of the limit.
+of it only after it has itself added a sixteenth of the limit. Those of encrypted data stores are sealed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from isal import isal_zlib
 
@@ -53,10 +54,21 @@ def _body(data: bytes) -> bytes | None:
     return body
 
 
+class Seals(Protocol):
+    """What seals documents; `stores.keys.documents.SealedDocuments`. ``name`` is theirs below the root."""
+
+    def seal(self, set_key: int, name: str, data: bytes) -> bytes | None:
+        """What to keep of a document; None to keep nothing."""
+
+    def open(self, name: str, kept: bytes) -> bytes | None:
+        """The document, None if it cannot be opened."""
+
+
 class DocumentCache:
     """``root`` is made on the first write; ``limit`` is bytes, 0 keeps nothing."""
 
-    def __init__(self, root: Path, limit: int = 2 << 30) -> None:
+    def __init__(self, root: Path, limit: int = 2 << 30, seals: Seals | None = None) -> None:
+        self._seals = seals
         self.root = root.absolute()
         self.limit = limit
         self._added = limit  # so that the first write looks at what is there
@@ -71,6 +83,8 @@ class DocumentCache:
         except OSError:
             return None
         body = _body(data)
+        if body is not None and self._seals is not None:
+            body = self._seals.open(str(path.relative_to(self.root)), body)
         if body is None:
             return None
         with contextlib.suppress(OSError):
@@ -85,6 +99,12 @@ class DocumentCache:
         if size > self.limit // 4:
             return
         path = self._path(set_key, version, mark, format)
+        if self._seals is not None:
+            sealed = self._seals.seal(set_key, str(path.relative_to(self.root)), data)
+            if sealed is None:
+                return
+            data = sealed
+            size = _HEAD.size + len(data)
         temporary: Path | None = None
         try:
             path.parent.mkdir(0o700, parents=True, exist_ok=True)

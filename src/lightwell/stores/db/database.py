@@ -53,6 +53,8 @@ _SQLITE_POOL = 8
 
 
 _AFTER_COMMIT = "lightwell_after_commit"
+CARRIED = "lightwell_carried"
+"""The execution option of each connection with what `Database.carry` was given."""
 
 
 def after_commit(conn: Connection, call: Callable[[], None]) -> None:
@@ -66,7 +68,9 @@ def after_commit(conn: Connection, call: Callable[[], None]) -> None:
 class _Opened:
     """What one process has open; created on first use, dropped by `close` and after a fork."""
 
-    def __init__(self, url: str, options: PostgresqlOptions, replica: Replica | None) -> None:
+    def __init__(
+        self, url: str, options: PostgresqlOptions, replica: Replica | None, carried: object
+    ) -> None:
         self.pid = os.getpid()
         self.reader: Engine
         self.writer: Engine
@@ -80,12 +84,16 @@ class _Opened:
             self.thread = ThreadPoolExecutor(1, thread_name_prefix="lightwell-writer")
         else:
             self.reader, self.writer = drivers.postgresql_engines(url, options)
+        for engine in (self.reader, self.writer):
+            engine.update_execution_options(**{CARRIED: carried})
+        if self.thread is None:
             self.single = self.writer.execution_options(isolation_level="AUTOCOMMIT")
         self.replica: Engine | None = None
         self.lag: ReplicaLag | None = None
         if replica is not None:
             of_replica = replace(options, is_pooled=False)
             self.replica = drivers.postgresql_engines(replica.url, of_replica)[0]
+            self.replica.update_execution_options(**{CARRIED: carried})
             self.lag = ReplicaLag(
                 lambda: drivers.connect_raw(url, options),
                 lambda: drivers.connect_raw(replica.url, of_replica),
@@ -159,6 +167,7 @@ class Database:
         self._options = options or PostgresqlOptions()
         self._replica = None if self.dialect == "sqlite" else replica
         self._direct_url = direct_url or (None if self._options.is_pooled else url)
+        self._carried: object = None
         self._state: _Opened | None = None
         self._lock = threading.Lock()
         self._inside = threading.local()
@@ -167,6 +176,10 @@ class Database:
     def direct_url(self) -> str | None:
         """The URL of a PostgreSQL database past any pooler, with its password; None if none is known."""
         return None if self.dialect == "sqlite" else self._direct_url
+
+    def carry(self, what: object) -> None:
+        """Have all connections carry ``what`` from now on; before anything is opened."""
+        self._carried = what
 
     def __repr__(self) -> str:
         return f"Database({self.address!r})"
@@ -415,7 +428,7 @@ class Database:
             if self._state is None or self._state.pid != os.getpid():
                 # What came through a fork is not closed: its sockets and locks belong to the parent.
                 _abandoned.append(self._state)
-                self._state = _Opened(self.url, self._options, self._replica)
+                self._state = _Opened(self.url, self._options, self._replica, self._carried)
             return self._state
 
     def _refuse_nested(self, call: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from sqlalchemy import BigInteger, Connection, Integer, func, insert, literal, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -27,6 +28,10 @@ from lightwell.stores.image_sets.writing import (
     insert_image_set,
     insert_members,
 )
+from lightwell.stores.keys import values
+
+if TYPE_CHECKING:
+    from lightwell.sealing.values import ValueCipher
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +115,22 @@ def copy_members(
 
     Returns how many there are.
     """
-    return insert_members(conn, key, number, _with_edits(members, more))
+    sealer = values.sealer_of_set(conn, key) if more else None
+    return insert_members(conn, key, number, _with_edits(conn, members, more, sealer))
 
 
-def _with_edits(members: Sequence[NewMember], more: Edits) -> Iterator[NewMember]:
+def _with_edits(
+    conn: Connection, members: Sequence[NewMember], more: Edits, sealer: ValueCipher | None
+) -> Iterator[NewMember]:
     merged_z: dict[bytes | None, bytes | None] = {}
     for each in sorted(members, key=lambda each: each.instance):
         if not more:
             yield each
             continue
         if each.edits_z not in merged_z:
-            merged_z[each.edits_z] = packed_edits.pack({**packed_edits.unpack(each.edits_z), **more})
+            merged_z[each.edits_z] = packed_edits.pack(
+                {**packed_edits.unpack(conn, each.edits_z), **more}, sealer
+            )
         yield replace(each, edits_z=merged_z[each.edits_z])
 
 
@@ -170,7 +180,7 @@ def distinct_levels(
             .distinct()
         )
         for patient, study, series, edits in rows:
-            yield MemberLevels((patient, study, series), packed_edits.unpack(edits))
+            yield MemberLevels((patient, study, series), packed_edits.unpack(conn, edits))
 
 
 def _of_source(

@@ -19,6 +19,7 @@ from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.lookups import MARK
+from lightwell.stores.keys import values
 
 _FEW, _MANY, _BYTES = 64, 2048, 4 << 20
 """How many instances a batch of lines has, and bytes; its length follows from the bytes of the last batch."""
@@ -100,7 +101,7 @@ def batches(
     order = _ORDER[dialect] if only is None else _ORDER[dialect].where(member.c.instance.in_(only))
     on_levels = level_edits(conn, image_set, version)
     found = [
-        _placed(*row, on_levels=on_levels)
+        _placed(conn, *row, on_levels=on_levels)
         for row in native_instances.fetch_all(conn.execute(order, {"set": image_set, "version": version}))
     ]
     found.sort(key=lambda each: each[0])
@@ -117,7 +118,18 @@ def batches(
                 "run `lightwell data verify`."
             )
         yield [
-            DicomJsonInstance(key, uid, dicom_z, dictionary, pack, offset, length, override_z, syntax, edits)
+            DicomJsonInstance(
+                key,
+                uid,
+                values.of_record(conn, values.DICOM, key, dicom_z),
+                dictionary,
+                pack,
+                offset,
+                length,
+                values.of_record(conn, values.OVERRIDE, key, override_z),
+                syntax,
+                edits,
+            )
             for (_, _, uid), place, edits in part
             for key, dicom_z, dictionary, pack, offset, length, override_z, syntax in (by_place[place],)
         ]
@@ -135,12 +147,12 @@ def level_edits(conn: Connection, image_set: ImageSetKey, version: int) -> Edits
 
 
 def _placed(
-    place: Any, number: int | None, uid: str, edits_z: bytes | None, *, on_levels: Edits
+    conn: Connection, place: Any, number: int | None, uid: str, edits_z: bytes | None, *, on_levels: Edits
 ) -> tuple[tuple[bool, int, str], Any, Edits]:
     """An instance's sort key (its SOPInstanceUID last), its place, and its edits."""
     if edits_z is None:
         return (number is None, number or 0, uid), place, on_levels
-    own = packed_edits.unpack(edits_z)
+    own = packed_edits.unpack(conn, edits_z)
     uid = native_instances.sop_instance_uid(uid, own)
     number = native_instances.instance_number(number, own)
     return (number is None, number or 0, uid), place, merge_edits(own, on_levels)

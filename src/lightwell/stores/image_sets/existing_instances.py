@@ -20,7 +20,7 @@ from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import NewRecord, StoredPixels
 from lightwell.domain.keys import InstanceKey, PixelsKey, RecordKey
 from lightwell.domain.states import ImageSetState, PackState
-from lightwell.errors import StorageError
+from lightwell.errors import DamagedError, StorageError
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.compression import decompress
@@ -36,8 +36,9 @@ from lightwell.stores.db.tables import (
     record,
 )
 from lightwell.stores.db.validity import is_open
-from lightwell.stores.image_sets import instances, part10_instances
+from lightwell.stores.image_sets import instances, part10_instances, records
 from lightwell.stores.image_sets.importing import StagedInstance
+from lightwell.stores.keys import values
 from lightwell.stores.objects import packs
 
 _MAX_SETS = 4  # how many image sets of a series are searched for an instance
@@ -88,6 +89,7 @@ _PIXELS = tuple(
 _INSTANCES: Select[Any] = (
     select(
         member.c.image_set,
+        record.c.key.label("record"),
         record.c.pack.label("original_pack"),
         record.c.original_offset,
         record.c.original_length,
@@ -96,9 +98,11 @@ _INSTANCES: Select[Any] = (
         record.c.dictionary,
         record.c.dicom_z,
         record.c.dicom_dictionary,
-        _patient.c.hash.label("patient"),
-        _study.c.hash.label("study"),
-        _series.c.hash.label("series"),
+        *(
+            column.label(f"{name}_{column.name}")
+            for name, level in (("patient", _patient), ("study", _study), ("series", _series))
+            for column in (level.c.key, level.c.hash, level.c.body_z)
+        ),
         member.c.pixels,
         _pixel_pack.c.state,
         *(column.label(f"pixels_{column.name}") for column in _PIXELS),
@@ -156,29 +160,50 @@ def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance:
         named = {column.name: getattr(row, f"pixels_{column.name}") for column in _PIXELS}
         table = part10_instances.read_frame_table(conn, row.pixels)
         found = StoredPixels(**named, pages=list(table.pages), checks=list(table.checks))
-    dicom = None if row.dicom_z is None else _digest(conn, row.dicom_z, row.dicom_dictionary)
+    dicom = None
+    if row.dicom_z is not None:
+        dicom = _digest(conn, values.DICOM, row.record, row.dicom_z, row.dicom_dictionary)
     return ExistingInstance(
         row.original_pack,
         row.original_offset,
         row.original_length,
-        row.override_z,
-        [row.patient, row.study, row.series],
-        _digest(conn, row.fragment_z, row.dictionary),
+        values.of_record(conn, values.OVERRIDE, row.record, row.override_z),
+        [
+            _level_digest(
+                conn, number, *(getattr(row, f"{name}_{part}") for part in ("key", "hash", "body_z"))
+            )
+            for number, name in enumerate(("patient", "study", "series"))
+        ],
+        _digest(conn, values.FRAGMENT, row.record, row.fragment_z, row.dictionary),
         dicom,
         found,
     )
 
 
-def _digest(conn: Connection, text_z: bytes, key: int | None) -> bytes:
-    """SHA-256 of compressed attributes; empty if they are damaged."""
+def _level_digest(conn: Connection, level: int, key: int, kept: bytes, body_z: bytes) -> bytes:
+    """The hash of a level value's body; empty if it is damaged."""
+    try:
+        if values.cipher_of(conn, body_z) is None:
+            return kept
+        body = records.level_text(conn, key, kept, body_z, (level,))
+    except DamagedError:
+        return b""
+    return hashlib.sha256(bytes((level,)) + body).digest()
+
+
+def _digest(conn: Connection, place: bytes, record_key: int, text_z: bytes, key: int | None) -> bytes:
+    """SHA-256 of compressed attributes of a record; empty if they are damaged."""
     body = None
     if key is not None:
         body = conn.execute(select(dictionary.c.bytes).where(dictionary.c.key == key)).scalar()
         if body is None:
             return b""
     try:
+        if key is not None and body is not None:
+            body = values.opened(conn, values.DICTIONARY, key, body)
+        text_z = values.opened(conn, place, record_key, text_z)
         return hashlib.sha256(decompress(text_z, body)).digest()
-    except zstandard.ZstdError:
+    except (zstandard.ZstdError, DamagedError):
         return b""
 
 
@@ -351,11 +376,11 @@ def _attributes(conn: Connection, key: int) -> tuple[bytes | object, ...]:
     names = ("fragment_z", "dictionary", "dicom_z", "dicom_dictionary", "override_z")
     row = conn.execute(select(*(record.c[name] for name in names)).where(record.c.key == key)).one()
     found = [
-        None if text_z is None else _digest(conn, text_z, dictionary_key)
-        for text_z, dictionary_key in (
-            (row.fragment_z, row.dictionary),
-            (row.dicom_z, row.dicom_dictionary),
-            (row.override_z, None),
+        None if text_z is None else _digest(conn, place, key, text_z, dictionary_key)
+        for place, text_z, dictionary_key in (
+            (values.FRAGMENT, row.fragment_z, row.dictionary),
+            (values.DICOM, row.dicom_z, row.dicom_dictionary),
+            (values.OVERRIDE, row.override_z, None),
         )
     ]
     return tuple(object() if digest == b"" else digest for digest in found)

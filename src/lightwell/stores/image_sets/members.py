@@ -24,6 +24,7 @@ from lightwell.stores.db.validity import holds_in_sql, is_open
 from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import records
 from lightwell.stores.image_sets.writing import NewMember, insert_members
+from lightwell.stores.keys import values
 
 # "o" held at the target; rows are the same if record (or base) and edits are.
 _SAME_EDITS = "(o.edits = n.edits OR (o.edits IS NULL AND n.edits IS NULL))"
@@ -87,19 +88,22 @@ def open_levels(conn: Connection, key: ImageSetKey) -> list[Level]:
         raise StorageError(
             "The database has lost a level block of an image set; run `lightwell data verify`."
         )
-    return [Level(row.level, row.base, packed_edits.unpack(row.edits)) for row in rows]
+    return [Level(row.level, row.base, packed_edits.unpack(conn, row.edits)) for row in rows]
 
 
 def replace_level(conn: Connection, key: ImageSetKey, number: int, row: Level) -> None:
     """Replace the open row of a level by ``row`` from version ``number`` on."""
     this = and_(level.c.image_set == key, level.c.level == row.level, is_open(level))
-    values = {"base": row.base, "edits": packed_edits.pack(row.edits)}
-    if conn.execute(update(level).where(this, level.c.valid_from == number).values(values)).rowcount:
+    changed = {
+        "base": row.base,
+        "edits": packed_edits.pack(row.edits, values.sealer_of_set(conn, key) if row.edits else None),
+    }
+    if conn.execute(update(level).where(this, level.c.valid_from == number).values(changed)).rowcount:
         return
     conn.execute(update(level).where(this).values(valid_to=number))
     conn.execute(
         insert(level),
-        {"image_set": key, "level": row.level, "valid_from": number, "valid_to": None, **values},
+        {"image_set": key, "level": row.level, "valid_from": number, "valid_to": None, **changed},
     )
 
 
@@ -123,7 +127,7 @@ def open_members(conn: Connection, key: ImageSetKey, uids: Iterable[str]) -> dic
             )
         )
         for row in rows:
-            found[row.sop_instance_uid] = OpenMember(*row[:4], packed_edits.unpack(row.edits))
+            found[row.sop_instance_uid] = OpenMember(*row[:4], packed_edits.unpack(conn, row.edits))
     return found
 
 
@@ -145,8 +149,10 @@ def add_members(conn: Connection, key: ImageSetKey, number: int, members: Sequen
 
     Raises IntegrityError if the set already has one of the instances.
     """
+    sealer = values.sealer_of_set(conn, key) if any(each.edits for each in members) else None
     new = (
-        NewMember(each.instance, each.record, each.pixels, packed_edits.pack(each.edits)) for each in members
+        NewMember(each.instance, each.record, each.pixels, packed_edits.pack(each.edits, sealer))
+        for each in members
     )
     insert_members(conn, key, number, new)
 
@@ -156,9 +162,9 @@ def restore(conn: Connection, key: ImageSetKey, number: int, target: int) -> Non
 
     Rows that are the same in both, by record and edits, stay as they are.
     """
-    values = {"set": key, "number": number, "target": target}
+    of = {"set": key, "number": number, "target": target}
     for statement in (*_CLOSE_OTHERS, *_OPEN_AGAIN):
-        conn.execute(statement, values)
+        conn.execute(statement, of)
 
 
 def count(conn: Connection, key: ImageSetKey) -> int:

@@ -23,6 +23,7 @@ from lightwell.stores.db.tables import frame_table, level, level_value, member, 
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets.records import level_text
+from lightwell.stores.keys import values
 
 _FEW, _MANY, _BYTES = 64, 2048, 2 << 20
 """Fragments are read ahead in batches of so many; how many follows from the bytes of the last one."""
@@ -95,7 +96,11 @@ def levels(conn: Connection, image_set: ImageSetKey, version: int) -> list[Level
     if [row.level for row in rows] != [0, 1, 2] or any(row.body_z is None for row in rows):
         raise _lost(f"a level block of version {version}")
     return [
-        LevelBlock(row.base, level_text(row.hash, row.body_z, (row.level,)), packed_edits.unpack(row.edits))
+        LevelBlock(
+            row.base,
+            level_text(conn, row.base, row.hash, row.body_z, (row.level,)),
+            packed_edits.unpack(conn, row.edits),
+        )
         for row in rows
     ]
 
@@ -106,7 +111,7 @@ def level_body(conn: Connection, key: int) -> bytes:
     row = conn.execute(select(*columns).where(level_value.c.key == key)).one_or_none()
     if row is None:
         raise _lost("a level block of an instance")
-    return level_text(row.hash, row.body_z)
+    return level_text(conn, key, row.hash, row.body_z)
 
 
 Row = tuple[Any, ...]
@@ -122,23 +127,30 @@ class InstanceFragments:
         self._conn = conn
         self._decompress: dict[int | None, Callable[[bytes], bytes]] = {None: decompress}
 
+    def of_record(self, record: int, fragment_z: bytes, dictionary_key: int | None) -> bytes:
+        """The fragment of the record with this key, as the column has it. Raises as `read` does."""
+        if fragment_z[:3] == b"LWV":
+            fragment_z = values.opened(self._conn, values.FRAGMENT, record, fragment_z)
+        return self.read(fragment_z, dictionary_key)
+
     def read(self, data: bytes, dictionary_key: int | None) -> bytes:
         """The fragment in ``data``. Raises `StorageError` where it is damaged or its dictionary is lost."""
         decompress_it = self._decompress.get(dictionary_key)
         if decompress_it is None:
+            assert dictionary_key is not None
             decompress_it = self._decompress[dictionary_key] = self._reader(dictionary_key).decompress
         try:
             return decompress_it(data)
         except zstandard.ZstdError as error:
             raise damaged_database(f"A stored attribute block cannot be decompressed ({error})") from None
 
-    def _reader(self, key: int | None) -> FragmentReader:
+    def _reader(self, key: int) -> FragmentReader:
         # There is one for each few dozen instances: too many for Core.
         result = self._conn.exec_driver_sql(_DICTIONARY[self._conn.dialect.name], (key,))
         found = fetch_all(result)
         if not found:
             raise _lost("the dictionary of a fragment")
-        return FragmentReader(found[0][0])
+        return FragmentReader(values.opened(self._conn, values.DICTIONARY, key, found[0][0]))
 
 
 def batches(
@@ -176,15 +188,16 @@ def members(
     fragments = InstanceFragments(conn)
     for batch in batches(conn, image_set, version, only=only):
         for row, pixels_key, edits_z in batch:
-            yield make_member(row, pixels_key, edits_z, fragments.read(row[3], row[4]))
+            fragment = fragments.of_record(row[1], row[3], row[4])
+            yield make_member(conn, row, pixels_key, edits_z, fragment)
 
 
 def make_member(
-    row: Row, pixels_key: PixelsKey | None, edits_z: bytes | None, fragment: bytes
+    conn: Connection, row: Row, pixels_key: PixelsKey | None, edits_z: bytes | None, fragment: bytes
 ) -> tuple[Member, list[Frame]]:
     """The member of a row with its first frames, see `members`."""
     _, key, uid, _, _, patient, study, series, *image, entries = row
-    edits = NO_EDITS if edits_z is None else packed_edits.unpack(edits_z)
+    edits = NO_EDITS if edits_z is None else packed_edits.unpack(conn, edits_z)
     if edits:
         uid = sop_instance_uid(uid, edits)
     pixels, frames = (None, []) if pixels_key is None else _image(pixels_key, image, entries)

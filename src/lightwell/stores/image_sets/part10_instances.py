@@ -16,6 +16,7 @@ from lightwell.stores.db.tables import frame_table, image_set, instance, member,
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.edits import unpack
+from lightwell.stores.keys import values
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def instances(conn: Connection, image_set_key: ImageSetKey, version: int) -> lis
     """The instances of a version, by InstanceNumber (those without one last), then by record key."""
     rows = conn.execute(_INSTANCES, {"set": image_set_key, "version": version}).all()
     on_levels = _on_levels(conn, image_set_key, version)
-    return [_stored(row, on_levels) for row in rows]
+    return [_stored(conn, row, on_levels) for row in rows]
 
 
 def count(conn: Connection, image_set_key: ImageSetKey, version: int) -> int:
@@ -130,7 +131,7 @@ def find_instance(
     """The instance of a version that has this SOPInstanceUID, be it an edited one."""
     values = {"set": image_set_key, "version": version, "datastore": datastore, "uid": sop_instance_uid}
     row = conn.execute(_NAMED, values).one_or_none()
-    return None if row is None else _stored(row, _on_levels(conn, image_set_key, version))
+    return None if row is None else _stored(conn, row, _on_levels(conn, image_set_key, version))
 
 
 def _on_levels(conn: Connection, image_set_key: ImageSetKey, version: int) -> Edits:
@@ -140,14 +141,14 @@ def _on_levels(conn: Connection, image_set_key: ImageSetKey, version: int) -> Ed
     return on_levels
 
 
-def _stored(row: Any, on_levels: Edits) -> StoredInstance:
-    own = unpack(row.edits)
+def _stored(conn: Connection, row: Any, on_levels: Edits) -> StoredInstance:
+    own = unpack(conn, row.edits)
     return StoredInstance(
         native_instances.sop_instance_uid(row.sop_instance_uid, own),
         row.pack,
         row.original_offset,
         row.original_length,
-        row.override_z,
+        values.of_record(conn, values.OVERRIDE, row[12], row.override_z),
         StoredImage(*row[5:11]) if row[5] is not None else None,
         merge_edits(own, on_levels),
         *row[12:15],

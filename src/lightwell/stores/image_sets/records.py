@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import zstandard
 from sqlalchemy import Connection, bindparam, select
@@ -20,6 +21,10 @@ from lightwell.stores.db.bulk import batches, insert_many, insert_missing
 from lightwell.stores.db.compression import decompress
 from lightwell.stores.db.errors import damaged_database
 from lightwell.stores.db.tables import dictionary, frame_table, level_value, pixels, record
+from lightwell.stores.keys import values
+
+if TYPE_CHECKING:
+    from lightwell.sealing.values import ValueCipher
 
 _LEVEL_KEYS = select(level_value.c.hash, level_value.c.key).where(
     level_value.c.datastore == bindparam("datastore"),
@@ -37,24 +42,38 @@ def level_values(
     if not bodies:
         return {}
     gc_candidates.lock_shared(conn)
-    found = _level_keys(conn, datastore, list(bodies))
+    ciphers = values.ciphers(conn, datastore)
+    found = _level_keys(conn, datastore, list(bodies), ciphers)
     gc_candidates.unmark(conn, gc_candidates.LEVEL, found.values())
     missing = [digest for digest in bodies if digest not in found]
     if missing:
+        hashed = (lambda digest: digest) if not ciphers else ciphers[0].hash
+        sealed = _sealing(ciphers[0] if ciphers else None)
         rows = [
-            {"key": key, "datastore": datastore, "hash": digest, "body_z": bodies[digest]}
+            {
+                "key": key,
+                "datastore": datastore,
+                "hash": hashed(digest),
+                "body_z": sealed(values.LEVEL, key, bodies[digest]),
+            }
             for digest, key in zip(missing, new_keys, strict=False)
         ]
         insert_missing(conn, level_value, rows, ["datastore", "hash"])
-        found |= _level_keys(conn, datastore, missing)
+        found |= _level_keys(conn, datastore, missing, ciphers)
     return found
 
 
-def _level_keys(conn: Connection, datastore: int, hashes: Sequence[bytes]) -> dict[bytes, int]:
+def _level_keys(
+    conn: Connection, datastore: int, hashes: Sequence[bytes], ciphers: Sequence[ValueCipher]
+) -> dict[bytes, int]:
+    # Blocks that came before the data store had a key, or a newer one, are found as well.
+    stands_for = {digest: digest for digest in hashes}
+    for cipher in ciphers:
+        stands_for |= {cipher.hash(digest): digest for digest in hashes}
     found: dict[bytes, int] = {}
-    for some in batches(hashes):
+    for some in batches(stands_for):
         rows = conn.execute(_LEVEL_KEYS, {"datastore": datastore, "hashes": some})
-        found.update((bytes(digest), key) for digest, key in rows)
+        found.update((stands_for[bytes(kept)], key) for kept, key in rows)
     return found
 
 
@@ -66,7 +85,12 @@ def insert(
     dictionaries: Mapping[int, bytes],
 ) -> None:
     """Insert records, their pixels and frame tables in bulk."""
-    insert_many(conn, dictionary, [{"key": key, "bytes": data} for key, data in dictionaries.items()])
+    sealed = _sealing(values.sealer(conn, datastore))
+    insert_many(
+        conn,
+        dictionary,
+        [{"key": key, "bytes": sealed(values.DICTIONARY, key, data)} for key, data in dictionaries.items()],
+    )
     with_pixels = [(r, r.pixels) for r in records if r.pixels is not None]
     insert_many(
         conn,
@@ -110,19 +134,26 @@ def insert(
                 "sop_instance_uid": r.sop_instance_uid,
                 "sop_class_uid": r.sop_class_uid,
                 "instance_number": r.instance_number,
-                "fragment_z": r.fragment_z,
+                "fragment_z": sealed(values.FRAGMENT, r.key, r.fragment_z),
                 "dictionary": r.dictionary,
-                "dicom_z": r.dicom_z,
+                "dicom_z": sealed(values.DICOM, r.key, r.dicom_z),
                 "dicom_dictionary": r.dicom_dictionary,
                 "pack": r.pack,
                 "original_offset": r.original_offset,
                 "original_length": r.original_length,
-                "override_z": r.override_z,
+                "override_z": r.override_z and sealed(values.OVERRIDE, r.key, r.override_z),
                 "warnings": _reasons(r.warnings),
             }
             for r in records
         ],
     )
+
+
+def _sealing(cipher: ValueCipher | None) -> Callable[[bytes, int, bytes], bytes]:
+    """What makes of a value, its column and the key of its row what is kept of it."""
+    if cipher is None:
+        return lambda place, row, value: value
+    return lambda place, row, value: cipher.seal(values.about(place, row), value)
 
 
 def _reasons(warnings: str | None) -> str | None:
@@ -163,19 +194,23 @@ def level_bodies(conn: Connection, keys: Iterable[int]) -> dict[int, bytes]:
     columns = (level_value.c.key, level_value.c.hash, level_value.c.body_z)
     for some in batches(keys):
         rows = conn.execute(select(*columns).where(level_value.c.key.in_(some)))
-        found.update((key, level_text(digest, body_z)) for key, digest, body_z in rows)
+        found.update((key, level_text(conn, key, digest, body_z)) for key, digest, body_z in rows)
     return found
 
 
-def level_text(digest: bytes, body_z: bytes, levels: Sequence[int] = (0, 1, 2)) -> bytes:
-    """The JSON of a level value, compared with its hash as a block of one of ``levels``.
+def level_text(
+    conn: Connection, key: int, digest: bytes, body_z: bytes, levels: Sequence[int] = (0, 1, 2)
+) -> bytes:
+    """The JSON of the level value with this key, compared with its hash as a block of one of ``levels``.
 
-    Raises `DamagedError` where it is not what was stored.
+    Raises `DamagedError` where it is not what was stored, `StorageError` without the key.
     """
+    cipher = values.cipher_of(conn, body_z)
+    hashed = (lambda digest: digest) if cipher is None else cipher.hash
     try:
-        body = decompress(body_z)
+        body = decompress(values.opened(conn, values.LEVEL, key, body_z))
     except zstandard.ZstdError as error:
         raise damaged_database(f"A stored attribute block cannot be decompressed ({error})") from None
-    if all(hashlib.sha256(bytes((level,)) + body).digest() != digest for level in levels):
+    if all(hashed(hashlib.sha256(bytes((level,)) + body).digest()) != digest for level in levels):
         raise damaged_database("A stored attribute block has other bytes than were stored: its hash differs")
     return body

@@ -23,11 +23,11 @@ _COLUMNS = (
     datastore.c.kms_key_arn,
 )
 _ALL = select(*_COLUMNS).join(datastore, datastore.c.key == data_key.c.datastore)
-_NEWEST = (
-    _ALL.where(data_key.c.datastore == bindparam("of_datastore"), data_key.c.destroyed_at.is_(None))
-    .order_by(data_key.c.number.desc())
-    .limit(1)
-)
+_LIVING = _ALL.where(
+    data_key.c.datastore == bindparam("of_datastore"), data_key.c.destroyed_at.is_(None)
+).order_by(data_key.c.number.desc())
+_NEWEST = _LIVING.limit(1)
+_NAMED = _ALL.where(data_key.c.key == bindparam("of_key"))
 
 OF_PACK = LookUp(
     "SELECT p.data_key, p.seal, k.number, k.provider, k.keeper, k.wrapped, d.id, d.kms_key_arn FROM pack p "
@@ -58,6 +58,17 @@ def of_row(row: Sequence[Any]) -> StoredKey:
 def newest(conn: Connection, datastore_key: int) -> StoredKey | None:
     """The key that seals what is written to a data store now; None if it has none, or had it destroyed."""
     row = conn.execute(_NEWEST, {"of_datastore": datastore_key}).first()
+    return None if row is None else of_row(row)
+
+
+def living(conn: Connection, datastore_key: int) -> list[StoredKey]:
+    """The keys of a data store that were not destroyed, newest first."""
+    return [of_row(row) for row in conn.execute(_LIVING, {"of_datastore": datastore_key})]
+
+
+def named(conn: Connection, key: int) -> StoredKey | None:
+    """The key of a row."""
+    row = conn.execute(_NAMED, {"of_key": key}).first()
     return None if row is None else of_row(row)
 
 

@@ -8,10 +8,12 @@ from lightwell.stores.keys.ring import KeyRing
 
 
 def open_ring(settings: KeySettings, db: Database) -> KeyRing:
-    """Nothing is asked and no file is read before the first key is needed."""
-    return KeyRing(
+    """It comes with all connections. Nothing is asked and no file is read before the first key is needed."""
+    ring = KeyRing(
         db,
         provider_of(settings),
         always=settings.encryption == "always",
         keep=float(settings.key_cache),
     )
+    db.carry(ring)
+    return ring

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.errors import DamagedError, StorageError, StorageUnavailableError
 from lightwell.observe.logs import event
 from lightwell.sealing.providers.interface import (
     DataKey,
@@ -24,6 +24,7 @@ from lightwell.sealing.providers.interface import (
     KeyPurpose,
 )
 from lightwell.sealing.segments import PackCipher, grant_of
+from lightwell.sealing.values import ValueCipher
 from lightwell.stores.db.database import Database
 from lightwell.stores.keys import data_keys
 from lightwell.stores.keys.data_keys import StoredKey
@@ -65,6 +66,7 @@ class KeyRing:
         self._lock = threading.Lock()
         self._keys: dict[int, tuple[float, bytes]] = {}
         self._ciphers: dict[int, tuple[float, PackCipher | None]] = {}
+        self._values: dict[int, tuple[float, ValueCipher]] = {}
         self._weight = 0
 
     # Writing --------------------------------------------------------------------------------------------
@@ -173,6 +175,38 @@ class KeyRing:
             self._ciphers[pack] = entry
             while self._weight > _MOST_BYTES:
                 self._weight -= _weight(self._ciphers.pop(next(iter(self._ciphers))))
+
+    # Values of rows -------------------------------------------------------------------------------------
+
+    def value_sealer(self, conn: Connection, datastore_key: int) -> ValueCipher | None:
+        """What seals values of a data store now; None if it has no key yet, or had it destroyed."""
+        found = data_keys.newest(conn, datastore_key)
+        return None if found is None else self._of_values(found, conn)
+
+    def value_ciphers(self, conn: Connection, datastore_key: int) -> list[ValueCipher]:
+        """Those of all keys that a data store has, the newest first."""
+        return [self._of_values(each, conn) for each in data_keys.living(conn, datastore_key)]
+
+    def value_cipher(self, key: int, conn: Connection) -> ValueCipher:
+        """What opens values that the key of this row has sealed."""
+        entry = self._values.get(key)
+        if entry is not None and entry[0] > time.monotonic():
+            return entry[1]
+        stored = data_keys.named(conn, key)
+        if stored is None:
+            raise DamagedError(
+                "The database has lost the key of a data store: restore it from a backup, and see "
+                "`lightwell data verify`."
+            )
+        return self._of_values(stored, conn)
+
+    def _of_values(self, stored: StoredKey, conn: Connection) -> ValueCipher:
+        entry = self._values.get(stored.key)
+        if entry is None or entry[0] <= time.monotonic():
+            until = time.monotonic() + self._keep
+            entry = until, ValueCipher(self._unwrapped(stored, conn), stored.key)
+            self._values[stored.key] = entry
+        return entry[1]
 
     # Keys -----------------------------------------------------------------------------------------------
 

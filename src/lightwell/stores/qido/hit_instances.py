@@ -13,6 +13,7 @@ from lightwell.errors import StorageError
 from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.dicom_json_instances import DicomJsonInstance
+from lightwell.stores.keys import values
 from lightwell.stores.qido.search import Hit
 
 # A study and a series are represented by the first instance of their set; Core would double the cost.
@@ -84,8 +85,10 @@ def rows(conn: Connection, hits: Sequence[Hit]) -> list[HitInstance]:
         raise StorageError("The database has lost an instance of a search; run `lightwell data verify`.")
     on_levels: dict[int, Edits] = {}
     for image_set, edits in _all(conn, _EDITED, given):
-        on_levels[image_set] = merge_edits(on_levels.get(image_set, NO_EDITS), packed_edits.unpack(edits))
-    return [_hit(row, on_levels) for row in instance_rows]
+        on_levels[image_set] = merge_edits(
+            on_levels.get(image_set, NO_EDITS), packed_edits.unpack(conn, edits)
+        )
+    return [_hit(conn, row, on_levels) for row in instance_rows]
 
 
 class HitPixels(NamedTuple):
@@ -104,23 +107,23 @@ def pixels(conn: Connection, hits: Sequence[Hit]) -> list[HitPixels]:
     return list(map(HitPixels._make, _all(conn, _IMAGES, _given(conn, hits))))
 
 
-def _hit(row: native_instances.Row, on_levels: dict[int, Edits]) -> HitInstance:
+def _hit(conn: Connection, row: native_instances.Row, on_levels: dict[int, Edits]) -> HitInstance:
     _, image_set, study, series, edits_z, uid, *of_record = row
     record, dicom_z, dictionary, pack, offset, length, override_z, syntax = of_record
     edits = on_levels.get(image_set, NO_EDITS)
     if edits_z is not None:
-        own = packed_edits.unpack(edits_z)
+        own = packed_edits.unpack(conn, edits_z)
         uid = native_instances.sop_instance_uid(uid, own)
         edits = merge_edits(own, edits)
     instance = DicomJsonInstance(
         record=record,
         sop_instance_uid=uid,
-        dicom_z=dicom_z,
+        dicom_z=values.of_record(conn, values.DICOM, record, dicom_z),
         dictionary=dictionary,
         pack=pack,
         offset=offset,
         length=length,
-        override_z=override_z,
+        override_z=values.of_record(conn, values.OVERRIDE, record, override_z),
         stored_syntax=syntax,
         edits=edits,
     )

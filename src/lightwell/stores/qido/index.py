@@ -131,7 +131,7 @@ _FIRST = (
     .limit(1)
 )
 _FIRST_FRAGMENT = (
-    select(record.c.fragment_z, record.c.dictionary, member.c.edits)
+    select(record.c.key, record.c.fragment_z, record.c.dictionary, member.c.edits)
     .select_from(member)
     .join(record, record.c.key == member.c.record)
     .where(member.c.image_set == _KEY, member.c.instance == bindparam("instance"), is_open(member))
@@ -236,13 +236,13 @@ def add_instances(conn: Connection, key: int, instances: Collection[int] | None)
         these: dict[str, Any] = {"key": key} if some is None else {"key": key, "instances": some}
         conn.execute(plain, these)
         insert_many(
-            conn, primary_instance, [instance_values(key, row) for row in conn.execute(edited, these)]
+            conn, primary_instance, [instance_values(conn, key, row) for row in conn.execute(edited, these)]
         )
 
 
-def instance_values(key: int, row: Any) -> dict[str, Any]:
+def instance_values(conn: Connection, key: int, row: Any) -> dict[str, Any]:
     """What the index has of an open member of set ``key``, from the columns of `_with_edits`."""
-    edits = packed_edits.unpack(row.edits)
+    edits = packed_edits.unpack(conn, row.edits)
     number = integer(_edited_value(edits, "InstanceNumber", row.instance_number))
     sop_class = _edited_value(edits, "SOPClassUID", row.sop_class_uid)
     return {
@@ -318,12 +318,12 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
 
 def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | None]:
     row = conn.execute(_FIRST_FRAGMENT, {"key": key, "instance": instance_key}).one()
-    fragment = native_instances.InstanceFragments(conn).read(row.fragment_z, row.dictionary)
+    fragment = native_instances.InstanceFragments(conn).of_record(row.key, row.fragment_z, row.dictionary)
     shown: Mapping[str, object] = {}
     # Most of a fragment is irrelevant here, and it may be megabytes long.
     if any(f'"{keyword}"'.encode() in fragment for keyword in _KEYWORDS):
         shown = json.loads(b"{" + fragment + b"}")["DICOM"]
-    edits = packed_edits.unpack(row.edits)
+    edits = packed_edits.unpack(conn, row.edits)
     date, time, offset = (
         None if value is None else str(value).strip() or None
         for value in (_edited_value(edits, keyword, shown.get(keyword)) for keyword in _KEYWORDS)

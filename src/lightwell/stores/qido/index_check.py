@@ -49,7 +49,7 @@ def _instances(conn: Connection, key: int) -> list[str]:
     rows = conn.execute(
         select(*columns).select_from(members).where(member.c.image_set == key, is_open(member))
     )
-    shown = {row.instance: index.instance_values(key, row) for row in rows}
+    shown = {row.instance: index.instance_values(conn, key, row) for row in rows}
     kept = {
         row.instance: row
         for row in conn.execute(select(primary_instance).where(primary_instance.c.image_set == key))

@@ -16,7 +16,7 @@ from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.search_columns import SearchColumns, clock, columns_of_levels, day, integer
 from lightwell.domain.qido.grams import fold_name, grams
 from lightwell.stores.db.compression import FragmentReader, decompress
-from lightwell.stores.image_sets.edits import unpack
+from lightwell.stores.image_sets.edits import unpack_plain
 
 _BATCH = 500
 _UNNUMBERED = 2**31
@@ -152,14 +152,15 @@ def columns_of_sets(conn: Connection, keys: Sequence[int]) -> dict[int, SearchCo
     for key, of in levels.items():
         if len(of) == 3 and all(row.base in bodies for row in of.values()):
             shown = [
-                apply_edits(json.loads(decompress(bodies[of[n].base])), unpack(of[n].edits)) for n in range(3)
+                apply_edits(json.loads(decompress(bodies[of[n].base])), unpack_plain(of[n].edits))
+                for n in range(3)
             ]
             columns[key] = columns_of_levels(*shown)
     return columns
 
 
 def _edited(row: Any) -> dict[str, Any]:
-    edits = unpack(row.edits)
+    edits = unpack_plain(row.edits)
     values = {"InstanceNumber": row.instance_number, "SOPClassUID": row.sop_class_uid}
     shown = apply_edits(values, {key: edit for key, edit in edits.items() if key in values})
     number, sop_class = integer(shown.get("InstanceNumber")), shown.get("SOPClassUID")
@@ -186,7 +187,9 @@ def _series(conn: Connection, row: Any, requests: str | None) -> dict[str, Any] 
     shown: dict[str, object] = {}
     if any(f'"{keyword}"'.encode() in fragment for keyword in _KEYWORDS):
         shown = json.loads(b"{" + fragment + b"}")["DICOM"]
-    shown = apply_edits(shown, {key: edit for key, edit in unpack(found.edits).items() if key in _KEYWORDS})
+    shown = apply_edits(
+        shown, {key: edit for key, edit in unpack_plain(found.edits).items() if key in _KEYWORDS}
+    )
     date, time, offset = (
         None if value is None else str(value).strip() or None for value in map(shown.get, _KEYWORDS)
     )
