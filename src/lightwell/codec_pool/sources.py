@@ -176,7 +176,7 @@ class Sources:
                 except BaseException:
                     place.unlink(missing_ok=True)
                     raise
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeError) as error:
             raise InputError(f"{member} in {path} is damaged: {error}") from None
         except MemoryError:
             # bzip2 and LZMA yield all that some kilobytes hold at once.
