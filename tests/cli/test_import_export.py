@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import iter_pixels
 
-from tests.cli.running import lightwell
+from tests.cli.running import lightwell, lightwell_here
 from tests.unit.imaging import headers
 
 # One of each way that pixels are kept: encoded, native, unchanged, missing, truncated.
@@ -50,9 +50,10 @@ def exported(folder: Path) -> dict[str, Path]:
 @pytest.mark.filterwarnings("ignore")
 def test_gives_back_the_pixels_and_attributes_that_went_in(name: str, tmp_path: Path) -> None:
     source = shipped(name)
-    done = lightwell("import", source, data=tmp_path / "data")
+    done = lightwell_here("import", source, data=tmp_path / "data")
     assert (done.status, "1 of 1 file imported, 1 image set\n" in done.out) == (0, True), done
-    assert lightwell("export", "--datastore", "default", tmp_path / "out", data=tmp_path / "data").status == 0
+    written = lightwell_here("export", "--datastore", "default", tmp_path / "out", data=tmp_path / "data")
+    assert written.status == 0, written
     before = pydicom.dcmread(source)
     after_path = exported(tmp_path / "out")[before.SOPInstanceUID]
     after = pydicom.dcmread(after_path)
