@@ -81,14 +81,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         longest.get(item.path, others).append(item)
     processes = getattr(config, "workerinput", {}).get("workercount", 1)
-    items[:] = _spread(list(longest.values()), others, processes)
+    folders: dict[Path, list[pytest.Item]] = {}
+    for path, file in longest.items():
+        folders.setdefault(path.parent, []).extend(file)
+    items[:] = _spread(list(folders.values()), others, processes)
 
 
 def _spread(longest: list[list[pytest.Item]], others: list[pytest.Item], processes: int) -> list[pytest.Item]:
     """All of them in an order of which pytest-xdist gives each process an equal part, one after another."""
     parts: list[list[pytest.Item]] = [[] for _ in range(processes)]
-    for file in longest:
-        min(parts, key=len).extend(file)
+    for folder in longest:
+        min(parts, key=len).extend(folder)
     left = sum(map(len, parts)) + len(others)
     rest = iter(others)
     for number, part in enumerate(parts):
@@ -100,7 +103,7 @@ def _spread(longest: list[list[pytest.Item]], others: list[pytest.Item], process
 
 @pytest.fixture(scope="session", autouse=True)
 def _forked_workers() -> Iterator[None]:
-    """Start codec workers in a tenth of the time."""
+    """Start codec workers in a fraction of the time."""
     with forked_workers():
         yield
 

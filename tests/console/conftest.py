@@ -13,7 +13,7 @@ from tests.support.console import ConsoleClient
 from tests.support.server import Server, running
 
 
-@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(scope="package", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data = tmp_path_factory.mktemp(f"console-{request.param}") / "data"
     with ExitStack() as stack:
@@ -24,13 +24,13 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield stack.enter_context(running(data, "--open", database_url=url, env=env, workers=2))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def root(server: Server) -> ConsoleClient:
     """The root user, who may do everything."""
     return ConsoleClient(server)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(server: Server) -> Any:
     """A boto3 client of root."""
     return server.client()

@@ -12,7 +12,7 @@ from tests.many.deployment import Deployment, deployed
 from tests.support import services
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def many(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_server: services.S3
 ) -> Iterator[Deployment]:
