@@ -106,6 +106,23 @@ def test_shows_who_did_what_and_is_on_record_itself(data: Path) -> None:
     assert asked[0]["os"]["uid"] == os.getuid()
 
 
+def test_prints_what_others_read(data: Path) -> None:
+    """The forms themselves are tested elsewhere."""
+
+    def printed(*words: str) -> list[str]:
+        query = lightwell_here("audit", "query", "--patient", "P1", *words, data=data)
+        assert (query.status, query.err) == (0, "")
+        return query.out.splitlines()
+
+    atna = printed("--as", "atna")
+    assert len(atna) >= 3 and all("<AuditMessage><EventIdentification " in line for line in atna)
+    kinds = {json.loads(line)["resourceType"] for line in printed("--as", "fhir")}
+    assert kinds == {"AuditEvent"}
+    found = printed("--cloudtrail")
+    assert printed("--as", "cloudtrail")[: len(found)] == found
+    assert json.loads(found[0])["eventName"] == "GetImageFrame"
+
+
 def test_refuses_what_it_cannot_record(data: Path) -> None:
     (data / "audit" / "cli").write_text("in the way")
     refused = lightwell_here("audit", "query", data=data)

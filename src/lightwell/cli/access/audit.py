@@ -50,8 +50,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--until", metavar="WHEN", help="before such a moment")
     form = query.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a line of JSON for each record, complete")
+    form.add_argument("--cloudtrail", action="store_true", help="the same as --as cloudtrail")
     form.add_argument(
-        "--cloudtrail", action="store_true", help="print a line for each record as AWS CloudTrail writes them"
+        "--as",
+        dest="form",
+        choices=("cloudtrail", "fhir", "atna"),
+        help="print them in another form, an event a line: as AWS CloudTrail writes them, as FHIR AuditEvent "
+        "resources, or as the DICOM audit messages of IHE's ATNA",
     )
     verify = actions.add_parser(
         "verify",
@@ -84,7 +89,6 @@ def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) ->
     from lightwell.cli.access.spans import start
     from lightwell.cli.wording import print_table
     from lightwell.clock import Clock
-    from lightwell.observe.audit.cloudtrail import Place, cloudtrail_record
     from lightwell.observe.audit.search import Wanted, search
 
     now = Clock().now()
@@ -111,10 +115,9 @@ def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) ->
     if args.json:
         for one in found:
             print(f'{{"writer":"{one.writer}",{one.line[1:].decode()}')
-    elif args.cloudtrail:
-        for one in found:
-            place = Place(settings.account_id, settings.region, one.writer)
-            print(json.dumps(cloudtrail_record(one.record, place), ensure_ascii=False))
+    elif args.cloudtrail or args.form:
+        for line in _in_form(found, args.form or "cloudtrail", settings):
+            print(line)
     else:
         print_table(
             ("TIME", "WHO", "FROM", "VIA", "WHAT", "ENDED", "PATIENT", "STUDY"),
@@ -124,6 +127,28 @@ def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) ->
     for text in damaged:
         print(f"lightwell: {text}; `lightwell audit verify` says more", file=sys.stderr)
     return 1 if damaged else 0
+
+
+def _in_form(found: Iterator[Found], form: str, settings: Settings) -> Iterator[str]:
+    """What others read of each record, a line each."""
+    import socket
+
+    from lightwell.observe.audit import cloudtrail
+    from lightwell.observe.audit.forms.atna import atna_messages
+    from lightwell.observe.audit.forms.fhir import audit_events
+    from lightwell.observe.audit.forms.meaning import Place
+
+    account, region, host = settings.account_id, settings.region, socket.gethostname()
+    for one in found:
+        place = Place(account, region, one.writer, host)
+        if form == "atna":
+            yield from atna_messages(one.record, place)
+        elif form == "fhir":
+            for event in audit_events(one.record, place):
+                yield json.dumps(event, ensure_ascii=False)
+        else:
+            theirs = cloudtrail.Place(account, region, one.writer)
+            yield json.dumps(cloudtrail.cloudtrail_record(one.record, theirs), ensure_ascii=False)
 
 
 def _record(settings: Settings, wanted: Wanted, now: int) -> None:
