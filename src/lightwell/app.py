@@ -58,6 +58,7 @@ from lightwell.web.requests.throttle import Throttle
 from lightwell.web.sts import OPERATIONS as STS
 from lightwell.wire.routes import ROUTES
 from lightwell.work import s3_check
+from lightwell.work.audit_forwarding.start import begin_forwarding
 from lightwell.work.audit_upkeep import AuditUpkeep
 from lightwell.work.collector import Collector
 from lightwell.work.engine import Engine, EngineOptions
@@ -295,6 +296,8 @@ def work(
     if answering is not None:
         answering.begin()
     upkeep = None if trail is None else _audit_upkeep(settings, stores, trail)
+    root = AuditFolder(settings.data, settings.audit_key_file).root
+    forwarders = [] if trail is None else begin_forwarding(settings, root, trail, recorder)
     try:
         if settings.work == "on":
             is_refused = _engine(settings, stores, recorder, stopping, on_ready, trail)
@@ -305,6 +308,8 @@ def work(
             answering.end()
         if heartbeat is not None:
             heartbeat.end()
+        for forwarder in forwarders:
+            forwarder.end()
         if upkeep is not None:
             upkeep.end()
         reports.close()

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from lightwell.setting_urls import database_fault, endpoint_fault, issuer_fault, public_fault, storage_fault
+from lightwell.setting_urls import (
+    database_fault,
+    endpoint_fault,
+    feed_fault,
+    issuer_fault,
+    public_fault,
+    storage_fault,
+    syslog_fault,
+)
 from lightwell.setting_values import split_list
 
 if TYPE_CHECKING:
@@ -27,6 +35,8 @@ _URLS = {
     "storage_endpoint_url": endpoint_fault,
     "s3_endpoint_url": endpoint_fault,
     "oidc_issuer": issuer_fault,
+    "audit_syslog": syslog_fault,
+    "audit_fhir": feed_fault,
 }
 
 

@@ -99,6 +99,27 @@ def issuer_fault(url: str) -> str | None:
     return None
 
 
+def syslog_fault(url: str) -> str | None:
+    """What is wrong with the address of a syslog receiver; None if it can be tried."""
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        port, host = 0, None
+    if not re.fullmatch(r"tls://[^\s/?#@]+", url) or _CONTROL.search(url) or not host or port == 0:
+        return "must be tls://HOST or tls://HOST:PORT: the audit trail is sent over TLS only"
+    return None
+
+
+def feed_fault(url: str) -> str | None:
+    """What is wrong with the base URL of a FHIR server; None if it can be tried."""
+    if endpoint_fault(url) is not None or "@" in url:
+        return "must be https://HOST[:PORT][/PATH], without a user name or password"
+    if url.startswith("http://") and not is_loopback(url):
+        return "must begin with https://: the audit trail tells about patients"
+    return None
+
+
 def is_loopback(url: str) -> bool:
     """Whether the URL names this machine itself."""
     host = urlsplit(url).hostname or ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeAlias
 
@@ -43,12 +45,16 @@ class Authority:
         )
         self.cert, _ = _written(folder, name, made, self._secret)
 
-    def issue(self, name: str, *, ends: int = 30) -> tuple[Path, Path]:
-        """The certificate of a client, and its key."""
+    def issue(self, name: str, *, ends: int = 30, hosts: Sequence[str] = ()) -> tuple[Path, Path]:
+        """A certificate and its key: of a client, or of a server with these names or addresses."""
         secret = ec.generate_private_key(ec.SECP256R1())
         organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Radiology")
         subject = x509.Name([organization, *_name(name)])
-        made = _builder(subject, self._name, secret, -2, ends).sign(self._secret, hashes.SHA256())
+        builder = _builder(subject, self._name, secret, -2, ends)
+        if hosts:
+            names = x509.SubjectAlternativeName([_host(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
+        made = builder.sign(self._secret, hashes.SHA256())
         return _written(self._folder, name, made, secret)
 
     def revoke(self, cert: Path) -> None:
@@ -64,6 +70,13 @@ class Authority:
         listed = builder.sign(self._secret, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         own = self.cert.read_bytes().partition(b"-----BEGIN X509 CRL")[0]
         self.cert.write_bytes(own + listed)
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _name(name: str) -> x509.Name:

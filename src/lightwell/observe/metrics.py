@@ -65,6 +65,16 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "outcome",
         ("written", "lost"),
     ),
+    "lightwell_audit_forwarded_total": (
+        "Records of the audit trail that have arrived where they are forwarded to",
+        "target",
+        ("syslog", "fhir"),
+    ),
+    "lightwell_audit_forward_missed_total": (
+        "Those that never will: removed before they were sent, not readable, or refused by the target",
+        "target",
+        ("syslog", "fhir"),
+    ),
 }
 
 # What background work measures now and then, of the whole database: name → help, label, and its values.
@@ -77,6 +87,11 @@ GAUGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Processes that cannot write their part of the audit trail at the moment",
         "process",
         ("http", "work"),
+    ),
+    "lightwell_audit_forward_lag_seconds": (
+        "Age of the oldest record of the audit trail that was to be forwarded and has not arrived",
+        "target",
+        ("syslog", "fhir"),
     ),
 }
 

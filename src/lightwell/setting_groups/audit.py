@@ -38,3 +38,29 @@ class AuditSettings(WorkSettings):
     audit_key_file: Path | None = setting(
         None, "file with the keys that seal the audit trail, the newest first; DATA/audit.key if unset"
     )
+
+    audit_syslog: str | None = setting(
+        None,
+        "tls://HOST[:6514], a syslog receiver that is sent the audit trail as DICOM audit messages (IHE "
+        "ATNA); not sent if unset",
+    )
+    audit_syslog_ca: Path | None = setting(
+        None, "PEM file with the authorities of that receiver's certificate; those of the system if unset"
+    )
+    audit_syslog_certificate: Path | None = setting(
+        None, "PEM file with a client certificate for that receiver and its key; none if unset"
+    )
+    audit_fhir: str | None = setting(
+        None,
+        "https://HOST[:PORT][/PATH], the base URL of a FHIR R4 server that is sent the audit trail as "
+        "AuditEvent resources; not sent if unset",
+    )
+    audit_fhir_ca: Path | None = setting(
+        None, "PEM file with the authorities of that server's certificate; those of the system if unset"
+    )
+    audit_fhir_certificate: Path | None = setting(
+        None, "PEM file with a client certificate for that server and its key; none if unset"
+    )
+    audit_fhir_token_file: Path | None = setting(
+        None, "file with a bearer token for that server; it is read for each request"
+    )

@@ -1,0 +1,103 @@
+"""Syslog over TLS (RFC 5425), as DICOM PS3.15 A.6 and IHE's ATNA use it.
+
+It has no acknowledgements: what was written to a connection may never be read. So a connection is used for a
+while and then ended in order, which proves that the receiver has read all of it: it has seen our end of TLS,
+and ended its own side of the connection, without an error, after the last byte. A receiver that was killed
+leaves an error, since bytes were left unread.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import socket
+import ssl
+import sys
+import termios
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from lightwell.observe.audit.forms.meaning import Place
+from lightwell.observe.audit.forms.syslog import syslog_frames
+from lightwell.observe.audit.record import AuditRecord
+from lightwell.work.audit_forwarding.client_tls import client_tls
+from lightwell.work.audit_forwarding.target import ForwardingError
+
+_SECONDS: Final = 20.0
+_AT_ONCE: Final = 64 << 10
+
+
+class SyslogTarget:
+    """A receiver at a host and port. ``place`` says whose records they are; its writer is each chain's."""
+
+    name = "syslog"
+    is_certain = False
+
+    def __init__(
+        self, host: str, port: int, place: Place, ca: Path | None = None, certificate: Path | None = None
+    ) -> None:
+        self._host, self._port = host, port
+        self._place = place
+        self._ca, self._certificate = ca, certificate
+        self._connection: ssl.SSLSocket | None = None
+
+    def send(self, records: Sequence[AuditRecord], writer: str) -> None:
+        connection = self._connection or self._connect()
+        place = self._place._replace(writer=writer)
+        waiting = bytearray()
+        for record in records:
+            waiting += syslog_frames(record, place)
+            if len(waiting) >= _AT_ONCE:
+                connection.sendall(waiting)
+                waiting.clear()
+        connection.sendall(waiting)
+
+    def confirm(self) -> None:
+        """End the connection, and have the receiver show that it has read everything."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        with connection:
+            try:
+                # Sends the end of TLS; the receiver's own comes back, or the end of the connection.
+                plain = connection.unwrap()
+            except ssl.SSLEOFError:
+                self._check_acknowledged(connection)
+                return
+            except TimeoutError:
+                raise ForwardingError(
+                    f"{self._host}:{self._port} does not end its connection, so it may not read it"
+                ) from None
+            with plain:
+                plain.shutdown(socket.SHUT_WR)
+                plain.settimeout(_SECONDS)
+                while plain.recv(_AT_ONCE):
+                    pass
+                self._check_acknowledged(plain)
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connect(self) -> ssl.SSLSocket:
+        # Files are read anew, since certificates are replaced.
+        context = client_tls(self._ca, self._certificate)
+        plain = socket.create_connection((self._host, self._port), timeout=_SECONDS)
+        try:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._connection = context.wrap_socket(plain, server_hostname=self._host)
+        except BaseException:
+            plain.close()
+            raise
+        return self._connection
+
+    def _check_acknowledged(self, connection: socket.socket) -> None:
+        """That the other machine has all that was sent, and no error has come back."""
+        left = array.array("i", [0])
+        if sys.platform == "linux":
+            # SIOCOUTQ, which has the same number: bytes that were not acknowledged.
+            fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, left)
+        if left[0] or connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise ForwardingError(f"{self._host}:{self._port} has ended before it read all that was sent")
