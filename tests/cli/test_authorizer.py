@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from lightwell.cli.doctor.outgoing import outgoing
 from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.cli.main import main
+from lightwell.cli.server.authorizer_targets import warn_of_targets
 from lightwell.errors import ConfigurationError
 from lightwell.settings import load
 from lightwell.stores.db.database import Database
+from lightwell.stores.db.open import open_database
 from lightwell.stores.db.schema import migrate
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:authorize"
@@ -74,7 +77,9 @@ def test_refuses_what_could_never_work(
     assert capsys.readouterr().out.split("\n")[1:] == [f"{BUILTIN}  builtin", ""]
 
 
-def test_puts_and_calls_no_target_where_none_may_be(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_puts_and_calls_no_target_where_none_may_be(
+    data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     inside = "http://10.0.0.5:9000/authorize"
     assert run(data, "put", ARN, inside) == 2
     monkeypatch.setenv("LIGHTWELL_AUTHORIZER_HOSTS", "10.0.0.0/24, functions.internal")
@@ -83,6 +88,12 @@ def test_puts_and_calls_no_target_where_none_may_be(data: Path, monkeypatch: pyt
         "endpoints are called by TLS or on this machine, and authorizers are where they may be"
     )
     monkeypatch.delenv("LIGHTWELL_AUTHORIZER_HOSTS")
+    # A server tells its log when it starts.
+    with closing(open_database(load({"data": data}))) as db:
+        warn_of_targets(load({"data": data}), db)
+    (told,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "never called" in told.getMessage()
+    assert "10.0.0.5 is not a public address" in str(vars(told))
     endpoint = {
         "s3_endpoint_url": "http://user:hush@s3.internal:9000",
         "storage_endpoint_url": "http://localhost:1",

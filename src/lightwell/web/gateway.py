@@ -47,7 +47,7 @@ from lightwell.web.requests.claims import read_claim
 from lightwell.web.requests.cors import Cors
 from lightwell.web.requests.hsts import hsts, is_local
 from lightwell.web.requests.logged_path import logged_path
-from lightwell.web.requests.proxies import Proxies
+from lightwell.web.requests.proxies import Proxies, client_network
 from lightwell.web.requests.request import PAGE, PREFLIGHT, STATUS, Disconnected, Request
 from lightwell.web.requests.responses import WHOLE_RESPONSE, Message, Receive, Response, Send, cache_control
 from lightwell.web.requests.state import AppState
@@ -273,7 +273,7 @@ class Gateway:
                 resource.operation,
                 request=request.id,
                 now=now,
-                client=request.client,
+                client=request.client and client_network(request.client),
             )
         except InvalidTokenError as error:
             refusal = state.failed_proofs.refusal

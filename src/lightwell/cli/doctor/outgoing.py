@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lightwell.cli.doctor.data import has_database, migrated
 from lightwell.cli.doctor.warning import DoctorWarning
-from lightwell.errors import ConfigurationError
+from lightwell.cli.server.authorizer_targets import forbidden_targets
 from lightwell.setting_urls import is_loopback, masked_url
 from lightwell.settings import Settings
 
@@ -25,16 +25,11 @@ def outgoing(settings: Settings) -> str:
 
 
 def _forbidden_targets(settings: Settings) -> Iterator[str]:
-    from lightwell.auth.lambda_authorizer import parse_target
     from lightwell.stores.account import authorizers
-    from lightwell.web.authorizers.target_hosts import check_target
 
     if not has_database(settings):
         return
     with migrated(settings) as conn:
         rows = [] if conn is None else authorizers.page(conn)
-    for row in rows:
-        try:
-            check_target(settings.authorizer_hosts, parse_target(row.target))
-        except ConfigurationError as error:
-            yield f"{row.arn}: {error}"
+    for row, reason in forbidden_targets(settings, rows):
+        yield f"{row.arn}: {reason}"

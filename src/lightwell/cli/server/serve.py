@@ -21,6 +21,7 @@ from lightwell.auth.principals import Credentials, ensure_root, ensure_secret_bo
 from lightwell.cli import console_link, flags
 from lightwell.cli.environment import command
 from lightwell.cli.running_server import ServerLock
+from lightwell.cli.server.authorizer_targets import warn_of_targets
 from lightwell.cli.server.listening import bind, raise_file_limit
 from lightwell.cli.server.network_exposure import check_exposure, listen_addresses
 from lightwell.cli.server.ready_file import ReadyFile
@@ -202,6 +203,7 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
 
         key, is_new = ensure_root(stores.db, secret_box, given, Clock().now(), enter)
         agree_on_storage(stores, server_row)
+        warn_of_targets(settings, stores.db)
         if given is None:
             write_credentials(settings.data, key)
         stores.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -59,7 +58,7 @@ def remove(conn: Connection, arn: str) -> bool:
     return conn.execute(delete(authorizer).where(authorizer.c.arn == arn)).rowcount > 0
 
 
-def page(conn: Connection) -> Sequence[Authorizer]:
+def page(conn: Connection) -> list[Authorizer]:
     """All of them, by ARN."""
     return [Authorizer(*row) for row in conn.execute(select(*_COLUMNS).order_by(authorizer.c.arn))]
 

@@ -82,7 +82,7 @@ class BearerAuthentication:
     ) -> Principal:
         """Who requests ``operation`` of the data store; ``request`` is the id of the request.
 
-        ``client`` is the address that it comes from. Nothing is looked up for what cannot be a token. Raises
+        ``client`` is the network that it comes from. Nothing is looked up for what cannot be a token. Raises
         the `ApiError` that AWS's table of exception codes lists for what is wrong.
         """
         if not _ID.fullmatch(datastore_id):

@@ -1,10 +1,10 @@
 """The open connections of one HTTP worker: how many, in all and per address, and which to drop first.
 
 Each takes a file descriptor, and so do packs, the database and uploads, which must never have to wait for
-one. A single address may have half of them: a hospital may be behind it, and others need room, too. When a
-limit is reached, the connection that has been idle for longest is dropped, since its client can simply open
-another one. Those waiting for a response, or sending a body, stay. A client that does not read its response
-keeps its connection only for a moment.
+one. A single address, of IPv6 a /64, may have half of them: a hospital may be behind it, and others need
+room, too. When a limit is reached, the connection that has been idle for longest is dropped, since its client
+can simply open another one. Those waiting for a response, or sending a body, stay. A client that does not
+read its response keeps its connection only for a moment.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from lightwell.observe.logs import event
+from lightwell.web.requests.proxies import client_network
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,10 @@ class Droppable(Protocol):
 class OpenConnection:
     """One connection, from when it was accepted. ``handshake`` is the task of its TLS handshake, if any."""
 
-    __slots__ = ("_protocol", "address", "handshake", "since")
+    __slots__ = ("_protocol", "handshake", "network", "since")
 
     def __init__(self, address: str, since: float) -> None:
-        self.address = address
+        self.network = client_network(address)
         self.since = since
         self.handshake: asyncio.Task[object] | None = None
         self._protocol: Droppable | None = None
@@ -73,11 +74,11 @@ class Connections:
 
     def __init__(self, limit: int, exempt: Callable[[str], bool], on_change: Callable[[int], None]) -> None:
         self._limit = limit
-        self._limit_per_address = limit // 2
+        self._limit_per_network = limit // 2
         self._exempt = exempt
         self._on_change = on_change
         self._all: set[OpenConnection] = set()
-        self._by_address: dict[str, set[OpenConnection]] = {}
+        self._by_network: dict[str, set[OpenConnection]] = {}
         # Which to drop next, as of the last sorting; one that has been active since is skipped.
         self._queues: dict[str | None, deque[tuple[Rank, OpenConnection]]] = {}
         self._dropped = 0
@@ -89,7 +90,7 @@ class Connections:
     def add(self, address: str, now: float) -> OpenConnection:
         entry = OpenConnection(address, now)
         self._all.add(entry)
-        self._by_address.setdefault(address, set()).add(entry)
+        self._by_network.setdefault(entry.network, set()).add(entry)
         self._on_change(len(self._all))
         return entry
 
@@ -98,11 +99,11 @@ class Connections:
         if entry not in self._all:
             return
         self._all.remove(entry)
-        of_address = self._by_address[entry.address]
-        of_address.remove(entry)
-        if not of_address:
-            del self._by_address[entry.address]
-            self._queues.pop(entry.address, None)
+        of_network = self._by_network[entry.network]
+        of_network.remove(entry)
+        if not of_network:
+            del self._by_network[entry.network]
+            self._queues.pop(entry.network, None)
         self._on_change(len(self._all))
 
     def has_room(self, now: float) -> bool:
@@ -111,15 +112,16 @@ class Connections:
 
     def has_room_for(self, address: str, now: float) -> bool:
         """Whether one more may be accepted from this address; another of its own may be dropped for it."""
-        of_address = self._by_address.get(address)
-        if of_address is None or len(of_address) < self._limit_per_address or self._exempt(address):
+        network = client_network(address)
+        of_network = self._by_network.get(network)
+        if of_network is None or len(of_network) < self._limit_per_network or self._exempt(address):
             return True
-        return self.drop_one(now, address)
+        return self.drop_one(now, network)
 
-    def drop_one(self, now: float, address: str | None = None) -> bool:
+    def drop_one(self, now: float, network: str | None = None) -> bool:
         """Drop the connection that has been idle for longest; False if none may be dropped."""
-        entries = self._all if address is None else self._by_address.get(address, set())
-        entry = self._first_to_go(address, entries)
+        entries = self._all if network is None else self._by_network.get(network, set())
+        entry = self._first_to_go(network, entries)
         if entry is not None:
             self._dropped += 1
             entry.drop()
@@ -130,8 +132,8 @@ class Connections:
                 logging.WARNING,
                 "connections are at their limit",
                 open=len(self._all),
-                limit=self._limit if address is None else self._limit_per_address,
-                address=address,
+                limit=self._limit if network is None else self._limit_per_network,
+                address=network,
                 dropped=self._dropped,
             )
             self._logged_at, self._dropped = now, 0

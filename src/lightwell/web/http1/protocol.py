@@ -68,8 +68,8 @@ class _TooManyRequestsError(Exception):
     """Too many requests are pipelined."""
 
 
-class _TooManyHeadersError(Exception):
-    """A head has too many headers."""
+class _HeadTooLargeError(Exception):
+    """A head has too many bytes or headers."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -92,7 +92,7 @@ class Protocol(HttpToolsProtocol):
         self._head_open = False  # a request has begun, and its head is incomplete
         self._head_since = 0.0
         self._body_open = False
-        self._head_size = 0
+        self._head_size = self._header_size = 0
         self._body_seen = 0
         self._body_since = 0.0
         self._body_left = 0.0  # seconds that a body of an unproved sender may still take
@@ -183,7 +183,7 @@ class Protocol(HttpToolsProtocol):
         cycle, self._next = self._next, None
         if cycle is not None and not (fault is not None and self._body_open and cycle is self.cycle):
             self._begin(cycle)
-        if fault is not None and not isinstance(fault.__context__, _TooManyHeadersError):
+        if fault is not None and not isinstance(fault.__context__, _HeadTooLargeError):
             self.send_400_response("")
         elif (
             fault is not None
@@ -227,12 +227,15 @@ class Protocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._header_size = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._body_open:
             return  # A trailer is not signed, and not used.
-        if len(self.headers) >= MAX_HEADERS:
-            raise _TooManyHeadersError
+        # However many heads and bodies have arrived in one piece with it.
+        self._header_size += len(name) + len(value)
+        if len(self.headers) >= MAX_HEADERS or len(self.url) + self._header_size > HEAD_LIMIT:
+            raise _HeadTooLargeError
         name = name.lower()
         self.headers.append((name, value))
         if name == b"expect" and value.lower() == b"100-continue":
@@ -246,6 +249,8 @@ class Protocol(HttpToolsProtocol):
         """Like uvicorn's, for a `ResponseCycle`, without upgrades, a root path and a limit of requests."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _TooManyRequestsError
+        if len(self.url) > HEAD_LIMIT:
+            raise _HeadTooLargeError
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise httptools.HttpParserInvalidMethodError("What follows CONNECT need not be HTTP.")

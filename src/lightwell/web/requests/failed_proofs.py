@@ -12,12 +12,12 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import Literal
 
 from lightwell.errors import ApiError, ThrottlingError
 from lightwell.observe.logs import event
+from lightwell.web.requests.proxies import client_network
 from lightwell.web.requests.rates import Rate
 from lightwell.web.requests.shared_buckets import SharedBuckets
 
@@ -67,7 +67,7 @@ class FailedProofs:
         self._count(COUNTER, kind)
         if self._buckets is None:
             return error
-        by_address = self._ring(f"address {_network(address)}", Alarm(kind, 0, address=address))
+        by_address = self._ring(f"address {client_network(address)}", Alarm(kind, 0, address=address))
         by_key = 0.0
         if claimed is not None:
             shown = claimed if _ID.fullmatch(claimed) else "(not an ID)"
@@ -96,14 +96,3 @@ class FailedProofs:
             )
             self._tell(Alarm(alarm.kind, count, alarm.address, alarm.claimed))
         return wait
-
-
-def _network(address: str | None) -> str:
-    """What one client may be taken to have: an IPv4 address, or a /64 of IPv6."""
-    try:
-        parsed = ip_address(address or "")
-    except ValueError:
-        return address or "unknown"
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
-        return str(IPv6Address(int(parsed) >> 64 << 64))
-    return str(parsed)

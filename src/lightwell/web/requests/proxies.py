@@ -1,4 +1,4 @@
-"""Trusted proxies, which say whom they forward for: ``X-Forwarded-For`` and ``X-Forwarded-Proto``.
+"""Whose request it is. Trusted proxies say whom they forward for: ``X-Forwarded-For`` and ``X-Forwarded-Proto``.
 
 Anyone can send these headers, so they count only if they come from a peer that the settings name, and of the
 addresses only those count that such proxies have appended on the right. ``Forwarded`` (RFC 7239) is ignored:
@@ -65,6 +65,20 @@ class Proxies:
             if not self.trusts(hop):
                 return str(address)
         return str(address) if len(hops) <= _MAX_HOPS else UNKNOWN
+
+
+@lru_cache(maxsize=4096)
+def client_network(address: str | None) -> str:
+    """What counts as one client where nobody is to take all the room: an IPv4 address, or a /64 of IPv6 (RFC
+    6177), of which any host has all. ``unknown`` without an address, itself if it is none."""
+    try:
+        parsed = ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return address or "unknown"
+    if isinstance(parsed, IPv6Address):
+        mapped = parsed.ipv4_mapped
+        return str(mapped or f"{IPv6Address(int(parsed) >> 64 << 64)}/64")
+    return str(parsed)
 
 
 def _list_members(scope: Message, name: bytes) -> list[str]:

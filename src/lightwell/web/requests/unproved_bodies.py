@@ -1,4 +1,5 @@
-"""How much memory of one HTTP process bodies may take whose sender is not proved: in all, and per address.
+"""How much memory of one HTTP process bodies may take whose sender is not proved: in all, and per address (of
+IPv6: per /64).
 
 Only what waits for more of its body counts: a request that arrives in one piece, as most do, holds nothing.
 How long such a body may take is up to the connection (`web.http1.protocol`), which is also the first to be
@@ -8,6 +9,7 @@ closed when connections are scarce.
 from __future__ import annotations
 
 from lightwell.errors import UnavailableError
+from lightwell.web.requests.proxies import client_network
 
 ALL_BYTES = 64 << 20
 ADDRESS_BYTES = ALL_BYTES // 4
@@ -20,7 +22,7 @@ class UnprovedBodies:
 
     def __init__(self) -> None:
         self.held = 0
-        self._by_address: dict[str | None, int] = {}
+        self._by_address: dict[str, int] = {}
 
     def add(self, address: str | None, count: int) -> None:
         """Another ``count`` bytes of a body from this address are held, until `remove` says otherwise.
@@ -28,7 +30,8 @@ class UnprovedBodies:
         Raises `UnavailableError` if there is no room for them; they count nevertheless.
         """
         self.held += count
-        held = self._by_address[address] = self._by_address.get(address, 0) + count
+        network = client_network(address)
+        held = self._by_address[network] = self._by_address.get(network, 0) + count
         if held > ADDRESS_BYTES or self.held > ALL_BYTES:
             error = UnavailableError(
                 "Too many requests whose sender is not known yet are being received. "
@@ -40,11 +43,12 @@ class UnprovedBodies:
     def remove(self, address: str | None, count: int) -> None:
         """``count`` bytes are no longer held, or their sender is known."""
         self.held -= count
-        held = self._by_address.get(address, 0) - count
+        network = client_network(address)
+        held = self._by_address.get(network, 0) - count
         if held > 0:
-            self._by_address[address] = held
+            self._by_address[network] = held
         else:
-            self._by_address.pop(address, None)
+            self._by_address.pop(network, None)
 
 
 unproved_bodies = UnprovedBodies()

@@ -94,6 +94,15 @@ def test_limits_an_address_to_half_and_drops_only_its_own() -> None:
     assert busy.come(None, "b") is not None
 
 
+def test_takes_all_addresses_of_a_network_of_ipv6_for_one() -> None:
+    busy = Book(8)
+    for number in range(4):
+        assert busy.come(None, f"2001:db8::{number}:1") is not None
+    assert busy.come(None, "2001:db8::9") is None
+    assert busy.come(None, "2001:db8:0:1::9") is not None
+    assert busy.come(None, "::ffff:192.0.2.1") is not None
+
+
 def test_does_not_limit_a_proxy() -> None:
     book = Book(8, lambda address: address == "proxy")
     assert all(book.come(None, "proxy") for _ in range(8))
@@ -105,7 +114,7 @@ def test_forgets_closed_connections() -> None:
     book.held.remove(entry)
     book.held.remove(entry)
     assert len(book.held) == 0 and book.counts == [1, 0]
-    assert not book.held._by_address and not book.held._queues
+    assert not book.held._by_network and not book.held._queues
 
 
 def test_drops_unfinished_handshakes() -> None:

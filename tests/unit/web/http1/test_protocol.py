@@ -243,6 +243,27 @@ def test_limits_a_head_that_arrives_in_pieces() -> None:
     talk(large)
 
 
+@pytest.mark.parametrize("large", ["target", "header", "second"])
+def test_limits_a_head_that_arrives_in_one_piece(large: str) -> None:
+    """Given to the protocol as a socket gives what has arrived, up to 256 KiB at once."""
+    long = b"a" * protocol.HEAD_LIMIT
+    sent = {
+        "target": b"GET /" + long + b" HTTP/1.0\r\n\r\n",
+        "header": b"GET / HTTP/1.1\r\nx: " + long + b"\r\n\r\n",
+        "second": b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nx: " + long + b"\r\n\r\n",
+    }[large]
+
+    async def at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await answer(reader))[0] == 200
+        connections[-1].data_received(sent)
+        if large == "second":
+            assert (await answer(reader))[0] == 200
+        assert (await answer(reader))[0] == 431
+
+    talk(at_once)
+
+
 _TARGETS = st.one_of(
     st.text('/?#%:@a0.~ [{"\\^`|<>\x7f\u00e9;=&', max_size=12).map(lambda text: "/" + text),
     st.sampled_from(["*", "http://host/path?query", "//host/path", "/a?b?c", "/?", "/#f", "host:443"]),
