@@ -169,7 +169,8 @@ class Killer(threading.Thread):
         self.kills = self.of_all = self.of_commands = 0
 
     def run(self) -> None:
-        while not self._over.wait(self._chance.uniform(0.1, 1.2) * self._service.pace):
+        # One start that took very long says nothing of the others.
+        while not self._over.wait(self._chance.uniform(0.1, 1.2) * min(self._service.pace, 4)):
             with self._service.alive:
                 self._kill()
 

@@ -355,6 +355,24 @@ OPENS_AT(openat64)
         return is_failure(meets_name(call, folder, path)) ? -1 : real(__VA_ARGS__); \
     }
 
+/* Whether a file may be written is asked by name. */
+static int is_denied(int folder, const char *name, int mode)
+{
+    return control != NULL && (mode & W_OK) && control->error == EROFS && is_failure(meets_name(OPEN, folder, name));
+}
+
+int access(const char *path, int mode)
+{
+    REAL(int, access, const char *, int);
+    return is_denied(AT_FDCWD, path, mode) ? -1 : real(path, mode);
+}
+
+int faccessat(int folder, const char *path, int mode, int flags)
+{
+    REAL(int, faccessat, int, const char *, int, int);
+    return is_denied(folder, path, mode) ? -1 : real(folder, path, mode, flags);
+}
+
 OF_A_NAME(NAME, rename, AT_FDCWD, to, (const char *from, const char *to), from, to)
 OF_A_NAME(NAME, renameat, end, to, (int begin, const char *from, int end, const char *to), begin, from, end, to)
 OF_A_NAME(NAME, link, AT_FDCWD, to, (const char *from, const char *to), from, to)

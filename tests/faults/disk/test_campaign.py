@@ -65,6 +65,8 @@ def test_goes_on_after_each_fault(campaign: Campaign, capsys: pytest.CaptureFixt
     chance = Random(fault)
     _begin(campaign, chance)
     for step, place in itertools.product(STEPS, PLACES):
+        if "read-only" in fault and "buckets" in place:
+            continue  # a job says so before it begins, and fails
         misses = 0
         for number in range(1, most + 1):
             misses = 0 if campaign.step(step, chance, FAULTS[fault].at(number, place)) else misses + 1

@@ -299,7 +299,8 @@ class Database:
                 if is_committing and is_connection_lost(error):
                     raise commit_unknown(error, self.address) from error
                 if is_read_only(error):
-                    # The primary has become a replica: another connection may lead to the new primary.
+                    # The primary has become a replica, and another connection may lead to the new primary; or
+                    # it was opened on a disk that was read-only, and may be no longer.
                     connection.invalidate()
                 raise
 

@@ -125,6 +125,10 @@ def _unprotected() -> Exception:
 
 def _connect_sqlite(path: Path, *, create: bool) -> SqliteConnection:
     vfs.why_unavailable()  # so that it is there, if it can be
+    if path.exists() and not os.access(path, os.W_OK):
+        # SQLite would open it to be read, and its -shm file with it, once for all connections of this
+        # process: none of them could write once the disk is no longer read-only.
+        raise sqlite3.OperationalError("attempt to write a readonly database")
     connection = sqlite3.connect(
         path.absolute().as_uri() + ("?mode=rwc" if create else "?mode=rw"),
         uri=True,

@@ -31,7 +31,11 @@ _SQLITE: tuple[tuple[str, str], ...] = (
     ("no such table", "its schema is missing or behind: run `lightwell data migrate`"),
     ("no such column", "its schema is behind: run `lightwell data migrate`"),
     ("unable to open", "check that its folder exists and that this user may read and write in it"),
-    ("readonly", "this user may not write to it: check the owner and the mode of the file and its folder"),
+    (
+        "readonly",
+        "it cannot be written: is its file system mounted read-only? Else check the owner and the mode of "
+        "the file and its folder",
+    ),
     ("database or disk is full", "the disk is full: make room, nothing was lost"),
     ("locked", "another process has locked it for too long: is a backup or a shell open on it?"),
     ("not a database", "the file is not an SQLite database: check LIGHTWELL_DATABASE_URL"),
@@ -83,8 +87,14 @@ def is_connection_lost(error: BaseException) -> bool:
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether the database has become a replica since it was connected to, or always was one."""
-    return getattr(driver_error(error), "sqlstate", None) == _READ_ONLY
+    """Whether the database has become a replica since it was connected to, or always was one.
+
+    Of SQLite: whether it was opened while its file could only be read, which holds for that connection.
+    """
+    cause = driver_error(error)
+    if isinstance(cause, sqlite3.OperationalError):
+        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_READONLY
+    return getattr(cause, "sqlstate", None) == _READ_ONLY
 
 
 def is_lock_timeout(error: BaseException) -> bool:
