@@ -1,4 +1,4 @@
-"""Whose request it is. Trusted proxies say whom they forward for (``X-Forwarded-For``, ``X-Forwarded-Proto``).
+"""Whose request it is. Trusted proxies say for whom they forward (``X-Forwarded-For``, ``-Proto``).
 
 Anyone can send these headers, so they count only if they come from a peer that the settings name, and of the
 addresses only those count that such proxies have appended on the right. ``Forwarded`` (RFC 7239) is ignored:
