@@ -211,6 +211,21 @@ BARS: dict[str, Bar] = {
 BARS["pg-frames"] = Bar(
     "GetImageFrame, signed, 8 connections, on PostgreSQL against SQLite", "×", True, 0.5, 0.8
 )
+BARS["soak"] = Bar(
+    "GetImageFrame for 30 minutes at 70 % of the most that the server can: p99 of the last 5 minutes against "
+    "the first 5",
+    "×",
+    False,
+    1.2,
+    1.05,
+)
+BARS["request-memory"] = Bar(
+    "memory (PSS) of the whole process tree after 1,000,000 requests against after 10,000",
+    "×",
+    False,
+    1.1,
+    1.02,
+)
 BARS["far-import-s3"] = Bar(
     "import of 20,000 small MR instances from S3, PostgreSQL and S3 against embedded, 2 codec workers each",
     "×",
@@ -313,7 +328,8 @@ class Outcome:
 class Options:
     """How long to measure: ``rounds`` visits of every contestant, ``seconds`` of each load.
 
-    ``tries`` and ``quiet``: see `bench.measure.repeat`.
+    ``tries`` and ``quiet``: see `bench.measure.repeat`. ``minutes`` and ``requests`` are for what watches a
+    server for long: `bench.scenarios.soak` and `request_memory`.
     """
 
     rounds: int = 5
@@ -321,6 +337,8 @@ class Options:
     quick: bool = False
     tries: int = 3
     quiet: float = 0.25
+    minutes: float = 30.0
+    requests: int = 1_000_000
 
 
 def median(rounds: Sequence[Round], key: str) -> float:

@@ -43,6 +43,8 @@ SCENARIOS = {
     "hostile-heads": "bench.scenarios.hostile_heads",
     "restore": "bench.scenarios.restores",
     "encryption": "bench.scenarios.encryption",
+    "soak": "bench.scenarios.soak",
+    "request-memory": "bench.scenarios.request_memory",
     "pg-search": "bench.scenarios.scale.pg_search",
     "pg-orthanc": "bench.scenarios.scale.pg_orthanc",
     "pg-reads": "bench.scenarios.scale.pg_reads",
@@ -58,13 +60,21 @@ SCENARIOS = {
     "growth": "bench.scenarios.scale.growth",
 }
 
+# Only where they are asked for: they take an hour together.
+LONG = ("soak", "request-memory")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(SCENARIOS), help=f"some of: {', '.join(SCENARIOS)}")
+    usual = ",".join(name for name in SCENARIOS if name not in LONG)
+    parser.add_argument("--only", default=usual, help=f"some of: {', '.join(SCENARIOS)}")
     parser.add_argument("--rounds", type=int, help="visits of every contestant; default 5, with --quick 2")
     parser.add_argument("--tries", type=int, help="measurements at most where others disturb; default 3")
     parser.add_argument("--seconds", type=float, help="length of one load; default 3, with --quick 1")
+    parser.add_argument("--minutes", type=float, help="length of `soak`; default 30, with --quick 1")
+    parser.add_argument(
+        "--requests", type=int, help="how many `request-memory` sends; default 1,000,000, with --quick 20,000"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="small inputs, to see that it works; never quote it"
     )
@@ -78,6 +88,8 @@ def main() -> None:
         seconds=given.seconds or (1.0 if given.quick else Options().seconds),
         quick=given.quick,
         tries=given.tries or (1 if given.quick else Options().tries),
+        minutes=given.minutes or (1.0 if given.quick else Options().minutes),
+        requests=given.requests or (20_000 if given.quick else Options().requests),
     )
     with (work_folder() / "lock").open("w") as lock:
         try:

@@ -50,7 +50,9 @@ class Load:
         return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))] if ordered else float("nan")
 
 
-class _Connection:
+class Connection:
+    """One connection, for one request at a time; the status of a good answer begins with ``good``."""
+
     __slots__ = ("begun", "expected", "good", "head", "left", "length", "pending", "socket", "tail")
 
     def __init__(self, address: tuple[str, int], good: bytes) -> None:
@@ -151,9 +153,9 @@ def _loop(share: _Share, go: int, ready: int) -> Load:
     result = Load()
     scratch = bytearray(_SCRATCH)
     poll = select.epoll()
-    open_: dict[int, _Connection] = {}
+    open_: dict[int, Connection] = {}
     for _ in range(share.connections):
-        connection = _Connection(address, good)
+        connection = Connection(address, good)
         open_[connection.socket.fileno()] = connection
         poll.register(connection.socket.fileno(), select.EPOLLIN)
     os.write(ready, b"r")
@@ -198,7 +200,7 @@ def _loop(share: _Share, go: int, ready: int) -> Load:
                 connection.socket.close()
                 del open_[fd]
                 if sum(result.errors.values()) < 100:  # else the server is down: no use in going on
-                    connection = _Connection(address, good)
+                    connection = Connection(address, good)
                     fd = connection.socket.fileno()
                     open_[fd] = connection
                     poll.register(fd, select.EPOLLIN)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from bench import report, workspace
 from bench.clients.http_load import Request, drive
+from bench.clients.paced_load import drive_paced
 from bench.inputs import corpus, large_files
 from bench.inputs.ct_phantom import ct_slice
 from bench.measure.cpu_meter import CpuMeter
@@ -327,3 +328,12 @@ def test_measures_again_until_nobody_disturbs() -> None:
 def test_takes_the_least_disturbed_measurement_in_the_end() -> None:
     found = iter([{"others": 0.9, "rate": 9.0}, {"others": 0.5, "rate": 1.0}])
     assert least_disturbed(lambda: next(found), "others", Options(tries=2))["rate"] == 1.0
+
+
+def test_charges_a_paced_load_for_what_came_due_meanwhile(files: tuple[Path, tuple[str, int]]) -> None:
+    root, address = files
+    (root / "a").write_bytes(b"x")
+    load = drive_paced(address, [get("/a", 1)], rate=200, connections=4, seconds=0.5)
+    assert (len(load.latencies), load.errors) == (100, {})
+    load = drive_paced(address, [get("/missing", 1)], rate=200, connections=1, seconds=0.1)
+    assert (load.latencies, load.errors) == ([], {"status 404": 20})

@@ -28,6 +28,10 @@ _PIECE = 1 << 20
 _REPLACED = 3
 
 
+# The size of an object that must not be looked at.
+_UNKNOWN = -1
+
+
 def _is_replaced(error: Exception) -> bool:
     return type(error).__name__ == "PreconditionError"
 
@@ -185,10 +189,28 @@ class S3Bucket:
                 chunk_size=s3_client.PART,
                 max_concurrency=s3_client.PARTS_AT_ONCE,
             )
+            found = self._size(key)
+            if found not in (size, _UNKNOWN):
+                raise StorageUnavailableError(
+                    f"s3://{self._name}/{key}: S3 has answered that it stored {size} bytes, but has "
+                    f"{'nothing' if found is None else f'{found} bytes'} there; check what stands before it."
+                )
         except LightwellError:
             raise
         except Exception as error:
             raise self._explain(error, key) from error
+
+    def _size(self, key: str) -> int | None:
+        import obstore
+
+        try:
+            return int(obstore.head(self._store, key)["size"])
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            if s3_client.is_refusal(error):
+                return _UNKNOWN  # it may write reports there, and not read them
+            raise
 
     def _check_key(self, key: str) -> None:
         # obstore would take these off, and reach another object.

@@ -84,18 +84,24 @@ class S3Objects:
         import obstore
 
         def upload() -> int:
-            several = size > s3_client.PART
             obstore.put(
                 self._store,
                 key,
                 source,
-                use_multipart=several,
+                use_multipart=size > s3_client.PART,
                 chunk_size=s3_client.PART,
                 max_concurrency=s3_client.PARTS_AT_ONCE,
             )
-            return obstore.head(self._store, key)["size"] if several else size
+            # Rows will say that it is there: that an upload was answered is not enough.
+            return obstore.head(self._store, key)["size"]
 
-        found = self._do(key, upload)
+        try:
+            found = self._do(key, upload)
+        except MissingObjectError as error:
+            raise StorageUnavailableError(
+                f"{self.address}/{key} is not there although S3 has answered that it stored it; check "
+                "the storage and what stands before it."
+            ) from error
         if found != size:
             raise StorageError(f"{self.address}/{key} has {found} bytes after {size} were written to it.")
 

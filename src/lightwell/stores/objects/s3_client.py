@@ -32,6 +32,14 @@ _CREDENTIALS = (
 _PASSING_CREDENTIALS = ("ExpiredToken", "RequestTimeTooSkewed")
 
 
+# Refusals with a status of 4xx of what arrived late, in part or not as it was sent: sent again it may do.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_PASSING_CODES = (
+    *("RequestTimeout", "IncompleteBody", "OperationAborted", "ConditionalRequestConflict"),
+    *("BadDigest", "XAmzContentSHA256Mismatch", "InvalidPart", "NoSuchUpload"),
+)
+
+
 class MissingBucketError(InputError):
     """There is no such bucket on S3."""
 
@@ -148,7 +156,7 @@ def explain(error: BaseException, where: str) -> StorageError | InputError:
             "server cannot read from S3; rename the object or import a prefix that does not hold it"
         )
     if status:
-        passing = status[1] in ("408", "429") or status[1].startswith("5")
+        passing = status[1] in ("408", "429") or status[1].startswith("5") or code in _PASSING_CODES
         kind = StorageUnavailableError if passing else StorageError
         return kind(f"{where}: S3 answered {status[1]} {code}".rstrip() + ".")
     return StorageUnavailableError(
