@@ -329,7 +329,7 @@ class Options:
     """How long to measure: ``rounds`` visits of every contestant, ``seconds`` of each load.
 
     ``tries`` and ``quiet``: see `bench.measure.repeat`. ``minutes`` and ``requests`` are for what watches a
-    server for long: `bench.scenarios.soak` and `request_memory`.
+    server for long: `bench.scenarios.lasting`.
     """
 
     rounds: int = 5

@@ -71,6 +71,7 @@ def test_takes_no_answer_for_an_object(objects: Objects, s3: FaultyS3, tmp_path:
         PackWriter(objects, tmp_path, 7) as pack,
     ):
         pack.append(b"frame")
+        pack.finish()
     assert not objects.exists(pack_name(7))
     objects.put("packs/a", b"data")
     assert objects.get("packs/a") == b"data"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import sqlite3
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -297,6 +300,95 @@ def is_broken(connection: Any) -> bool:
     return bool(poll.poll(0))
 
 
+# A statement that has brought nothing for so long is left to the server's own limits as long as that answers
+# others: another connection, and a SELECT on it, within `_PROBE_SECONDS` each.
+_SILENT_SECONDS, _PROBE_SECONDS = 10.0, 5.0
+
+
+class _Probes:
+    """Whether servers answer, as all threads of this process find out together; by their parameters."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[float, str | None]] = {}
+
+    def fault(self, key: str, ask: Callable[[], str | None]) -> str | None:
+        """Why a server does not answer, None if it does. What is known is used for `_PROBE_SECONDS`."""
+        with self._lock:
+            until, fault = self._found.get(key, (0.0, None))
+            if time.monotonic() >= until:
+                fault = ask()
+                self._found = {key: (time.monotonic() + _PROBE_SECONDS, fault)}
+        return fault
+
+
+_probes = _Probes()
+
+
+def _watched(gen: Any, seconds: float, when_silent: Callable[[], None]) -> Any:
+    """A generator of psycopg's, with ``when_silent`` called whenever nothing has come for so long."""
+    try:
+        wanted = next(gen)
+        silent_at = time.monotonic() + seconds
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() >= silent_at:
+                when_silent()
+            if ready or time.monotonic() >= silent_at:
+                silent_at = time.monotonic() + seconds
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        return end.value
+
+
+@functools.cache
+def _watched_connection() -> Any:
+    """A class of connections that end a statement where the server has fallen silent altogether.
+
+    Where a machine stands still, or something in between swallows what is sent, TCP notices nothing, and the
+    server's own limits do not help. psycopg is imported here because most commands do not need it.
+    """
+    import psycopg
+
+    class Probe(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *arguments: Any, **named: Any) -> Any:
+            return super().wait(_watched(gen, _PROBE_SECONDS, self._give_up), *arguments, **named)
+
+        def _give_up(self) -> None:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {_PROBE_SECONDS:.0f} s")
+
+    class WatchedConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *arguments: Any, **named: Any) -> Any:
+            return super().wait(_watched(gen, _SILENT_SECONDS, self._must_answer), *arguments, **named)
+
+        def _must_answer(self) -> None:
+            if fault := _probes.fault(f"{self.info.host} {self.info.port}", self._probe):
+                self.pgconn.finish()
+                raise psycopg.OperationalError(f"it does not answer any more: {fault}")
+
+        def _probe(self) -> str | None:
+            place: dict[str, Any] = {"host": self.info.host, "port": self.info.port}
+            if self.info.hostaddr:
+                place["hostaddr"] = self.info.hostaddr
+            try:
+                with Probe.connect(
+                    self.info.dsn,
+                    **place,
+                    target_session_attrs="any",
+                    password=self.info.password,
+                    connect_timeout=int(_PROBE_SECONDS),
+                    autocommit=True,
+                ) as other:
+                    other.execute("SELECT 1")
+            except psycopg.OperationalError as error:
+                # It answers, if only that it is full or starting.
+                return None if "FATAL" in str(error) else str(error).strip().split("\n")[0]
+            return None
+
+    return WatchedConnection
+
+
 def _connect_postgresql(url: str, options: PostgresqlOptions, own: str = "", **more: Any) -> Any:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
@@ -322,7 +414,7 @@ def _connect_postgresql(url: str, options: PostgresqlOptions, own: str = "", **m
     if not options.is_pooled:
         given["options"] = f"{_PG_OPTIONS} {own} {given.get('options') or ''}".strip()
     more["prepare_threshold"] = 5 if options.prepares else None
-    return psycopg.connect(**{**defaults, **given}, **more)
+    return _watched_connection().connect(**{**defaults, **given}, **more)
 
 
 def connect_raw(url: str, options: PostgresqlOptions) -> Any:
