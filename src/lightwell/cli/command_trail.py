@@ -19,6 +19,7 @@ from lightwell.errors import LightwellError
 from lightwell.observe.audit.chain import Chain
 from lightwell.observe.audit.note import MOST, AuditNote
 from lightwell.observe.audit.record import AuditRecord, Kind, Phase, SystemUser
+from lightwell.setting_urls import masked_url
 from lightwell.settings import Settings
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 
@@ -39,9 +40,14 @@ KINDS: Final[dict[str, Kind]] = {
     "import": "change",
     "erase": "change",
     "jobs cancel": "change",
+    "queue forget": "change",
+    "queue priority": "change",
+    "queue retry": "change",
     "data move": "change",
     "data restore": "change",
     "data backup": "read",
+    "data verify": "read",
+    "data migrate": "change",
     "datastore": "access",
     "key": "access",
     "role": "access",
@@ -49,6 +55,8 @@ KINDS: Final[dict[str, Kind]] = {
     "authorizer": "access",
     "token": "access",
     "iam": "access",
+    "env": "access",
+    "console": "access",
     "demo": "change",
 }
 # Arguments that are on record: what it is about. Others may be secrets, or paths with names of patients.
@@ -56,6 +64,8 @@ SHOWN: Final = (
     *("id", "ids", "patient", "study", "series", "modality", "datastore", "set", "first", "second", "name"),
     *("key", "role", "arn", "job", "now", "yes", "admin", "all", "disable", "enable", "emergency"),
 )
+# Where data comes from and goes to: paths and URLs, without their passwords.
+PLACES: Final = ("source", "destination", "to_database_url", "to_storage_url")
 
 
 def keep(settings: Settings, records: Sequence[AuditRecord]) -> None:
@@ -169,6 +179,9 @@ def _shown(given: Mapping[str, object]) -> dict[str, Any] | None:
             shown[name] = [_text(each) for each in value[:MOST]]
         elif (text := _text(value)) is not None:
             shown[name] = text
+    for name in PLACES:
+        if (text := _text(given.get(name))) is not None:
+            shown[name] = masked_url(text)[:_LONGEST]
     return shown or None
 
 

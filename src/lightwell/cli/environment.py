@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from lightwell.settings import FIELDS, Settings
 
 _ADDRESS = ("host", "port", "tls_cert", "tls_key")
 _PLACES = ("data", *_ADDRESS, "region")
+_TRAIL = ("audit_full", "audit_key_file")
 
 _ADVICE = (
     "lightwell: an AWS CLI older than 2.24.16 (or 1.38.5) cannot read image sets at this address: add the "
@@ -30,7 +32,7 @@ _ADVICE = (
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of export lines")
-    flags.add(parser, (*_PLACES, "root_access_key_id"))
+    flags.add(parser, (*_PLACES, "root_access_key_id", *_TRAIL))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,11 +45,13 @@ def run(args: argparse.Namespace) -> int:
     if named is None:
         # Not on stdout, which a shell evaluates.
         print(_ADVICE.format(line=hosts_line(url)), file=sys.stderr)
-    if args.json:
-        print(json.dumps(variables, indent=2))
-    else:
-        for name, value in variables.items():
-            print(f"export {name}={shlex.quote(value)}")
+    # What was given to this command is shown to whoever has given it.
+    with nullcontext() if _has_key(settings) else _on_record(settings):
+        if args.json:
+            print(json.dumps(variables, indent=2))
+        else:
+            for name, value in variables.items():
+                print(f"export {name}={shlex.quote(value)}")
     return 0
 
 
@@ -107,6 +111,17 @@ def program() -> str:
     """How a shell can call ``lightwell``: by name if it is on the PATH, else by its path."""
     beside = Path(sys.executable).with_name("lightwell")
     return str(beside) if shutil.which("lightwell") is None and beside.exists() else "lightwell"
+
+
+def _on_record(settings: Settings) -> AbstractContextManager[None]:
+    # Loads what takes longer than all else that this command does.
+    from lightwell.cli.store_session import on_record
+
+    return on_record(settings)
+
+
+def _has_key(settings: Settings) -> bool:
+    return bool(settings.root_access_key_id and settings.root_secret_access_key)
 
 
 def root_credentials(settings: Settings) -> Credentials:

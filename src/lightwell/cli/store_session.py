@@ -148,7 +148,7 @@ def store_session(
         _check_schema(settings, stores.db)
         if needs_objects:
             check_storage(stores.db, stores.objects)
-        with _on_record(settings):
+        with on_record(settings):
             yield stores
     finally:
         stores.close()
@@ -163,14 +163,18 @@ def database_session(settings: Settings) -> Iterator[Database]:
     db = open_database(settings)
     try:
         _check_schema(settings, db)
-        with _on_record(settings):
+        with on_record(settings):
             yield db
     finally:
         db.close()
 
 
 @contextmanager
-def _on_record(settings: Settings) -> Iterator[None]:
+def on_record(settings: Settings) -> Iterator[None]:
+    """While a command works on a data folder by other means than a session, which does this itself.
+
+    Raises `LightwellError` if that cannot be recorded.
+    """
     command = command_trail.current()
     if command is None:
         yield

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from lightwell.auth.key_sessions import LINK_SECONDS
     from lightwell.cli import running_server
     from lightwell.cli.console_link import console_link, open_in_browser
+    from lightwell.cli.store_session import on_record
     from lightwell.clock import Clock
 
     settings = flags.settings(args)
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
             "name the folder of the one that runs with --data"
         )
     until = Clock().now() // 1000 + LINK_SECONDS
-    link = console_link(settings, (found and found.url) or running_server.local_url(settings))
+    with on_record(settings):
+        link = console_link(settings, (found and found.url) or running_server.local_url(settings))
     if args.json:
         print(json.dumps({"link": link, "expiresAt": until}, indent=2))
     elif not (args.open and open_in_browser(settings, link)):

@@ -15,7 +15,7 @@ from lightwell.cli import flags
 from lightwell.cli.backup.place import open_place
 from lightwell.cli.progress import Progress
 from lightwell.cli.running_server import ServerLock
-from lightwell.cli.store_session import check_owner, make_data_folder
+from lightwell.cli.store_session import check_owner, make_data_folder, on_record
 from lightwell.cli.wording import counted, moment, print_array, print_table, printable, size
 from lightwell.clock import Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
@@ -109,6 +109,7 @@ def _restore(
             )
         with (
             engine,
+            on_record(settings),
             closing(open_stores(settings)) as stores,
             Progress(*STEPS, quiet=args.json or not sys.stderr.isatty()) as bars,
         ):

@@ -25,6 +25,7 @@ from lightwell.cli.store_session import (
     check_owner,
     chown_command,
     make_data_folder,
+    on_record,
     store_session,
     user_name,
 )
@@ -114,17 +115,18 @@ def _migrate(settings: Settings, args: argparse.Namespace) -> int:
 
     check_owner(settings)
     make_data_folder(settings)
-    db = open_database(settings)
-    try:
-        changed = migrate_database(settings, db)
-    finally:
-        db.close()
-    print(
-        f"{db.address}: "
-        f"{'migrated to the schema of this version' if changed else 'the schema is already current'}"
-    )
-    if args.page_checksums:
-        print(f"{db.address}: {_give_pages_checksums(settings)}")
+    with on_record(settings):
+        db = open_database(settings)
+        try:
+            changed = migrate_database(settings, db)
+        finally:
+            db.close()
+        print(
+            f"{db.address}: "
+            f"{'migrated to the schema of this version' if changed else 'the schema is already current'}"
+        )
+        if args.page_checksums:
+            print(f"{db.address}: {_give_pages_checksums(settings)}")
     return 0
 
 

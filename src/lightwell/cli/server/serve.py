@@ -78,6 +78,7 @@ def serve(settings: Settings, ready_path: Path | None = None, *, opens_console: 
     ready_file = ReadyFile(ready_path)
     from lightwell import app
     from lightwell.cli.trails.process_trail import process_trail
+    from lightwell.cli.trails.start_record import record_start
     from lightwell.web.http1 import server
     from lightwell.web.pages.ohif import check_folder
 
@@ -119,6 +120,7 @@ def serve(settings: Settings, ready_path: Path | None = None, *, opens_console: 
             listener.close()
             recorder = meter.join(count)
             with process_trail(settings, name, recorder) as trail:
+                record_start(settings, trail)
                 return app.work(settings, recorder, row, trail=trail)
 
         def on_ready() -> None:

@@ -61,6 +61,7 @@ def work(settings: Settings, ready_path: Path | None = None) -> int:
     from lightwell.cli.server.serve import server_row
     from lightwell.cli.store_session import check_owner, make_data_folder
     from lightwell.cli.trails.process_trail import process_trail
+    from lightwell.cli.trails.start_record import record_start
 
     # HTTP processes that share the data folder have a codec pool of their own.
     settings = replace(settings, work="on", pool="none")
@@ -86,6 +87,7 @@ def work(settings: Settings, ready_path: Path | None = None) -> int:
         def main(ready: Callable[[], None]) -> int:
             recorder = meter.join(0)
             with process_trail(settings, "work", recorder) as trail:
+                record_start(settings, trail)
                 return app.work(settings, recorder, row, status=listener, on_ready=ready, trail=trail)
 
         def on_ready() -> None:

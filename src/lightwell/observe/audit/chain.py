@@ -179,6 +179,7 @@ class Chain:
         self._must_recover = True
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
+            segments.give_away(file, place.folder)
             _write_all(file, body + line)
             segments.sync_folder(place.folder)
         except OSError:
@@ -295,6 +296,7 @@ def _seal_key(place: ChainPlace) -> bytes:
 
 def _locked(path: Path, patience: float) -> int:
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    segments.give_away(file, path.parent)
     until = monotonic() + patience
     while True:
         try:

@@ -105,7 +105,16 @@ def make_folder(folder: Path) -> None:
     for path in (folder.parent, folder):
         with suppress(FileExistsError):
             path.mkdir(0o700)
+            give_away(path, path.parent)
             sync_folder(path.parent)
+
+
+def give_away(made: Path | int, folder: Path) -> None:
+    """Give what root has made in a folder to the folder's owner, who has to go on. Raises `OSError`."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        if owner.st_uid:
+            os.chown(made, owner.st_uid, owner.st_gid)
 
 
 def compress(segment: Segment) -> Segment:

@@ -1,0 +1,190 @@
+"""Every command that reads or writes what is stored, or who may do what, is on record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightwell.cli.command_line import CommandParser
+from lightwell.cli.main import whole_parser
+from lightwell.cli.server.serve import prepare
+from lightwell.cli.trails.start_record import FILE, record_start
+from lightwell.clock import Clock
+from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.segments import segments
+from lightwell.observe.audit.trail import AuditTrail
+from lightwell.settings import load
+from lightwell.stores.data_folder.audit_folder import AuditFolder
+from tests.cli.running import lightwell_here
+from tests.support.server import until
+from tests.unit.web.audit.audited import Kept
+
+ID, FUNCTION = "0" * 32, "arn:aws:lambda:us-east-1:000000000000:function:f"
+TRUST = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+RIGHTS = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+
+# What is asked of each, as far as it comes in a place that holds nothing; and what kind of record it leaves.
+RECORDED: dict[str, tuple[list[str], str]] = {
+    # First, since there has to be a trail.
+    "env": ([], "access"),
+    "audit query": ([], "access"),
+    "audit verify": ([], "system"),
+    "authorizer delete": ([FUNCTION], "access"),
+    "authorizer list": ([], "access"),
+    "authorizer put": (
+        ["arn:aws:lambda:us-east-1:000000000000:function:f", "https://a.example.org"],
+        "access",
+    ),
+    "console": (["--public-url", "https://pacs.example.org"], "access"),
+    "data backup": (["BACKUP"], "read"),
+    "data migrate": ([], "change"),
+    "data verify": (["--quick"], "read"),
+    "datastore create": (["d"], "access"),
+    "datastore delete": (["other"], "access"),
+    "datastore list": ([], "access"),
+    "datastore set-authorizer": (["other", "builtin"], "access"),
+    "datastore usage": ([], "access"),
+    "erase": (["--patient", "P", "--yes"], "change"),
+    "export": (["OUT", "--datastore", "d"], "read"),
+    "iam check": ([], "access"),
+    "jobs cancel": ([ID], "change"),
+    "jobs list": ([], "system"),
+    "jobs show": ([ID], "system"),
+    "key create": (["--name", "kim", "--admin"], "access"),
+    "key disable": (["AKIANOSUCHKEYNOSUCH1"], "access"),
+    "key enable": (["AKIANOSUCHKEYNOSUCH1"], "access"),
+    "key list": ([], "access"),
+    "key put-policy": (["AKIANOSUCHKEYNOSUCH1", "--admin"], "access"),
+    "key reencrypt": ([], "access"),
+    "key revoke": (["AKIANOSUCHKEYNOSUCH1"], "access"),
+    "key rotate": (["AKIANOSUCHKEYNOSUCH1"], "access"),
+    "policy explain": (
+        ["--role", "Role", "--action", "medical-imaging:GetImageSet", "--resource", "*"],
+        "access",
+    ),
+    "queue claims": ([], "system"),
+    "queue dead": ([], "system"),
+    "queue forget": ([ID], "change"),
+    "queue list": ([], "system"),
+    "queue priority": ([ID, "low"], "change"),
+    "queue retry": ([ID], "change"),
+    "role delete": (["None"], "access"),
+    "role list": ([], "access"),
+    "role put": (["Role", "--trust-policy", "TRUST", "--policy", "RIGHTS", "--emergency"], "access"),
+    "sets delete": ([ID, "--yes"], "change"),
+    "sets diff": ([ID, "1", "1"], "read"),
+    "sets list": ([], "search"),
+    "sets show": ([ID], "read"),
+    "token": (["--datastore", "d"], "access"),
+    # Last, since they change where the data is, and who has it.
+    "data restore": (["BACKUP"], "change"),
+    "data move": (["--to-storage-url", "file://MOVED"], "change"),
+}
+
+NOT_RECORDED: dict[str, str] = {
+    "completion": "it prints a script, and looks at no data folder",
+    "config": "it shows settings to whoever gave them, secrets masked",
+    "demo": "it starts a server, and asks that for everything; its import is that of `import`",
+    "doctor": "it tells whether things fit together, of nobody and no key",
+    "import": "tested where it is: what the command and its engine do is on record each",
+    "ohif install": "it unpacks a viewer that anybody may have",
+    "serve": "its processes have records of their own, and the settings with which they start",
+    "wait": "it waits for a server, and tells nothing but that",
+    "worker": "its process has records of its own, and the settings with which it starts",
+}
+# `audit query` names its record after what it is.
+NAMED = {"audit query": "AuditQuery"}
+
+
+def commands(parser: CommandParser) -> Iterator[str]:
+    verbs: Any = next(
+        each for each in parser._actions if each.dest != "help" and hasattr(each, "choices") and each.choices
+    )
+    for verb, below in verbs.choices.items():
+        actions = [each for each in below._actions if each.dest == "action" and each.choices]
+        yield from [f"{verb} {action}" for each in actions for action in each.choices] or [verb]
+
+
+def test_every_command_is_on_record_or_there_is_a_reason() -> None:
+    assert sorted(commands(whole_parser())) == sorted([*RECORDED, *NOT_RECORDED])
+    assert all(len(reason) > 20 for reason in NOT_RECORDED.values())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("place")
+    assert prepare(load({"data": place / "data"}, environ={}, file=None)) == 0
+    for name, statement in (("TRUST", TRUST), ("RIGHTS", RIGHTS)):
+        place.joinpath(name).write_text(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    return place
+
+
+def records(data: Path) -> list[dict[str, Any]]:
+    lines = [line for each in segments(data / "audit" / "cli") for line in each.read().splitlines()]
+    return [json.loads(line) for line in lines if line.startswith(b'{"n":')]
+
+
+@pytest.mark.parametrize("words", RECORDED)
+def test_commands_leave_a_record(place: Path, words: str) -> None:
+    arguments, kind = RECORDED[words]
+    for name in ("BACKUP", "OUT", "MOVED", "TRUST", "RIGHTS"):
+        arguments = [each.replace(name, str(place / name)) for each in arguments]
+    data = place / "data"
+    before = len(records(data)) if (data / "audit" / "cli").exists() else 0
+    done = lightwell_here(*words.split(), *arguments, data=data)
+    new = records(data)[before:]
+    assert {each["do"] for each in new} == {NAMED.get(words, words)}, done.err
+    assert {each["kind"] for each in new} == {kind}
+    if words not in NAMED:
+        assert [each["phase"] for each in new] == ["begun", "ended"]
+        assert new[0]["id"] == new[1]["id"]
+    if words == "data move":
+        assert new[0]["query"]["to_storage_url"] == f"file://{place / 'MOVED'}"
+    if words == "role put":
+        assert done.status == 0 and new[0]["query"]["emergency"] is True
+
+
+def test_settings_that_differ_from_the_last_start_are_on_record(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    chain = Kept()
+    trail = AuditTrail(lambda: chain, Clock().now)
+    trail.begin()
+
+    def started(**settings: Any) -> list[AuditRecord]:
+        chain.records.clear()
+        loaded = load({"data": data, **settings}, environ={}, file=None)
+        AuditFolder(data, None).root.mkdir(exist_ok=True)
+        record_start(loaded, trail)
+        return list(chain.records)
+
+    assert prepare(load({"data": data}, environ={}, file=None)) == 0
+    secret = {"root_access_key_id": "AKIAROOTROOTROOTROOT", "root_secret_access_key": "wonderful"}
+    (first,) = started(audit_full="serve", database_url="postgresql://u:hidden@h/d", **secret)
+    assert (first.via, first.operation, first.kind) == ("start", "ServerStarted", "access")
+    changes = {each.what: (each.before, each.after) for each in first.change}
+    assert changes["audit_full"] == ("refuse", "serve")
+    assert changes["(root access key)"] == (None, "AKIAROOTROOTROOTROOT")
+    assert "hidden" not in str(first) and "wonderful" not in str(first)
+    assert changes["all settings"][0] is None
+    # The same again is nothing new.
+    assert started(audit_full="serve", database_url="postgresql://u:hidden@h/d", **secret) == []
+    (second,) = started(**{**secret, "root_secret_access_key": "another"})
+    changes = {each.what: (each.before, each.after) for each in second.change}
+    assert changes.keys() == {"all settings", "audit_full", "database_url", "root_secret_access_key"}
+    assert changes["audit_full"] == ("serve", "refuse")
+    assert all(str(each).startswith("#") for each in changes["root_secret_access_key"])
+    assert "another" not in (data / "audit" / FILE).read_text()
+    (data / "secret.key").write_text("0" * 64)
+    (third,) = started(**{**secret, "root_secret_access_key": "another"})
+    assert [each.what for each in third.change] == ["all settings", "(secret key)"]
+    # What cannot be written is told at the next start.
+    chain.is_broken = True
+    assert started(throttle="aws") == []
+    chain.is_broken = False
+    until(lambda: trail.failure() is None)
+    assert "throttle" in {each.what for record in started(throttle="aws") for each in record.change}
+    trail.close()
