@@ -36,7 +36,7 @@ RECORDED: dict[str, tuple[list[str], str]] = {
     "authorizer delete": ([FUNCTION], "access"),
     "authorizer list": ([], "access"),
     "authorizer put": (
-        ["arn:aws:lambda:us-east-1:000000000000:function:f", "https://a.example.org"],
+        [FUNCTION, "https://a.example.org"],
         "access",
     ),
     "console": (["--public-url", "https://pacs.example.org"], "access"),

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EAGAIN
+from errno import EAGAIN, EEXIST
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic, sleep
@@ -175,9 +175,7 @@ class Chain:
         body = encode_head(head) + body
         line, mac = seal(self._key, previous.mac, body, last, place.now())
         path = segments.segment_path(place.folder, head.segment)
-        # Whatever goes wrong leaves a file behind that recovery takes for what a crash has left.
-        self._must_recover = True
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        file = self._make(path)
         try:
             segments.give_away(file, place.folder)
             _write_all(file, body + line)
@@ -186,10 +184,21 @@ class Chain:
             os.close(file)
             with suppress(OSError):
                 path.unlink()
+                # Then all is as it was, and on a full disk nothing is read again with each try.
+                self._must_recover = False
             raise
         self._must_recover = False
         self._file, self._size, self._began, self._left = file, len(body) + len(line), monotonic(), None
         self._head = ChainHead(head.segment, last, mac)
+
+    def _make(self, path: Path) -> int:
+        """Whatever goes wrong behind this leaves a file that recovery takes for what a crash has left."""
+        self._must_recover = True
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        except OSError as error:
+            self._must_recover = error.errno == EEXIST
+            raise
 
     def _repeat(self) -> None:
         """Write what may not have reached the disk into a new segment, behind what has."""

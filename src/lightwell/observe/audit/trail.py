@@ -38,6 +38,9 @@ RETRY: Final = 0.5
 _ROOM_SECONDS, _ROOM_POLL = 1.0, 0.05
 _DURABLE_SECONDS = 10.0
 
+# Of what the thread tries in vain, so that a disk that is full or slow costs no processor.
+_TRYING = 0.1
+
 _FULL = (
     "The server cannot write its audit trail at the moment, and does nothing that it cannot record. Try "
     "again later. Its log and /readyz say what is wrong."
@@ -59,6 +62,11 @@ class AppendOnly(Protocol):
 
     def close(self) -> None:
         """Nothing is appended any more."""
+
+
+def pause_after(seconds: float) -> float:
+    """How long to wait after an attempt that took so long and failed."""
+    return max(RETRY, seconds / _TRYING - seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +243,14 @@ class AuditTrail:
             self._rest()
             is_closing = self._closing.is_set()
             self._hurry.clear()
+            begun = monotonic()
             try:
                 self._write(is_closing)
             except Exception as error:
                 self._fail(error)
                 if is_closing:
                     break
-                self._closing.wait(RETRY)
+                self._closing.wait(pause_after(monotonic() - begun))
             else:
                 if is_closing and not self._queue and not self._lost.count:
                     break

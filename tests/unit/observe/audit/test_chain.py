@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lightwell.observe.audit import chain as module
 from lightwell.observe.audit.chain import Chain, ChainPlace
 from lightwell.observe.audit.keys import AuditKeys
-from lightwell.observe.audit.segments import compress, segments
+from lightwell.observe.audit.segments import Segment, compress, segments
 from tests.unit.observe.audit.chains import KEYS, numbers, place, records, report, texts, write
 
 
@@ -318,3 +318,36 @@ def test_says_how_far_it_is_durable(tmp_path: Path) -> None:
     again = Chain(place(tmp_path))
     assert again.durable == first
     again.close()
+
+
+def test_a_full_disk_has_nothing_read_again_with_each_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment has up to 64 MiB, which would be read and proved twice a second."""
+    at = place(tmp_path, rotate_bytes=1)
+    chain = Chain(at)
+    chain.append(records(3))
+    chain.sync()
+    reads: list[Segment] = []
+
+    def read(segment: Segment) -> bytes:
+        reads.append(segment)
+        return segment.path.read_bytes()
+
+    monkeypatch.setattr(Segment, "read", read)
+    for name in ("open", "write"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, _no_space)
+            for _ in range(3):
+                with pytest.raises(OSError, match="No space"):
+                    chain.append(records(1))
+        assert reads == [] and len(segments(at.folder)) == 1
+    chain.append(records(2))
+    chain.sync()
+    chain.close()
+    assert reads == []
+    assert numbers(at) == [1, 2, 3, 4, 5] and texts(at) == []
+
+
+def _no_space(*_: object) -> int:
+    raise OSError(28, "No space left on device")

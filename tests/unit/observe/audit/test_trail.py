@@ -376,3 +376,8 @@ def test_does_not_wait_for_ever_for_a_disk_that_hangs(
         asyncio.run(trail.durable())
     with pytest.raises(UnavailableError, match="could not write"):
         trail.flush(0.01)
+
+
+def test_what_fails_slowly_is_tried_less_often() -> None:
+    assert module.pause_after(0.0) == module.RETRY
+    assert module.pause_after(0.4) == pytest.approx(3.6)
