@@ -318,9 +318,9 @@ def work(
 
 
 def _audit_upkeep(settings: Settings, stores: Stores, trail: AuditTrail) -> AuditUpkeep:
-    root = AuditFolder(settings.data, settings.audit_key_file).root
+    folder = AuditFolder(settings.data, settings.audit_key_file)
     writer = "work" if settings.work == "on" else "pool"
-    upkeep = AuditUpkeep(root, stores.db, trail, writer, Clock().now, settings.audit_keep)
+    upkeep = AuditUpkeep(folder, stores.db, trail, writer, Clock().now, settings.audit_keep)
     upkeep.begin()
     return upkeep
 

@@ -1,8 +1,8 @@
 """What keeps the audit trail of a data folder provable and small.
 
 The heads of its chains are noted in the database every ten seconds, and in the chain of this process every
-minute, if any has moved. Segments that are complete are compressed, one a round, and those that are older
-than ``audit_keep`` are removed, once that is on record.
+minute, if any has moved. Segments that are complete are compressed and get their index, one a round, and
+those that are older than ``audit_keep`` are removed, once that is on record.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from lightwell.errors import StorageError, UnavailableError
 from lightwell.observe.audit.heads import Head, anchor, durable_heads, removals
 from lightwell.observe.audit.retention import begins, expired
 from lightwell.observe.audit.segments import compress, index_path, segments, writers
+from lightwell.observe.audit.sidecar import build
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.logs import event
 from lightwell.stores.background import audit_heads
+from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.db.database import Database
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ class AuditUpkeep:
 
     def __init__(
         self,
-        root: Path,
+        folder: AuditFolder,
         db: Database,
         trail: AuditTrail,
         writer: str,
@@ -44,7 +46,9 @@ class AuditUpkeep:
         keep_days: int = 0,
     ) -> None:
         self._keep_ms = keep_days * _DAY
-        self._root = root
+        self._folder = folder
+        self._root = folder.root
+        self._unreadable: set[Path] = set()
         self._db = db
         self._trail = trail
         self._writer = writer
@@ -92,6 +96,21 @@ class AuditUpkeep:
                     return True
         return False
 
+    def index_one(self) -> bool:
+        """Give a compressed segment its index, if one lacks it; whether there was one. Raises `OSError`."""
+        keys = self._folder.keys()
+        for folder in writers(self._root):
+            for segment in segments(folder):
+                path = index_path(segment.path)
+                if segment.is_compressed and path not in self._unreadable and not path.exists():
+                    try:
+                        build(segment, keys)
+                    except (ValueError, PermissionError):
+                        self._unreadable.add(path)  # it keeps no other from having one
+                    else:
+                        return True
+        return False
+
     def remove_old(self) -> int:
         """Remove segments that are older than is kept; how many. Raises `OSError` and `UnavailableError`."""
         if not self._keep_ms:
@@ -117,6 +136,7 @@ class AuditUpkeep:
             try:
                 self.note(anchors=rounds % _ANCHOR_ROUNDS == 0)
                 self.compress_one()
+                self.index_one()
                 if rounds % _REMOVE_ROUNDS == 0:
                     self.remove_old()
             except (OSError, StorageError, UnavailableError) as error:

@@ -46,7 +46,7 @@ def test_upkeep_notes_what_has_moved_in_database_and_own_chain(database: Databas
     own = Chain(folder.chain("work", lambda: 17))
     trail = AuditTrail(lambda: own, lambda: 17)
     trail.begin()
-    upkeep = AuditUpkeep(folder.root, database, trail, "work", lambda: 17)
+    upkeep = AuditUpkeep(folder, database, trail, "work", lambda: 17)
 
     def noted() -> list[tuple[str, int]]:
         with database.read() as conn:
@@ -75,7 +75,7 @@ def test_upkeep_compresses_what_is_complete(database: Database, tmp_path: Path) 
     chain = Chain(folder.chain("http-0", lambda: 17, 1))
     for _ in range(3):
         chain.append([AuditRecord(via="api")])
-    upkeep = AuditUpkeep(folder.root, database, AuditTrail(lambda: chain, lambda: 17), "work", lambda: 17)
+    upkeep = AuditUpkeep(folder, database, AuditTrail(lambda: chain, lambda: 17), "work", lambda: 17)
     found = segments(folder.root / "http-0")
     plain = [segment.read() for segment in found]
     assert [upkeep.compress_one() for _ in range(3)] == [True, True, False]

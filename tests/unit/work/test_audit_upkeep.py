@@ -11,10 +11,10 @@ import pytest
 
 from lightwell.errors import UnavailableError
 from lightwell.observe.audit.chain import RESUME_MS, Chain
-from lightwell.observe.audit.heads import REMOVED, expectations
+from lightwell.observe.audit.heads import REMOVED, anchor, durable_heads, expectations
 from lightwell.observe.audit.record import AuditRecord
 from lightwell.observe.audit.search import Wanted, search
-from lightwell.observe.audit.segments import compress, segments
+from lightwell.observe.audit.segments import compress, index_path, segments
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.audit.verification import ChainReport, verify
 from lightwell.stores.data_folder.audit_folder import AuditFolder
@@ -46,7 +46,7 @@ class Days:
     def upkeep(self, keep: int = 30) -> Iterator[AuditUpkeep]:
         trail = AuditTrail(lambda: Chain(self.folder.chain("work", self.now, 1)), self.now)
         trail.begin()
-        yield AuditUpkeep(self.folder.root, NO_DATABASE, trail, "work", self.now, keep)
+        yield AuditUpkeep(self.folder, NO_DATABASE, trail, "work", self.now, keep)
         trail.close()
 
     def reports(self) -> dict[str, ChainReport]:
@@ -136,7 +136,7 @@ def test_nothing_goes_that_cannot_be_recorded(days: Days) -> None:
     trail = AuditTrail(broken, days.now)
     trail.begin()
     until(lambda: trail.failure() is not None)
-    upkeep = AuditUpkeep(days.folder.root, NO_DATABASE, trail, "work", days.now, 30)
+    upkeep = AuditUpkeep(days.folder, NO_DATABASE, trail, "work", days.now, 30)
     with pytest.raises(UnavailableError):
         upkeep.remove_old()
     trail.close(0.0)
@@ -178,3 +178,44 @@ def test_a_chain_of_commands_begins_a_file_each_day(tmp_path: Path) -> None:
     days.write("cli", 1 << 20)
     assert len(segments(days.folder.root / "cli")) == 2
     assert days.is_whole()
+
+
+def test_complete_files_get_an_index_again_where_it_is_missing(days: Days) -> None:
+    made = [compress(each) for each in segments(days.folder.root / "http-0")[:-1]]
+    made[2].path.write_bytes(b"damaged")
+    with days.upkeep() as upkeep:
+        assert [upkeep.index_one() for _ in range(4)] == [True, True, True, False]
+        path = index_path(made[0].path)
+        before = path.read_bytes()
+        path.unlink()
+        assert upkeep.index_one() and path.read_bytes() == before
+        assert not index_path(made[2].path).exists() and not upkeep.index_one()
+        assert upkeep.remove_old() == 1 and not path.exists()
+
+
+def test_copies_of_complete_files_are_proved_by_themselves(days: Days, tmp_path: Path) -> None:
+    """Others have noted ends that are not copied yet."""
+    archive = tmp_path / "archive"
+    chain = Chain(days.folder.chain("work", days.now, 1))
+    for _ in range(2):
+        chain.append([anchor(durable_heads(days.folder.root), days.now())])
+    chain.sync()
+    chain.close()
+    for writer in ("http-0", "work"):
+        for segment in segments(days.folder.root / writer)[:-1]:
+            copy = archive / writer / segment.path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(segment.path.read_bytes())
+
+    def findings(*, is_part: bool) -> list[str]:
+        known = expectations(archive, ())
+        found = verify(archive, days.folder.keys(), known, is_part=is_part)
+        return [finding.text for report in found for finding in report.findings]
+
+    assert findings(is_part=True) == []
+    assert any("its end is missing" in text for text in findings(is_part=False))
+    first, second, *_ = segments(archive / "http-0")
+    second.path.unlink()
+    assert findings(is_part=True) == ["segment 2 is missing"]
+    first.path.unlink()
+    assert findings(is_part=True) == ["the segments before it are missing"]

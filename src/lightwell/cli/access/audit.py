@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightwell.cli import flags
-from lightwell.errors import LightwellError
+from lightwell.errors import ConfigurationError, LightwellError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +65,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="check that the audit trail of this data folder is what was written; exit code 1 if it is not",
         allow_abbrev=False,
     )
+    verify.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        type=Path,
+        help="a copy of complete files instead, with a folder for each process, such as an archive",
+    )
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.add_argument(
         "--without-database",
@@ -80,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     check_owner(settings)
     folder = AuditFolder(settings.data, settings.audit_key_file)
+    if args.action == "verify" and args.folder is not None:
+        return _verify_copy(args, folder)
     if not folder.root.is_dir():
         raise LightwellError(f"There is no audit trail in {settings.data}: check --data")
     return _query(args, settings, folder) if args.action == "query" else _verify(args, settings, folder)
@@ -111,7 +122,10 @@ def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) ->
     def tell(writer: str, segment: int, why: str) -> None:
         damaged.append(f"segment {segment} of {writer} could not be read: {why}")
 
-    found = search(folder.root, wanted, tell)
+    keys = None
+    with suppress(ConfigurationError):  # without them all is read
+        keys = folder.keys()
+    found = search(folder.root, wanted, tell, keys)
     if args.json:
         for one in found:
             print(f'{{"writer":"{one.writer}",{one.line[1:].decode()}')
@@ -213,6 +227,21 @@ def _listed(one: str | None, several: tuple[str, ...]) -> str:
     return ", ".join(several[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def _verify_copy(args: argparse.Namespace, folder: AuditFolder) -> int:
+    """Verify files that were copied elsewhere, by the keys of this data folder."""
+    from lightwell.observe.audit.heads import expectations
+    from lightwell.observe.audit.segments import all_segments
+    from lightwell.observe.audit.verification import verify
+
+    if next(all_segments(args.folder), None) is None:
+        raise LightwellError(
+            f"{args.folder} holds no audit trail: name the folder that has one for each process, such as "
+            "http-0 and work, with files like 000000000001.jsonl.zst"
+        )
+    reports = list(verify(args.folder, folder.keys(), expectations(args.folder, ()), is_part=True))
+    return _tell(args, reports)
+
+
 def _verify(args: argparse.Namespace, settings: Settings, folder: AuditFolder) -> int:
     from lightwell.observe.audit.heads import expectations
     from lightwell.observe.audit.verification import verify
@@ -220,7 +249,10 @@ def _verify(args: argparse.Namespace, settings: Settings, folder: AuditFolder) -
     keys = folder.keys()
     # Before the trail is read, which may go on meanwhile.
     noted = [] if args.without_database else _noted(settings, folder)
-    reports = list(verify(folder.root, keys, expectations(folder.root, noted)))
+    return _tell(args, list(verify(folder.root, keys, expectations(folder.root, noted))))
+
+
+def _tell(args: argparse.Namespace, reports: list[ChainReport]) -> int:
     if args.json:
         print(json.dumps({"chains": [_as_json(report) for report in reports]}, indent=2))
     else:

@@ -33,6 +33,13 @@ class AuditKeys:
                 return _hkdf(key, b"\0".join((b"chain", node.encode(), writer.encode())))
         return None
 
+    def index_key(self, id: str) -> bytes | None:
+        """The key of indexes beside segments, derived from the one with this id; None if it is not here."""
+        for key in self.keys:
+            if key_id(key) == id:
+                return _hkdf(key, b"index")
+        return None
+
 
 def read_keys(text: str, place: str) -> AuditKeys:
     """The keys that a file holds: one a line, 64 hex digits, the newest first; ``#`` starts a remark.

@@ -11,11 +11,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from lightwell.observe.audit.block import decode_head
+from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AuditRecord, decode_line
 from lightwell.observe.audit.segments import segments, writers
+from lightwell.observe.audit.sidecar import DENIED, hint, term
 
 _RECORD: Final = b'{"n":'
-_DENIED: Final = (401, 403)
 
 
 class Found(NamedTuple):
@@ -50,7 +51,7 @@ class Wanted:
             return False
         if self.until is not None and record.at >= self.until:
             return False
-        if self.is_denied and record.status not in _DENIED:
+        if self.is_denied and record.status not in DENIED:
             return False
         if self.is_emergency and not record.emergency:
             return False
@@ -63,6 +64,20 @@ class Wanted:
             and _is_one(self.request, record.id, ())
             and (self.principal is None or _is_by(self.principal, record))
         )
+
+    def terms(self) -> list[bytes]:
+        """What a segment must have in its index, if a record in it matches."""
+        named = (
+            ("patient", self.patient),
+            ("study", self.study),
+            ("set", self.image_set),
+            ("store", self.store),
+            ("key", self.key),
+            ("by", self.principal),
+            ("is", "denied" if self.is_denied else None),
+            ("is", "emergency" if self.is_emergency else None),
+        )
+        return [term(kind, value) for kind, value in named if value is not None]
 
     def needle(self) -> bytes | None:
         """What the line of every record that matches contains; None if that cannot be told."""
@@ -77,19 +92,27 @@ class Wanted:
         return None
 
 
-def search(root: Path, wanted: Wanted, damaged: Callable[[str, int, str], None]) -> Iterator[Found]:
+def search(
+    root: Path, wanted: Wanted, damaged: Callable[[str, int, str], None], keys: AuditKeys | None = None
+) -> Iterator[Found]:
     """The records below ``DATA/audit`` that match, by their times.
 
-    ``damaged`` is told of segments that cannot be read: the writer, the number, why. Raises `OSError`.
+    ``damaged`` is told of segments that cannot be read: the writer, the number, why. With ``keys``, segments
+    are left out whose indexes say that they have nothing of it. Raises `OSError`.
     """
-    each = [_of_writer(folder, wanted, damaged) for folder in writers(root)]
+    each = [_of_writer(folder, wanted, damaged, keys) for folder in writers(root)]
     return merge(*each, key=lambda found: found.record.at)
 
 
-def _of_writer(folder: Path, wanted: Wanted, damaged: Callable[[str, int, str], None]) -> Iterator[Found]:
+def _of_writer(
+    folder: Path, wanted: Wanted, damaged: Callable[[str, int, str], None], keys: AuditKeys | None
+) -> Iterator[Found]:
     """Those of one writer, each once: after a fault, a segment has some records of the one before again."""
-    needle, newest = wanted.needle(), 0
+    needle, terms, newest = wanted.needle(), wanted.terms(), 0
     for segment in segments(folder):
+        said = hint(segment, keys) if keys is not None and segment.is_compressed else None
+        if said is not None and not said.may_have(wanted.since, wanted.until, terms):
+            continue
         try:
             data = segment.read()
         except ValueError as error:

@@ -1,0 +1,116 @@
+"""Indexes beside segments: queries read less by them, and find the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lightwell.observe.audit.chain import Chain
+from lightwell.observe.audit.keys import AuditKeys
+from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.search import Wanted, search
+from lightwell.observe.audit.segments import Segment, compress, index_path, segments
+from lightwell.observe.audit.sidecar import build, hint
+from tests.unit.observe.audit.chains import KEYS, place, records
+
+ADA = "arn:aws:iam::000000000000:user/staff/ada"
+RECORDS = [
+    AuditRecord(at=1_000, patient="P1", study="1.1", who=ADA, key="AKIAADA", status=200),
+    AuditRecord(at=2_000, patients=("P2", "P1"), image_sets=("s1", "s2"), store="d1"),
+    AuditRecord(at=3_000, until=3_900, claimed="AKIAEVE", status=403, count=3),
+    AuditRecord(at=4_000, patient="P3", taken_by=ADA, subject="bob", studies=("1.2", "1.3")),
+    AuditRecord(at=5_000, image_set="s3", emergency=True, who="arn:aws:sts::0:assumed-role/r/eve"),
+]
+QUERIES = [
+    Wanted(),
+    *(Wanted(patient=each) for each in ("P1", "P2", "P3", "P", "")),
+    *(Wanted(study=each) for each in ("1.1", "1.3", "1")),
+    *(Wanted(image_set=each) for each in ("s1", "s3", "s")),
+    *(Wanted(store=each) for each in ("d1", "d")),
+    *(Wanted(key=each) for each in ("AKIAADA", "AKIAEVE", "AKIA")),
+    *(
+        Wanted(principal=each)
+        for each in (ADA, "ada", "staff/ada", "user/staff/ada", "bob", "eve", "r/eve", "a")
+    ),
+    *(Wanted(since=each) for each in (0, 1_000, 3_500, 3_900, 3_901, 6_000)),
+    *(Wanted(until=each) for each in (0, 1_000, 1_001, 9_000)),
+    Wanted(is_denied=True),
+    Wanted(is_emergency=True),
+    Wanted(patient="P1", principal="ada"),
+    Wanted(patient="P3", principal="eve"),
+    Wanted(request="r1"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A chain with a segment for each record, all but the last compressed and indexed."""
+    chain = Chain(place(tmp_path, rotate_bytes=1))
+    for record in [*RECORDS, *records(1)]:
+        chain.append([record])
+    chain.sync()
+    chain.close()
+    for segment in segments(tmp_path / "http-0")[:-1]:
+        build(compress(segment), KEYS)
+    return tmp_path / "http-0"
+
+
+def numbers(folder: Path, wanted: Wanted, keys: AuditKeys | None) -> list[int]:
+    found = search(folder.parent, wanted, lambda *why: pytest.fail(str(why)), keys)
+    return [each.record.number for each in found]
+
+
+@pytest.mark.parametrize("wanted", QUERIES, ids=str)
+def test_the_same_is_found_with_indexes_and_without(folder: Path, wanted: Wanted) -> None:
+    assert numbers(folder, wanted, KEYS) == numbers(folder, wanted, None)
+
+
+def test_what_has_nothing_of_it_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    read = Segment.read
+
+    def reading(segment: Segment) -> bytes:
+        reads.append(segment.number)
+        return read(segment)
+
+    monkeypatch.setattr(Segment, "read", reading)
+    for wanted, expected in (
+        (Wanted(patient="P1"), [1, 2]),
+        (Wanted(principal="ada"), [1, 4]),
+        (Wanted(since=3_500, until=4_001), [3, 4]),
+        (Wanted(is_emergency=True), [5]),
+    ):
+        assert numbers(folder, wanted, KEYS) == expected
+        assert reads == [*expected, 6], "the last one is written still, and has no index"
+        reads.clear()
+
+
+def test_an_index_that_is_not_its_own_is_no_index(folder: Path) -> None:
+    first, second, *_ = segments(folder)
+    path = index_path(first.path)
+    whole = path.read_bytes()
+    assert hint(first, KEYS) is not None
+    for data in (
+        b"",
+        whole[:-1],
+        whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:],
+        whole.replace(b'"first":1000', b'"first":9000'),
+        index_path(second.path).read_bytes(),
+    ):
+        path.write_bytes(data)
+        assert hint(first, KEYS) is None
+        assert numbers(folder, Wanted(patient="P1"), KEYS) == [1, 2]
+    path.write_bytes(whole)
+    assert hint(first, AuditKeys((bytes(32),))) is None
+    path.unlink()
+    assert hint(first, KEYS) is None
+
+
+def test_nobody_is_named_in_an_index(folder: Path) -> None:
+    """Nor can anybody try ids without the key."""
+    second = segments(folder)[1]
+    data = index_path(second.path).read_bytes()
+    assert not any(word in data for word in (b"P1", b"P2", b"s1", b"d1"))
+    build(second, AuditKeys((bytes(range(1, 33)), *KEYS.keys)))
+    assert data.partition(b"\n")[2][:-32] != index_path(second.path).read_bytes().partition(b"\n")[2][:-32]
