@@ -210,7 +210,7 @@ def _end(record: AuditRecord) -> str:
         return f"{record.lost:,} lost"
     said = [str(part) for part in (record.status, record.error) if part is not None]
     if record.emergency:
-        said.append("emergency")
+        said.append("emergency" if record.reason is None else f"emergency: {record.reason}")
     if record.is_cut:
         said.append("cut short")
     elif record.phase == "begun":
