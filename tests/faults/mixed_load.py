@@ -25,6 +25,7 @@ from tests.support import invariants
 from tests.support.ct_files import ct
 from tests.support.server import environment, until
 
+_SERVER_FAULTS = {0x0110, 0xA700}  # processing failure, out of resources (PS3.18, table I.2-2)
 _BUSY = "Another backup of this installation is running"
 _PATIENCE = 240
 
@@ -93,9 +94,13 @@ class MixedLoad:
         if reply.status == 200:
             assert len(report.stored) == len(files) and not report.failed
             return True
-        # None of it was stored, for a reason that is the server's.
-        assert reply.status in (500, 502, 503), reply
-        assert not report.stored
+        if reply.status in (202, 409):
+            # Some were stored, or none, and for each of the others there is a reason that is the server's: a
+            # worker that was killed again and again while it read this file.
+            assert len(report.stored) + len(report.failed) == len(files), reply
+            assert {item["00081197"] for item in report.failed} <= _SERVER_FAULTS, reply
+        else:
+            assert reply.status in (500, 502, 503), reply
         return False
 
     def back_up(self, chance: Random) -> None:
@@ -136,7 +141,7 @@ class MixedLoad:
     def check(self) -> None:
         """All that was answered is there, bit by bit; nothing else is; no garbage is left."""
         self.service.revive()
-        assert_stored([self.service.server], self._datastore, sent(self._sent))
+        assert_stored([self.service.server], self._datastore, sent(self._sent), range(1, 10))
         # The claim of a backup that was killed holds the collector for 90 seconds.
         until(self._is_unclaimed)
         self.walk.finish()
