@@ -42,6 +42,11 @@ class ImportedSeries:
             instances[item.sop_instance_uid]["ImageFrames"][0]["ID"] for item in corpus.slices
         ]
 
+    def move(self, server: Server) -> None:
+        """Ask another server from now on, which has been started on the same data."""
+        self.server, self.client = server, server.client()
+        self.sign = Signer(server.client())
+
     def frame_requests(self, sizes: Sequence[int]) -> list[Request]:
         """GetImageFrame of each frame, signed now; ``sizes`` are the lengths that the answers must have."""
         return [

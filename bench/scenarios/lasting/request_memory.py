@@ -10,6 +10,7 @@ from bench.scenarios.web_frames import FRAMES_AS, path_of
 from bench.servers import lightwell_server
 from bench.servers.imported_series import ImportedSeries
 from bench.servers.lightwell_server import Server
+from bench.workspace import new_folder
 
 CONNECTIONS = 8
 FIRST = 10_000
@@ -22,9 +23,16 @@ _MIB = 1 << 20
 def run(options: Options) -> list[Outcome]:
     if reason := lightwell_server.missing():
         return [Outcome("request-memory", skipped=reason)]
-    subject = Server("lightwell", workers=2)
+    data = new_folder("request-memory") / "data"
+    first_run = Server("lightwell", data=data)
     try:
-        loaded = ImportedSeries(subject, corpus.ct(100))
+        loaded = ImportedSeries(first_run, corpus.ct(100))
+    finally:
+        first_run.stop()
+    # Without what was started for the import, and ends after a while.
+    subject = Server("lightwell", workers=2, data=data)
+    try:
+        loaded.move(subject)
         sent, batch = 0, 0
         rounds: list[dict[str, float]] = []
         while sent < options.requests:
