@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
-from tests.cli.running import import_series, lightwell
+import pytest
+
+from lightwell.stores.page_checksums import vfs
+from tests.cli.running import import_series, lightwell, lightwell_here
 from tests.support.shared_data import SHARED, needs_shared
 
 
@@ -31,6 +37,7 @@ def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
     assert ", study 1.2.826.0.1.3680043.10.999.1 of patient P1:" in done.err
     assert "image set " in done.err and "  1.2.826.0.1.3680043.10.999.1.1.2: " in done.err
     assert "Restore the damaged instances from a backup, or import them again." in done.err
+    assert "--repair --from BACKUP` puts back packs" in done.err
     assert "Traceback" not in done.err
     found = lightwell("data", "verify", "--json", data=data)
     assert found.status == 1
@@ -51,6 +58,25 @@ def test_puts_back_packs_from_a_copy_of_the_storage(tmp_path: Path) -> None:
     done = lightwell("data", "verify", "--quick", "--repair", "--from", tmp_path / "copy", data=data)
     assert (done.status, done.err) == (0, "")
     assert ".pack: put back, and read back" in done.out and "everything is intact" in done.out
+    trail = lightwell_here("audit", "query", "--json", "--patient", "P1", data=data)
+    records = [json.loads(line) for line in trail.out.splitlines()]
+    (kept,) = [each for each in records if each["do"] == "data verify"]
+    (pack,) = kept["items"]
+    assert kept["kind"] == "change" and kept["study"] and kept["set"] and pack in done.out
+
+
+def test_says_how_to_go_on_where_a_page_that_it_needs_is_damaged(tmp_path: Path) -> None:
+    if vfs.why_unavailable() is not None:
+        pytest.skip("this Python has no checksums of pages")
+    data = import_series(tmp_path, 1)
+    with closing(sqlite3.connect(f"file:{data / 'lightwell.db'}?mode=ro", uri=True)) as conn:
+        ((page,),) = conn.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'record'").fetchall()
+    with (data / "lightwell.db").open("r+b") as file:
+        file.seek(page * vfs.PAGE - 100)
+        file.write(b"damaged")
+    done = lightwell_here("data", "verify", data=data)
+    assert done.status == 1 and "The database is damaged" in done.err
+    assert 'under "A damaged page"' in done.err and "Traceback" not in done.err
 
 
 def test_migrates_once(tmp_path: Path) -> None:

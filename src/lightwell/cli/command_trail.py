@@ -62,7 +62,7 @@ KINDS: Final[dict[str, Kind]] = {
 # Arguments that are on record: what it is about. Others may be secrets, or paths with names of patients.
 SHOWN: Final = (
     *("id", "ids", "patient", "study", "series", "modality", "datastore", "set", "first", "second", "name"),
-    *("key", "role", "arn", "job", "now", "yes", "admin", "all", "disable", "enable", "emergency"),
+    *("key", "role", "arn", "job", "now", "yes", "admin", "all", "disable", "enable", "repair", "emergency"),
 )
 # Where data comes from and goes to: paths and URLs, without their passwords.
 PLACES: Final = ("source", "destination", "to_database_url", "to_storage_url")
@@ -130,6 +130,15 @@ class Command:
             self._depth -= 1
             if not self._depth:
                 self._keep(settings, "ended", error)
+
+    def becomes(self, kind: Kind) -> None:
+        """It turns out to be of another kind than its name says."""
+        self._kind = kind
+
+    def did(self, settings: Settings) -> None:
+        """What was noted goes on record now, as a step of its own."""
+        self._keep(settings, None)
+        self.note = AuditNote()
 
     def got_on(self, settings: Settings) -> None:
         """What was noted goes on record, if that is as much as one record holds."""

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from lightwell.cli import flags
+from lightwell.cli import command_trail, flags
 from lightwell.cli.backup import backup as data_backup
 from lightwell.cli.backup import restore as data_restore
 from lightwell.cli.contents import data_move
@@ -31,7 +31,7 @@ from lightwell.cli.store_session import (
 )
 from lightwell.cli.wording import counted
 from lightwell.domain.integrity import FaultKind
-from lightwell.errors import ConfigurationError, LightwellError
+from lightwell.errors import ConfigurationError, DamagedError, LightwellError
 from lightwell.stores.objects.open import local_root
 
 if TYPE_CHECKING:
@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     from lightwell.work.verifying.repair import Repairs
     from lightwell.work.verifying.report import Report
     from lightwell.work.verifying.run import Mode
+
+
+_PAGES_CURE = (
+    "A damaged page of the database is not put back by itself: stop the server, keep the file, and restore "
+    'the newest backup to another folder; docs/howto/integrity.md says under "A damaged page" how to bring '
+    "in what came since."
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -158,12 +165,17 @@ def _verify(settings: Settings, args: argparse.Namespace) -> int:
     mode: Mode = "quick" if args.quick else "all" if args.all else "sample"
     if args.repair != bool(args.sources):
         raise ConfigurationError("--repair and --from PLACE belong together: where is there another copy?")
+    if args.repair and (command := command_trail.current()) is not None:
+        command.becomes("change")
     with (
         store_session(settings, needs_objects=True) as stores,
         _bar(quiet=args.json or not sys.stderr.isatty()) as show,
     ):
         run = Verifier(stores, settings, show, mode=mode, rate=args.rate)
-        report = run.run(from_start=args.from_start)
+        try:
+            report = run.run(from_start=args.from_start)
+        except DamagedError as error:
+            raise LightwellError(f"{error} What is damaged is needed to go on. {_PAGES_CURE}") from error
         repairs = _repair(settings, stores, report, args.sources) if args.repair else None
         if repairs is not None and repairs.repaired:
             # What that has cured, and what is left, only another look tells.
@@ -192,7 +204,21 @@ def _repair(settings: Settings, stores: Stores, report: Report, sources: Sequenc
             stack.enter_context(closing(open_place(place, settings.storage_endpoint_url, settings)))
             for place in sources
         ]
-        return repair(stores, report.problems, opened)
+        return repair(stores, report.problems, opened, lambda name: _record(settings, report, name))
+
+
+def _record(settings: Settings, report: Report, pack: str) -> None:
+    """Leave in the audit trail which pack was put back, and with something of whom in it."""
+    command = command_trail.current()
+    if command is None:
+        return
+    command.note.asked_for(pack)
+    for problem in report.problems:
+        if problem.pack == pack:
+            for _, image_set, patient, study in problem.concerns:
+                command.note.saw(image_set, patient, study)
+            command.note.saw(problem.image_set_id, problem.patient_id, problem.study_instance_uid)
+    command.did(settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +246,26 @@ def _findings(report: Report, settings: Settings) -> list[_Finding]:
             )
         )
     if damaged:
-        cure = "Restore the damaged instances from a backup, or import them again."
+        cure = _cure(damaged)
         found.append(
             _Finding(FaultKind.DAMAGED, damaged, f"{counted(len(damaged), 'problem')}: data is damaged", cure)
         )
     return found
+
+
+def _cure(damaged: Sequence[Problem]) -> str:
+    pages = [p for p in damaged if p.pack is None and " of the database is damaged: " in p.reason]
+    packs = [p for p in damaged if p.pack is not None and p.sop_instance_uid is None]
+    sentences = []
+    if packs:
+        sentences.append(
+            "`lightwell data verify --repair --from BACKUP` puts back packs that a backup has whole."
+        )
+    if len(pages) < len(damaged):
+        sentences.append("Restore the damaged instances from a backup, or import them again.")
+    if pages:
+        sentences.append(_PAGES_CURE)
+    return " ".join(sentences)
 
 
 def _shown(problem: Problem, settings: Settings) -> str:

@@ -8,7 +8,7 @@ whole, and read back. What only the database has wrong is left as it is.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,8 +36,16 @@ class Repairs:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def repair(stores: Stores, problems: Sequence[Problem], sources: Sequence[Objects]) -> Repairs:
-    """Put back the packs that a run has found to be damaged. Raises `StorageError` if the storage fails."""
+def repair(
+    stores: Stores,
+    problems: Sequence[Problem],
+    sources: Sequence[Objects],
+    tell: Callable[[str], None] = lambda name: None,
+) -> Repairs:
+    """Put back the packs that a run has found to be damaged. Raises `StorageError` if the storage fails.
+
+    ``tell`` is called with the name of each as soon as it is back.
+    """
     done = Repairs()
     names = {p.pack for p in problems if p.pack is not None and p.kind is FaultKind.DAMAGED}
     for name in sorted(names):
@@ -56,6 +64,7 @@ def repair(stores: Stores, problems: Sequence[Problem], sources: Sequence[Object
             done.failed[name] = reason
             continue
         done.repaired.append(name)
+        tell(name)
         stores.db.write(lambda conn, key=pack.key: faults.forget_pack(conn, key))  # type: ignore[misc]
     return done
 
