@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,24 @@ def test_says_that_the_trail_is_whole_or_what_is_not(data: Path) -> None:
     as_json = lightwell_here("audit", "verify", "--without-database", "--json", data=data)
     assert as_json.status == 1
     assert [len(one["findings"]) for one in as_json.json()["chains"]] == [0, 1]
+
+
+def test_proves_copies_of_files_by_the_key_of_the_data_folder(data: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(data / "audit", archive)
+    shutil.rmtree(data / "audit")
+    done = verify(data, str(archive))
+    assert done.status == 0, done.err
+    assert [line.split()[0] for line in done.out.splitlines() if line.endswith(" whole")] == [
+        "http-0",
+        "http-1",
+    ]
+    path = segments(archive / "http-1")[0].path
+    path.write_bytes(path.read_bytes().replace(b"bob@", b"eve@"))
+    done = verify(data, str(archive), "--json")
+    assert (done.status, [len(one["findings"]) for one in done.json()["chains"]]) == (1, [0, 1])
+    done = verify(data, str(tmp_path))
+    assert done.status == 1 and "holds no audit trail: name the folder" in done.err
 
 
 def test_says_where_there_is_none(tmp_path: Path) -> None:

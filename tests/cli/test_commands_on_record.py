@@ -146,6 +146,8 @@ def test_commands_leave_a_record(place: Path, words: str) -> None:
         assert new[0]["query"]["to_storage_url"] == f"file://{place / 'MOVED'}"
     if words == "role put":
         assert done.status == 0 and new[0]["query"]["emergency"] is True
+        (change,) = new[1]["change"]
+        assert change["what"] == "role Role" and change["after"].startswith("sha256:")
 
 
 def test_settings_that_differ_from_the_last_start_are_on_record(tmp_path: Path) -> None:

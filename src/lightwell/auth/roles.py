@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightwell.auth.policies.condition_keys import claim_context
-from lightwell.auth.policies.policy import permissions
+from lightwell.auth.policies.policy import permissions, rights
 from lightwell.auth.policies.trust import AssumingPrincipal, trusts
 from lightwell.auth.principal_context import session_context
 from lightwell.auth.principals import Principal, principal_context
@@ -67,6 +67,14 @@ def check_max_session(seconds: int | None) -> None:
             f"The maximum session of a role must be from {SHORTEST_SESSION // 60} minutes to "
             f"{LONGEST_SESSION // 3600} hours, not {seconds} seconds"
         )
+
+
+def rights_of(role: Role | None) -> str | None:
+    """A digest of who may take a role, and how, and what it may do then, for the audit trail."""
+    if role is None:
+        return None
+    flag = ("for emergencies",) if role.is_for_emergencies else ()
+    return rights((role.trust_policy, *role.policies, *flag))
 
 
 class RoleError(LightwellError):

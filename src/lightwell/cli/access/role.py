@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -81,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
             check_max_session(longest)
             put_role = partial(roles.put, max_session=longest, emergency=args.emergency)
             now = Clock().now()
-            db.write(lambda conn: put_role(conn, args.name, trust, policies, now))
+            with _changed(db, args.name):
+                db.write(lambda conn: put_role(conn, args.name, trust, policies, now))
             print(role_arn(settings.account_id, args.name))
             return 0
         if args.action == "list":
@@ -132,9 +135,27 @@ def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
 def _delete(db: Database, name: str) -> int:
     from lightwell.stores.account import roles
 
-    if not db.write(lambda conn: roles.remove(conn, name)):
-        raise LightwellError(f"There is no role {name}; `lightwell role list` shows the roles")
+    with _changed(db, name):
+        if not db.write(lambda conn: roles.remove(conn, name)):
+            raise LightwellError(f"There is no role {name}; `lightwell role list` shows the roles")
     return 0
+
+
+@contextmanager
+def _changed(db: Database, name: str) -> Iterator[None]:
+    """Put digests of the role before and after on record, as the console's API does."""
+    from lightwell.auth.roles import rights_of
+    from lightwell.cli import command_trail
+    from lightwell.stores.account import roles
+
+    def digest() -> str | None:
+        with db.read() as conn:
+            return rights_of(roles.get(conn, name))
+
+    before = digest()
+    yield
+    if (command := command_trail.current()) is not None:
+        command.note.changed(f"role {name}", before, digest())
 
 
 def _time(at: int) -> str:

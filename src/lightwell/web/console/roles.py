@@ -16,8 +16,7 @@ from lightwell.auth.policies.actions import (
     PUT_TRUST_POLICY,
     AuthorizationRequest,
 )
-from lightwell.auth.policies.policy import rights
-from lightwell.auth.roles import LONGEST_SESSION
+from lightwell.auth.roles import LONGEST_SESSION, rights_of
 from lightwell.errors import ConfigurationError, ValidationError
 from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, on_iam, place
 
@@ -106,7 +105,7 @@ def put_role(call: Call) -> PutRole:
     except ConfigurationError as error:
         raise ValidationError(f"{str(error).rstrip('.')}.") from None
     after = call.state.administration.role(name)
-    call.request.noted.changed(f"role {name}", _rights(before), _rights(after))
+    call.request.noted.changed(f"role {name}", rights_of(before), rights_of(after))
     arn = call.state.access_control.actions.iam_arn(f"role/{name}")
     return PutRole(arn=arn, warnings=warnings)
 
@@ -125,15 +124,7 @@ def delete_role(call: Call) -> None:
     name = call.params["roleName"]
     before = call.state.administration.role(name)
     call.state.administration.delete_role(name)
-    call.request.noted.changed(f"role {name}", _rights(before))
-
-
-def _rights(role: Any | None) -> str | None:
-    """A digest of who may take a role, and how, and what it may do then."""
-    if role is None:
-        return None
-    flag = ("for emergencies",) if role.is_for_emergencies else ()
-    return rights((role.trust_policy, *role.policies, *flag))
+    call.request.noted.changed(f"role {name}", rights_of(before))
 
 
 ROUTES = (
