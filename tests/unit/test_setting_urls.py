@@ -13,9 +13,11 @@ from lightwell.setting_urls import (
     database_fault,
     database_place,
     endpoint_fault,
+    feed_fault,
     masked_url,
     public_fault,
     storage_fault,
+    syslog_fault,
 )
 from lightwell.settings import load, masked
 from lightwell.stores.db.database import Database
@@ -171,3 +173,44 @@ def test_refuses_storage_that_is_neither_a_folder_nor_a_bucket() -> None:
     assert storage_fault("file:///var/lib/a[b") is None and storage_fault("s3://bucket/pre/fix") is None
     for url in ("s3://", "s3://a@b/c", "s3://[x", "gs://b", "file://host/x", "s3://b?x"):
         assert storage_fault(url) == "must be file:///PATH or s3://BUCKET/PREFIX", url
+
+
+@pytest.mark.parametrize(
+    ("url", "is_right"),
+    [
+        ("tls://arr.example.org:6514", True),
+        ("tls://arr", True),
+        ("tls://[2001:db8::7]:6514", True),
+        ("tcp://arr.example.org:601", False),
+        ("tls://", False),
+        ("tls://arr:0", False),
+        ("tls://arr:65536", False),
+        ("tls://arr/path", False),
+        ("tls://user@arr", False),
+        ("tls://a rr", False),
+        ("arr.example.org", False),
+    ],
+)
+def test_sends_the_audit_trail_over_tls_only(url: str, is_right: bool) -> None:
+    assert (syslog_fault(url) is None) == is_right
+    if not is_right:
+        with pytest.raises(ConfigurationError, match="audit_syslog from --audit-syslog must be tls://"):
+            load({"audit_syslog": url}, environ={})
+
+
+@pytest.mark.parametrize(
+    ("url", "is_right"),
+    [
+        ("https://fhir.example.org/r4", True),
+        ("http://127.0.0.1:8080/fhir", True),
+        ("http://fhir.example.org/r4", False),
+        ("https://user:word@fhir.example.org", False),
+        ("https://fhir.example.org?x=1", False),
+        ("ftp://fhir.example.org", False),
+    ],
+)
+def test_tells_no_stranger_of_patients(url: str, is_right: bool) -> None:
+    assert (feed_fault(url) is None) == is_right
+    if not is_right:
+        with pytest.raises(ConfigurationError, match="audit_fhir from --audit-fhir must "):
+            load({"audit_fhir": url}, environ={})

@@ -11,7 +11,9 @@ from lightwell.observe.audit.segments import all_segments
 from lightwell.observe.audit.verification import verify
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from tests.api.processes.test_serve import failed
+from tests.support.certificates import Authority
 from tests.support.server import Server, launch, running, until
+from tests.unit.work.audit_forwarding.forwarding import Receiver, in_order
 
 
 def records(data: Path, writer: str) -> list[AuditRecord]:
@@ -71,3 +73,29 @@ def test_does_not_start_without_the_key_of_its_trail(tmp_path: Path) -> None:
     with running(data, "--workers", "1"):
         pass
     assert (data / "audit.key").read_bytes() != key
+
+
+def test_sends_its_trail_on_and_serves_while_nobody_takes_it(tmp_path: Path) -> None:
+    data, authority = tmp_path / "data", Authority(tmp_path, "authority")
+    receiver = Receiver(tmp_path, authority)
+    with receiver.running():
+        pass  # It has a port now, and is away.
+    flags = ["--audit-syslog", f"tls://localhost:{receiver.port}", "--audit-syslog-ca", str(authority.cert)]
+    with running(data, "--workers", "1", *flags) as server:
+        server.client().create_datastore(datastoreName="away")
+        until(lambda: any("cannot be forwarded by syslog" in line for line in server.err))
+        until(
+            lambda: (
+                'forward_lag_seconds{target="syslog"} 0\n' not in server.call("GET", "/metrics").body.decode()
+            )
+        )
+        with receiver.running():
+            until(lambda: "http-0" in receiver.writers())
+            server.client().create_datastore(datastoreName="back")
+            until(lambda: receiver.numbers("http-0")[-1] == records(data, "http-0")[-1].number)
+            # It makes sure that all has arrived before it ends, and notes it.
+            server.stop()
+            assert json.loads((data / "audit" / "syslog.cursor").read_bytes()).keys() >= {"http-0", "work"}
+    for writer in ("http-0", "work"):
+        numbers = in_order(receiver.numbers(writer))
+        assert numbers == list(range(1, len(numbers) + 1))

@@ -88,6 +88,10 @@ class Receiver:
     def messages(self) -> list[bytes]:
         return [bytes.fromhex(line) for line in self.lines() if re.fullmatch("[0-9a-f]{20,}", line)]
 
+    def writers(self) -> set[str]:
+        """The chains of which records have come."""
+        return {RECORD.findall(message)[-1][0].decode() for message in self.messages()}
+
     def numbers(self, writer: str) -> list[int]:
         """The numbers of the records of a chain, in the order in which they came."""
         found = []

@@ -6,8 +6,10 @@ has). What these have no place for is in one more object, ``lightwell record``.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
@@ -41,6 +43,8 @@ _RFC3881: Final = "RFC-3881"
 _OURS: Final = "lightwell"
 _MACHINE, _ADDRESS = "1", "2"
 _APPLICATION_SERVER: Final = "4"
+# Most values, which need no second look.
+_PLAIN: Final = re.compile(r"[\w.:/@+=-]+", re.ASCII)
 
 
 def atna_messages(record: AuditRecord, place: Place) -> list[str]:
@@ -168,16 +172,23 @@ def _rfc3881(value: str, meaning: str) -> str:
     return _code("ParticipantObjectIDTypeCode", value, _RFC3881, meaning)
 
 
+@lru_cache(maxsize=256)
 def _code(tag: str, value: str, system: str, meaning: str) -> str:
     return _element(tag, {"csd-code": value, "codeSystemName": system, "originalText": meaning})
 
 
 def _element(tag: str, attributes: Mapping[str, str], content: str = "") -> str:
-    said = "".join(f" {name}={quoteattr(printable(value))}" for name, value in attributes.items())
+    said = "".join(f" {name}={_quoted(value)}" for name, value in attributes.items())
     return f"<{tag}{said}>{content}</{tag}>" if content else f"<{tag}{said}/>"
 
 
+def _quoted(value: str) -> str:
+    return f'"{value}"' if _PLAIN.fullmatch(value) else quoteattr(printable(value))
+
+
 def _text(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
     return escape(printable(text), {"\n": "&#10;", "\r": "&#13;"})
 
 
