@@ -119,7 +119,7 @@ class CrashingService(ServedService):
 
     def revive(self) -> None:
         """Start the server again if it is gone, and wait until it answers."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _PATIENCE * self.pace
         while True:
             with self.alive:
                 if self.server.process.poll() is not None:
@@ -170,7 +170,7 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         # One start that took very long says nothing of the others.
-        while not self._over.wait(self._chance.uniform(0.1, 1.2) * min(self._service.pace, 4)):
+        while not self._over.wait(self._chance.uniform(0.1, 1.2) * min(self._service.pace, 10)):
             with self._service.alive:
                 self._kill()
 
