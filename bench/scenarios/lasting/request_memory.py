@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from bench.clients.dicomweb import DicomwebClient
 from bench.clients.http_load import Request, drive
 from bench.inputs import corpus
@@ -16,6 +18,7 @@ CONNECTIONS = 8
 FIRST = 10_000
 _BATCH = 50_000  # sent with signatures that were made just before
 _REFUSED = 0.1
+_SETTLE_SECONDS = 150
 _JSON = {"Accept": "application/dicom+json"}
 _MIB = 1 << 20
 
@@ -38,6 +41,9 @@ def run(options: Options) -> list[Outcome]:
         while sent < options.requests:
             count = min(_BATCH, options.requests - sent) if rounds else min(FIRST, options.requests)
             _send(loaded, count, batch)
+            if not rounds and not options.quick:
+                # What a server loads in its first minutes, asked or not, is not what requests leave behind.
+                time.sleep(_SETTLE_SECONDS)
             sent, batch = sent + count, batch + 1
             rounds.append({"requests": float(sent), "MiB": subject.tree.pss() / _MIB})
             print(f"  {sent:9,} requests  {rounds[-1]['MiB']:.1f} MiB", flush=True)
