@@ -48,9 +48,9 @@ LAYERS = (
         ("build-system",),
         runs=False,
     ),
-    Layer("demo", "What `make demo` needs.", ("demo",), ("runtime", "build")),
-    Layer("test", "What `make test` needs.", ("demo", "test"), ("demo",)),
-    Layer("fuzz", "What `make fuzz` needs.", ("demo", "test", "fuzz"), ("test",)),
+    Layer("demo", "What `make demo` needs.", ("demo", "kms"), ("runtime", "build")),
+    Layer("test", "What `make test` needs.", ("demo", "kms", "test"), ("demo",)),
+    Layer("fuzz", "What `make fuzz` needs.", ("demo", "kms", "test", "fuzz"), ("test",)),
     Layer("release", "What `make lock`, `make sbom` and `make audit` run.", ("release",), runs=False),
 )
 

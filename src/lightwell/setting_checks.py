@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ _URLS = {
     "storage_url": storage_fault,
     "storage_endpoint_url": endpoint_fault,
     "s3_endpoint_url": endpoint_fault,
+    "kms_endpoint_url": endpoint_fault,
     "oidc_issuer": issuer_fault,
     "audit_syslog": syslog_fault,
     "audit_fhir": feed_fault,
@@ -68,8 +70,11 @@ def faults(given: Settings) -> Iterator[tuple[str | None, str]]:
         yield "tls_client_ca", "is set, but tls_client_certs is off: set it to optional or required"
     if given.encryption == "always" and given.key_provider == "none":
         yield "encryption", "is always, which needs a key_provider"
+    if given.key_provider == "aws-kms" and find_spec("boto3") is None:
+        yield "key_provider", "is aws-kms, which needs boto3: `pip install lightwell[kms]`"
     is_shared = not given.database.startswith("sqlite:")
-    if given.encryption == "always" and is_shared and given.encryption_key_file is None:
+    is_local = given.key_provider == "local"
+    if given.encryption == "always" and is_local and is_shared and given.encryption_key_file is None:
         yield "encryption", "is always, which needs encryption_key_file, a file that all servers have"
     for name, fault in _URLS.items():
         url = getattr(given, name)

@@ -48,6 +48,7 @@ KINDS: Final[dict[str, Kind]] = {
     "data backup": "read",
     "data verify": "read",
     "data migrate": "change",
+    "data keys": "access",
     "datastore": "access",
     "key": "access",
     "role": "access",
@@ -63,6 +64,7 @@ KINDS: Final[dict[str, Kind]] = {
 SHOWN: Final = (
     *("id", "ids", "patient", "study", "series", "modality", "datastore", "set", "first", "second", "name"),
     *("key", "role", "arn", "job", "now", "yes", "admin", "all", "disable", "enable", "repair", "emergency"),
+    "step",
 )
 # Where data comes from and goes to: paths and URLs, without their passwords.
 PLACES: Final = ("source", "destination", "to_database_url", "to_storage_url")

@@ -18,10 +18,15 @@ from lightwell.domain.arn import Resource, datastore_arn, parse_function
 from lightwell.domain.datastore import MOST_TAGS, DataStore, check_deletable, default_name
 from lightwell.domain.events import DatastoreEventType, datastore_event
 from lightwell.domain.states import DatastoreStatus, StorageFormat
-from lightwell.errors import NotFoundError, QuotaExceededError, ValidationError
+from lightwell.errors import NotFoundError, QuotaExceededError, UnavailableError, ValidationError
 from lightwell.operations import client_tokens
 from lightwell.operations.context import Context
-from lightwell.sealing.providers.interface import DataKey, KeyProviderError, KeyPurpose
+from lightwell.sealing.providers.interface import (
+    DataKey,
+    KeyProviderAwayError,
+    KeyProviderError,
+    KeyPurpose,
+)
 from lightwell.stores.account import datastores, tags
 from lightwell.stores.background import outbox
 from lightwell.stores.keys import data_keys
@@ -178,6 +183,8 @@ def delete_datastore(ctx: Context, request: shapes.DeleteDatastoreRequest) -> sh
 def _first_key(ctx: Context, id: str, kms_key_arn: str | None) -> DataKey | None:
     try:
         return ctx.stores.keys.first_key(id, kms_key_arn)
+    except KeyProviderAwayError as error:
+        raise UnavailableError(f"No data store can be encrypted now: {error}") from error
     except KeyProviderError as error:
         raise ValidationError(f"The data store cannot be encrypted: {error}") from error
 

@@ -21,8 +21,16 @@ class EncryptionSettings(AuditSettings):
     )
     key_provider: str = setting(
         "local",
-        "who keeps the key that encrypts the keys of data stores: local, a file; none: nothing is encrypted",
-        choices=("local", "none"),
+        "who keeps the key that encrypts the keys of data stores: local, a file; aws-kms, AWS KMS; "
+        "none: nothing is encrypted",
+        choices=("local", "aws-kms", "none"),
+    )
+    kms_key: str | None = setting(
+        None,
+        "ARN, id or alias of the KMS key of data stores without a kmsKeyArn, for key_provider = aws-kms",
+    )
+    kms_endpoint_url: str | None = setting(
+        None, "URL of the key service, if it is not AWS's own in the Region of the key"
     )
     encryption_key_file: Path | None = setting(
         None,

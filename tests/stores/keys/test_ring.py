@@ -186,7 +186,7 @@ def test_a_wrapped_key_opens_in_its_own_row_only() -> None:
     keys = LocalFileKeys([b"1" * 32], "here")
     purpose = KeyPurpose("a" * 32, 1, ARN)
     made = keys.make(purpose)
-    assert keys.unwrap(made.wrapped, purpose) == made.plain
+    assert keys.unwrap(made.wrapped, purpose, made.keeper) == made.plain
     others = (
         replace(purpose, datastore="b" * 32),
         replace(purpose, number=2),
@@ -194,12 +194,12 @@ def test_a_wrapped_key_opens_in_its_own_row_only() -> None:
     )
     for other in others:
         with pytest.raises(KeyProviderError):
-            keys.unwrap(made.wrapped, other)
+            keys.unwrap(made.wrapped, other, made.keeper)
     for bit in range(8 * len(made.wrapped)):
         changed = bytearray(made.wrapped)
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(KeyProviderError):
-            keys.unwrap(bytes(changed), purpose)
+            keys.unwrap(bytes(changed), purpose, made.keeper)
 
 
 def test_no_provider_refuses_what_is_sealed_and_seals_nothing(
@@ -262,11 +262,14 @@ class _Away:
     def make(self, purpose: KeyPurpose) -> DataKey:
         raise KeyProviderAwayError("it is away")
 
-    def unwrap(self, wrapped: bytes, purpose: KeyPurpose) -> bytes:
+    def unwrap(self, wrapped: bytes, purpose: KeyPurpose, keeper: str) -> bytes:
         raise KeyProviderAwayError("it is away")
 
-    def rewrap(self, wrapped: bytes, purpose: KeyPurpose) -> tuple[bytes, str]:
+    def wrap(self, plain: bytes, purpose: KeyPurpose) -> tuple[bytes, str]:
         raise KeyProviderAwayError("it is away")
+
+    def keeper(self, purpose: KeyPurpose) -> str:
+        return "away"
 
 
 def test_a_key_service_that_is_away_is_said_and_may_come_back(

@@ -111,7 +111,7 @@ def _keys(settings: Settings, recovery: Path | None) -> bytes | None:
     box = recovery_key.open_recovery_key(recovery)
     secret = settings.read_secret_key()
     texts = {FILE: _text(settings.data / FILE) if secret is None else secret}
-    if settings.key_provider == "local":
+    if settings.key_provider != "none":  # keys may be under the file of before
         texts[ENCRYPTION_FILE] = _text(settings.encryption_key_file or settings.data / ENCRYPTION_FILE)
     found = {name: text for name, text in texts.items() if text is not None}
     return recovery_key.seal(box, found) if found else None

@@ -1,6 +1,6 @@
-"""``lightwell data verify|migrate|move|backup|restore``: maintenance of the stored data.
+"""``lightwell data verify|migrate|move|backup|restore|keys``: maintenance of the stored data.
 
-How it is moved: `data_move`; backups: `lightwell.cli.backup`.
+How it is moved: `data_move`; keys: `data_keys`; backups: `lightwell.cli.backup`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from lightwell.cli import command_trail, flags
 from lightwell.cli.backup import backup as data_backup
 from lightwell.cli.backup import restore as data_restore
-from lightwell.cli.contents import data_move
+from lightwell.cli.contents import data_keys, data_move
 from lightwell.cli.running_server import ServerLock
 from lightwell.cli.store_session import (
     check_owner,
@@ -95,6 +95,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "restore", help="bring a backup back into an empty place, and check it", allow_abbrev=False
     )
     data_restore.add(restore)
+    data_keys.add(actions.add_parser("keys", help="the keys that encrypt data stores", allow_abbrev=False))
     flags.add(verify, (*flags.PLACES, "codec_workers", "worker_memory", "file_timeout"))
     flags.add(migrate, ("data", "database_url", "allow_other_user"))
 
@@ -110,7 +111,12 @@ def _rate(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    apart = {"move": data_move.run, "backup": data_backup.run, "restore": data_restore.run}
+    apart = {
+        "move": data_move.run,
+        "backup": data_backup.run,
+        "restore": data_restore.run,
+        "keys": data_keys.run,
+    }
     if args.action in apart:
         return apart[args.action](args)
     settings = flags.settings(args)

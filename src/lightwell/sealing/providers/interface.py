@@ -50,8 +50,11 @@ class KeyProvider(Protocol):
     def make(self, purpose: KeyPurpose) -> DataKey:
         """A new data key."""
 
-    def unwrap(self, wrapped: bytes, purpose: KeyPurpose) -> bytes:
-        """The data key that `make` returned for the same purpose."""
+    def unwrap(self, wrapped: bytes, purpose: KeyPurpose, keeper: str) -> bytes:
+        """The data key that `make` returned for the same purpose; ``keeper`` is what wrapped it."""
 
-    def rewrap(self, wrapped: bytes, purpose: KeyPurpose) -> tuple[bytes, str]:
-        """The same data key under the provider's newest key, and that one's name."""
+    def wrap(self, plain: bytes, purpose: KeyPurpose) -> tuple[bytes, str]:
+        """A data key under the provider's newest key for it, and that one's name."""
+
+    def keeper(self, purpose: KeyPurpose) -> str:
+        """The name of the key that `wrap` wraps with."""

@@ -61,9 +61,12 @@ class LocalFileKeys:
 
     def make(self, purpose: KeyPurpose) -> DataKey:
         plain = os.urandom(KEY)
-        return DataKey(plain, *self._wrap(plain, purpose))
+        return DataKey(plain, *self.wrap(plain, purpose))
 
-    def unwrap(self, wrapped: bytes, purpose: KeyPurpose) -> bytes:
+    def keeper(self, purpose: KeyPurpose) -> str:
+        return self._keys[0].id.hex()
+
+    def unwrap(self, wrapped: bytes, purpose: KeyPurpose, keeper: str) -> bytes:
         if wrapped[:1] != _FORM:
             raise KeyProviderError(
                 f"The key of data store {purpose.datastore} is not wrapped under a key of {self._origin}: "
@@ -84,10 +87,7 @@ class LocalFileKeys:
             f"{self._origin}: restore that file from your backup, or add the line that is missing."
         )
 
-    def rewrap(self, wrapped: bytes, purpose: KeyPurpose) -> tuple[bytes, str]:
-        return self._wrap(self.unwrap(wrapped, purpose), purpose)
-
-    def _wrap(self, plain: bytes, purpose: KeyPurpose) -> tuple[bytes, str]:
+    def wrap(self, plain: bytes, purpose: KeyPurpose) -> tuple[bytes, str]:
         key, nonce = self._keys[0], os.urandom(_NONCE)
         encrypted = key.cipher.encrypt(nonce, plain, _bound(purpose))
         return _FORM + key.id + nonce + encrypted, key.id.hex()

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from lightwell.sealing.providers.interface import DataKey, KeyPurpose
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.look_up import LookUp
-from lightwell.stores.db.tables import data_key, datastore
+from lightwell.stores.db.tables import data_key, datastore, pack
 
 _COLUMNS = (
     data_key.c.key,
@@ -129,14 +129,42 @@ def page(conn: Connection, after: int, limit: int) -> list[StoredKey]:
     return [of_row(row) for row in rows]
 
 
-def put_wrapped(conn: Connection, old: StoredKey, wrapped: bytes, keeper: str) -> bool:
+def put_wrapped(conn: Connection, old: StoredKey, wrapped: bytes, provider: str, keeper: str) -> bool:
     """Replace how a key is wrapped; False if it was replaced or destroyed meanwhile."""
     done = conn.execute(
         update(data_key)
         .where(data_key.c.key == old.key, data_key.c.wrapped == old.wrapped)
-        .values(wrapped=wrapped, keeper=keeper)
+        .values(wrapped=wrapped, provider=provider, keeper=keeper)
     )
     return done.rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """A key that was not destroyed, its data store's id and name, and how many packs it seals."""
+
+    datastore: str
+    name: str
+    number: int
+    provider: str
+    keeper: str
+    created_at: int
+    packs: int
+
+
+def listed(conn: Connection) -> list[ListedKey]:
+    """All keys that were not destroyed, by data store, oldest first."""
+    packs = select(func.count()).where(pack.c.data_key == data_key.c.key).scalar_subquery()
+    rows = conn.execute(
+        select(
+            *(datastore.c.id, datastore.c.name, data_key.c.number, data_key.c.provider, data_key.c.keeper),
+            *(data_key.c.created_at, packs),
+        )
+        .join(datastore, datastore.c.key == data_key.c.datastore)
+        .where(data_key.c.destroyed_at.is_(None))
+        .order_by(datastore.c.created_at, datastore.c.id, data_key.c.number)
+    )
+    return [ListedKey(*row) for row in rows]
 
 
 def destroy(conn: Connection, datastore_key: int, now: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightwell.stores.db.database import Database
-from lightwell.stores.keys.providers import KeySettings, provider_of
+from lightwell.stores.keys.providers import KeySettings, openers, provider_of
 from lightwell.stores.keys.ring import KeyRing
 
 
@@ -14,6 +14,7 @@ def open_ring(settings: KeySettings, db: Database) -> KeyRing:
         provider_of(settings),
         always=settings.encryption == "always",
         keep=float(settings.key_cache),
+        others=openers(settings),
     )
     db.carry(ring)
     return ring

@@ -34,6 +34,12 @@ class KeySettings(Protocol):
     def encryption_key_file(self) -> Path | None: ...
     @property
     def key_cache(self) -> int: ...
+    @property
+    def kms_key(self) -> str | None: ...
+    @property
+    def kms_endpoint_url(self) -> str | None: ...
+    @property
+    def region(self) -> str: ...
 
 
 def provider_of(settings: KeySettings) -> OpenProvider | None:
@@ -44,10 +50,22 @@ def provider_of(settings: KeySettings) -> OpenProvider | None:
     server: of several, each would make a key of its own. On PostgreSQL nothing is encrypted before the file
     is named.
     """
+    return openers(settings).get(settings.key_provider)
+
+
+def openers(settings: KeySettings) -> dict[str, OpenProvider]:
+    """What opens each provider, by name: keys may be under another than that of the settings."""
+    found: dict[str, OpenProvider] = {"aws-kms": lambda conn: _aws_kms(settings)}
     is_shared = not settings.database.startswith("sqlite:")
-    if settings.key_provider == "none" or (is_shared and settings.encryption_key_file is None):
-        return None
-    return lambda conn: _local(settings, conn)
+    if not is_shared or settings.encryption_key_file is not None:
+        found["local"] = lambda conn: _local(settings, conn)
+    return found
+
+
+def _aws_kms(settings: KeySettings) -> KeyProvider:
+    from lightwell.sealing.providers.aws_kms import AwsKmsKeys
+
+    return AwsKmsKeys(settings.kms_key, settings.region, settings.kms_endpoint_url)
 
 
 def _local(settings: KeySettings, conn: Connection) -> KeyProvider:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sqlalchemy import Connection
 
@@ -33,6 +34,10 @@ from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import OpenPack, PackGrant
 
 _MOST_BYTES = 64 << 20
+_AWAY_SECONDS = 60.0
+"""After so long a key service that was away is asked again for what is in memory."""
+
+OpenProvider = Callable[[Connection], KeyProvider]
 _log = logging.getLogger(__name__)
 
 
@@ -50,17 +55,26 @@ class KeyRing:
     """Keys are unwrapped when they are first needed, and again after ``keep`` seconds.
 
     ``provider`` opens the provider of the settings; None where there is none: then nothing is sealed, and a
-    sealed pack cannot be read. ``always``: a data store without a key is given one when something is
+    sealed pack cannot be read. ``others`` open the providers with which keys may have been made before, by
+    name: see `stores.keys.renewal`. ``always``: a data store without a key is given one when something is
     written to it, else only when it is created with a ``kmsKeyArn``.
     Methods raise `StorageError` as the provider and the database do. Safe to use from threads.
     """
 
     def __init__(
-        self, db: Database, provider: Callable[[Connection], KeyProvider] | None, *, always: bool, keep: float
+        self,
+        db: Database,
+        provider: OpenProvider | None,
+        *,
+        always: bool,
+        keep: float,
+        others: Mapping[str, OpenProvider] = MappingProxyType({}),
     ) -> None:
         self._db = db
         self._open = provider
         self._provider: KeyProvider | None = None
+        self._others = others
+        self._opened: dict[str, KeyProvider] = {}
         self._always = always
         self._keep = keep
         self._lock = threading.Lock()
@@ -253,16 +267,44 @@ class KeyRing:
             )
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]
-        provider = self.provider(conn)
-        if stored.provider != provider.name:
-            raise KeyProviderError(
-                f"The key of data store {stored.purpose.datastore} was made with key_provider = "
-                f"{stored.provider}, but this server has {provider.name}."
-            )
         until = time.monotonic() + self._keep
-        plain = provider.unwrap(stored.wrapped, stored.purpose)
+        try:
+            plain = self.unwrapped_now(stored, conn)
+        except KeyProviderAwayError as error:
+            if entry is None:
+                raise
+            # What was readable until now stays readable while the key service is away.
+            event(_log, logging.WARNING, "key_provider_away", reason=str(error))
+            until, plain = time.monotonic() + min(self._keep, _AWAY_SECONDS), entry[1]
+        except KeyProviderError:
+            self._keys.pop(stored.key, None)
+            raise
         self._keys[stored.key] = until, plain
         return plain
+
+    def unwrapped_now(self, stored: StoredKey, conn: Connection | None = None) -> bytes:
+        """The data key of a row, as its provider unwraps it now."""
+        assert stored.wrapped is not None
+        provider = self._made_with(stored, conn)
+        return provider.unwrap(stored.wrapped, stored.purpose, stored.keeper)
+
+    def _made_with(self, stored: StoredKey, conn: Connection | None) -> KeyProvider:
+        current = self.provider(conn)
+        if current.name == stored.provider:
+            return current
+        if stored.provider not in self._opened:
+            opener = self._others.get(stored.provider)
+            if opener is None:
+                raise KeyProviderError(
+                    f"The key of data store {stored.purpose.datastore} was made with key_provider = "
+                    f"{stored.provider}, but this server has {current.name}."
+                )
+            if conn is None:
+                with self._db.read() as conn:
+                    self._opened[stored.provider] = opener(conn)
+            else:
+                self._opened[stored.provider] = opener(conn)
+        return self._opened[stored.provider]
 
 
 def _weight(entry: tuple[float, PackCipher | None] | None) -> int:
