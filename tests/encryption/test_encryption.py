@@ -188,3 +188,6 @@ def test_only_what_has_a_key_is_sealed_and_its_key_ends_with_it(tmp_path: Path) 
         with server.database() as db, db.read() as conn:
             row = conn.exec_driver_sql("SELECT wrapped, destroyed_at FROM data_key").one()
         assert row[0] is None and row[1] > 0
+        # What waits for the collector is no damage, and keeps nobody from the rest.
+        done = lightwell("data", "verify", "--all", data=server.data)
+        assert done.status == 0, done.out + done.err

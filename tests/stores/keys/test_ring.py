@@ -22,9 +22,10 @@ from lightwell.stores.account import datastores
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.tables import data_key, pack
 from lightwell.stores.keys import data_keys
+from lightwell.stores.keys.data_keys import KeyDestroyedError
 from lightwell.stores.keys.granted import GrantedKeys
 from lightwell.stores.keys.providers import FILE, provider_of
-from lightwell.stores.keys.ring import KeyDestroyedError, KeyRing
+from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.pack_objects import OpenPack, PackWriter, pack_name

@@ -34,6 +34,7 @@ from lightwell.stores.db.tables import (
 from lightwell.stores.image_sets import native_instances, version_diff
 from lightwell.stores.image_sets.edits import unpack
 from lightwell.stores.keys import values
+from lightwell.stores.keys.data_keys import KeyDestroyedError
 from lightwell.stores.qido import index_check
 
 
@@ -173,10 +174,11 @@ def _record(conn: Connection, row: Any, pages: dict[int, list[tuple[bytes, bytes
 
 
 def _opened(conn: Connection, place: bytes, row: int, value: bytes | None) -> bytes | None:
-    """A value of a row; empty, which is a fault wherever it is read, if it is damaged."""
+    """A value of a row; empty, which is a fault wherever it is read, if it is damaged, or of a data store
+    that was deleted."""
     try:
         return None if value is None else values.opened(conn, place, row, value)
-    except DamagedError:
+    except (DamagedError, KeyDestroyedError):
         return b""
 
 

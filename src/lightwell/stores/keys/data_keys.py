@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
+from lightwell.errors import StorageError
 from lightwell.sealing.providers.interface import DataKey, KeyPurpose
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.look_up import LookUp
@@ -34,6 +35,10 @@ OF_PACK = LookUp(
     "LEFT JOIN data_key k ON k.key = p.data_key LEFT JOIN datastore d ON d.key = k.datastore WHERE p.key = ?"
 )
 """For `Database.look_up` (pack): the seal of a pack and, as `of_row` takes them, the columns of its key."""
+
+
+class KeyDestroyedError(StorageError):
+    """The data store was deleted, and its key with it."""
 
 
 @dataclass(frozen=True, slots=True)

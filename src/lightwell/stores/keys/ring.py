@@ -28,7 +28,7 @@ from lightwell.sealing.segments import PackCipher, grant_of
 from lightwell.sealing.values import ValueCipher
 from lightwell.stores.db.database import Database
 from lightwell.stores.keys import data_keys
-from lightwell.stores.keys.data_keys import StoredKey
+from lightwell.stores.keys.data_keys import KeyDestroyedError, StoredKey
 from lightwell.stores.keys.granted import Refused
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import OpenPack, PackGrant
@@ -39,10 +39,6 @@ _AWAY_SECONDS = 60.0
 
 OpenProvider = Callable[[Connection], KeyProvider]
 _log = logging.getLogger(__name__)
-
-
-class KeyDestroyedError(StorageError):
-    """The data store was deleted, and its key with it."""
 
 
 @dataclass(frozen=True, slots=True)

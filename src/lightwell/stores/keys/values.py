@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
 
+from lightwell.errors import StorageError
 from lightwell.sealing.providers.interface import KeyProviderError
 from lightwell.stores.db.database import CARRIED
 from lightwell.stores.db.errors import damaged_database
@@ -40,11 +41,13 @@ def sealer(conn: Connection, datastore_key: int) -> ValueCipher | None:
 
 
 def sealer_of_set(conn: Connection, image_set_key: int) -> ValueCipher | None:
-    """`sealer` for the data store of an image set."""
+    """`sealer` for the data store of an image set. Raises `StorageError` if the set is no more, too."""
     if _ring(conn) is None:
         return None
     key = conn.execute(select(image_set.c.datastore).where(image_set.c.key == image_set_key)).scalar()
-    return None if key is None else sealer(conn, key)
+    if key is None:
+        raise StorageError("An image set has been removed meanwhile.")
+    return sealer(conn, key)
 
 
 def ciphers(conn: Connection, datastore_key: int) -> Sequence[ValueCipher]:
