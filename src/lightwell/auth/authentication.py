@@ -76,7 +76,7 @@ class Authenticator:
         signature: Signature,
         request: SignedRequest,
         principal: Principal,
-        digest: Callable[[], str],
+        digest: str,
         now: int,
         service: str = "medical-imaging",
     ) -> bytes:
@@ -84,7 +84,7 @@ class Authenticator:
 
         Returns the query string as it was signed, which is the one to parse (see `sigv4.verify`).
 
-        ``digest`` returns the SHA-256 of the body in lower-case hex; it is called only if it is needed.
+        ``digest`` is the SHA-256 of the body in lower-case hex.
 
         Raises `AuthenticationError`: InvalidSignatureException if the signature is wrong or its time is too
         far off, UnrecognizedClientException if the session token does not belong to the key,
@@ -92,13 +92,15 @@ class Authenticator:
         """
         query = sigv4.verify(signature, request, principal.secret, digest, now / 1000, service)
         given, expected = signature.session_token or "", principal.session_token or ""
-        if not hmac.compare_digest(given.encode(), expected.encode()):
+        if (given or expected) and not hmac.compare_digest(given.encode(), expected.encode()):
             raise WrongCredentialsError("UnrecognizedClientException", _UNKNOWN_KEY)
         if principal.expires_at is not None and now >= principal.expires_at:
             raise AuthenticationError(
                 "ExpiredTokenException", "The security token included in the request is expired."
             )
-        self.was_used(principal, request.client, now)
+        self._note_use(principal.access_key_id, request.client, now)
+        if principal.parent is not None:
+            self._note_use(principal.parent, request.client, now)
         return query
 
     def was_used(self, principal: Principal, client: str | None, now: int) -> None:

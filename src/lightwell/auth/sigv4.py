@@ -60,7 +60,8 @@ _SINGLE = (
 class SignedRequest:
     """A request as received: path and query still encoded, header names in lower case.
 
-    ``client`` is the address that it came from, as far as that is known.
+    ``client`` is the address that it came from, as far as that is known. ``head`` are the headers by their
+    names, of a repeated one the last; whoever has them already gives them.
     """
 
     method: str
@@ -68,6 +69,7 @@ class SignedRequest:
     query: bytes
     headers: list[tuple[bytes, bytes]]
     client: str | None = None
+    head: dict[bytes, bytes] | None = None
 
 
 class Signature(NamedTuple):
@@ -104,7 +106,7 @@ class _Scope(NamedTuple):
 
 def read_signature(request: SignedRequest) -> Signature:
     """The signature of a request. Raises `AuthenticationError` if it is missing or malformed."""
-    headers = dict(request.headers)
+    headers = dict(request.headers) if request.head is None else request.head
     if len(headers) != len(request.headers):
         headers = _joined(request.headers)
     authorization = headers.get(b"authorization", b"").strip()
@@ -392,17 +394,15 @@ def _check_time(signature: Signature, now: float) -> None:
 
 
 def _canonical_headers(signature: Signature) -> bytes:
-    lines = []
-    headers = signature.headers
-    for name in signature.signed_headers.split(b";"):
-        value = headers.get(name)
-        if value is None:
-            shown = name.decode("ascii", "replace")
-            raise _invalid(
-                f"'{shown}' is named as a SignedHeader, but it does not exist in the HTTP request."
-            )
-        lines.append(name + b":" + trim(value))
-    return b"\n".join(lines)
+    headers, names = signature.headers, signature.signed_headers.split(b";")
+    try:
+        # Each value as `trim` makes it.
+        return b"\n".join([name + b":" + b" ".join(headers[name].split()) for name in names])
+    except KeyError as error:
+        shown = error.args[0].decode("ascii", "replace")
+        raise _invalid(
+            f"'{shown}' is named as a SignedHeader, but it does not exist in the HTTP request."
+        ) from None
 
 
 # Keys and text

@@ -48,7 +48,10 @@ class RecentDocuments:
 
     def get(self, key: int, version: int, mark: int, format: str = NATIVE) -> bytes | None:
         with self._lock:
-            return self._documents.get((key, version, mark, format))
+            try:
+                return self._documents[key, version, mark, format]
+            except KeyError:
+                return None
 
     def put(self, key: int, version: int, mark: int, data: bytes, format: str = NATIVE) -> None:
         if len(data) <= self._longest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -211,32 +212,38 @@ class Recorder:
         meter: Meter,
     ) -> None:
         self._numbers = numbers
+        # What is there of a predecessor; nobody else writes to it, and a list is read in a tenth of the time.
+        self._known: list[float] = [*numbers]
         self._operations = operations
         self._counters = counters
         self._lock = threading.Lock()
         self.meter = meter
+        self._in_flight = 0
         numbers[_IN_FLIGHT] = 0.0
         _recorders[:] = [self]
 
     def begin(self) -> None:
         """A request has arrived."""
-        self._numbers[_IN_FLIGHT] += 1
+        self._in_flight += 1
+        self._numbers[_IN_FLIGHT] = self._in_flight
 
     def request(self, operation: str, status: int, seconds: float, received: int, sent: int) -> None:
         """A request that had begun has been answered."""
-        numbers = self._numbers
-        numbers[_IN_FLIGHT] -= 1
+        numbers, known = self._numbers, self._known
+        self._in_flight -= 1
+        numbers[_IN_FLIGHT] = self._in_flight
         row = self._operations[operation]
-        numbers[row + _STATUS_PLACE.get(status, _OTHER)] += 1
-        place = 0
-        for edge in BUCKETS:
-            if seconds <= edge:
-                break
-            place += 1
-        numbers[row + _HISTOGRAM + place] += 1
-        numbers[row + _SECONDS] += seconds
-        numbers[row + _RECEIVED] += received
-        numbers[row + _SENT] += sent
+        place = row + _STATUS_PLACE.get(status, _OTHER)
+        numbers[place] = known[place] = known[place] + 1
+        place = row + _HISTOGRAM + bisect_left(BUCKETS, seconds)
+        numbers[place] = known[place] = known[place] + 1
+        place = row + _SECONDS
+        numbers[place] = known[place] = known[place] + seconds
+        if received:
+            place = row + _RECEIVED
+            numbers[place] = known[place] = known[place] + received
+        place = row + _SENT
+        numbers[place] = known[place] = known[place] + sent
 
     def connections(self, number: int) -> None:
         """Set the number of open connections."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightwell.clock import Clock
 from lightwell.documents import metadata_documents
@@ -11,6 +11,7 @@ from lightwell.errors import StorageError
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import find_marked, find_readable
 from lightwell.operations.version_ids import readable_version, version_number
+from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.image_sets import lookups
 from lightwell.wire import shapes
 
@@ -58,17 +59,24 @@ class MetadataReader:
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self._stores = stores
         self._clock = clock
+        self.may_wait = stores.db.dialect != "sqlite"
+        """Whether look-ups go over a network, so that they must not be made on an event loop."""
 
-    async def cached_document(
+    def cached_document(
         self, datastore_id: str, image_set_id: str, version: int | None
     ) -> tuple[bytes, lookups.IdentityRow] | None:
         """The document as `get_image_set_metadata` returns it, and whom it is about; None where that must be
-        called."""
-        db = self._stores.db
-        if version is None:
-            row = await db.look_up_here(lookups.READABLE_LOOK_UP, (image_set_id, datastore_id))
-        else:
-            row = await db.look_up_here(lookups.VERSION_LOOK_UP, (image_set_id, datastore_id, version))
+        called. Blocks where `may_wait`."""
+        return self._cached(self._stores.db.look_up(*_look_up_of(datastore_id, image_set_id, version)))
+
+    async def cached_document_here(
+        self, datastore_id: str, image_set_id: str, version: int | None
+    ) -> tuple[bytes, lookups.IdentityRow] | None:
+        """The same on an event loop, where look-ups go over a network."""
+        look_up = self._stores.db.look_up_here
+        return self._cached(await look_up(*_look_up_of(datastore_id, image_set_id, version)))
+
+    def _cached(self, row: tuple[Any, ...] | None) -> tuple[bytes, lookups.IdentityRow] | None:
         if row is None:
             return None
         key, patient, study, series, number, mark = row
@@ -77,3 +85,11 @@ class MetadataReader:
             return None
         self._stores.accesses.note(key, self._clock.now())
         return data, (key, patient, study, series)
+
+
+def _look_up_of(
+    datastore_id: str, image_set_id: str, version: int | None
+) -> tuple[LookUp, tuple[object, ...]]:
+    if version is None:
+        return lookups.READABLE_LOOK_UP, (image_set_id, datastore_id)
+    return lookups.VERSION_LOOK_UP, (image_set_id, datastore_id, version)

@@ -58,6 +58,8 @@ log = logging.getLogger(__name__)
 
 _ORIGIN, _REQUESTED_METHOD = b"origin", b"access-control-request-method"
 _CLIENT_CLOSED_REQUEST = 499
+# Of most requests, which are spared the comparison with all other paths.
+_DATASTORES = b"/datastore/"
 # What answers without a signature or token: a page that somebody visits could read it of a server inside.
 _NOT_FOR_OTHER_ORIGINS = frozenset({STATUS, PAGE, *UNSIGNED})
 _LOGGED_AT_DEBUG = frozenset(
@@ -74,7 +76,8 @@ class Gateway:
         self._masks_paths = state.settings.log_uids == "masked"
         self._hsts = hsts(state.settings.hsts)
         self._status = Status(state.recorder.meter, state.checks)
-        self._proxies = Proxies(state.settings.proxies)
+        proxies = Proxies(state.settings.proxies)
+        self._proxies = proxies if proxies else None
         self._welcome = WelcomePage(has_viewer=(state.settings.ohif_folder / "index.html").is_file())
         self._console_api = console_api.Api(state, self._status)
         self._console = site.Console(state, state.federation.origins)
@@ -85,14 +88,20 @@ class Gateway:
         if scope["type"] != "http":
             return
         started = perf_counter()
-        if self._proxies:
+        if self._proxies is not None:
             self._proxies.apply(scope)
         request = Request(scope, _request_id(self.state.ids.id()))
         self.state.recorder.begin()
+        witness = self.witness
         response: Response | None = None
         try:
-            response = await self._respond(request, receive)
-            if self.witness is not None and (kept := self.witness.put(request, response)) is not None:
+            try:
+                response = await self._process(request, receive)
+            except Disconnected:
+                raise
+            except Exception as error:
+                response = self._failure(request, error)
+            if witness is not None and (kept := witness.put(request, response)) is not None:
                 response = await _once_kept(request, response, kept)
             self._add_common_headers(request, response)
             supports_whole = WHOLE_RESPONSE in scope.get("extensions", ())
@@ -105,75 +114,61 @@ class Gateway:
             # The response has started: all that is left is to cut it short, which uvicorn does.
             log.exception("response cut short", extra={"fields": {"request": request.id}})
         finally:
-            if self.witness is not None:
-                self.witness.ended(request, response)
+            if witness is not None and (response is None or not isinstance(response.body, bytes)):
+                witness.ended(request, response)
             self._record(request, response, perf_counter() - started)
 
     def close(self) -> None:
         """End what belongs to no request."""
         self._status.close()
 
-    async def _respond(self, request: Request, receive: Receive) -> Response:
-        """The response to the request, errors included."""
-        try:
-            return await self._process(request, receive)
-        except ApiError as error:
+    def _failure(self, request: Request, error: Exception) -> Response:
+        """The response to a request that has raised an error; called while it is handled."""
+        if isinstance(error, ApiError):
             request.refused(error)
             response = _error_response(request, error)
             if isinstance(error, TooLargeError | RequestTimeoutError):
                 response.headers.append((b"connection", b"close"))
             return response
-        except Disconnected:
-            raise
-        except CommitUnknownError as error:
-            log.error("a change may have been made: %s", error, extra={"fields": {"request": request.id}})
-            return _error_response(
-                request,
-                UnavailableError(
-                    "The server lost its database while it committed, so it is not known whether the change "
-                    "was made. Look at what it concerns before you repeat it. Its log says more, under "
-                    f"request id {request.id}."
-                ),
+        fields = {"fields": {"request": request.id}}
+        shown: ApiError
+        if isinstance(error, CommitUnknownError):
+            log.error("a change may have been made: %s", error, extra=fields)
+            shown = UnavailableError(
+                "The server lost its database while it committed, so it is not known whether the change "
+                "was made. Look at what it concerns before you repeat it. Its log says more, under "
+                f"request id {request.id}."
             )
-        except StorageUnavailableError as error:
-            log.error("the storage is not available: %s", error, extra={"fields": {"request": request.id}})
-            return _error_response(
-                request,
-                UnavailableError(
-                    "The server cannot reach its storage at the moment. Try again later. Its log says why, "
-                    f"under request id {request.id}."
-                ),
+        elif isinstance(error, StorageUnavailableError):
+            log.error("the storage is not available: %s", error, extra=fields)
+            shown = UnavailableError(
+                "The server cannot reach its storage at the moment. Try again later. Its log says why, "
+                f"under request id {request.id}."
             )
-        except DamagedError as error:
-            log.error("what is stored is damaged: %s", error, extra={"fields": {"request": request.id}})
-            return _error_response(request, InternalError(message(error)))
-        except Exception:
-            log.exception("request failed", extra={"fields": {"request": request.id}})
-            return _error_response(
-                request,
-                InternalError(f"The server failed. Its log says why, under request id {request.id}."),
-            )
+        elif isinstance(error, DamagedError):
+            log.error("what is stored is damaged: %s", error, extra=fields)
+            shown = InternalError(message(error))
+        else:
+            log.exception("request failed", extra=fields)
+            shown = InternalError(f"The server failed. Its log says why, under request id {request.id}.")
+        return _error_response(request, shown)
 
     async def _process(self, request: Request, receive: Receive) -> Response:
         """The steps. Each may end the processing with a response or an `ApiError`."""
         state = self.state
         request.check_size()
 
-        # Routes that need no signature.
-        if (status := self._status.route(request.method, request.path)) is not None:
-            request.operation = STATUS
-            return await status()
-        if request.path == b"/" and is_for_people(request):
-            request.operation = PAGE
-            return moved(site.BASE, 302) if self._console.is_built() else self._welcome.respond()
-        if request.path.startswith(BASE) or request.path == BASE[:-1]:
-            request.operation = PAGE
-            return await self._ohif.respond(request)
+        # Routes that need no signature, none of which are below a data store.
+        is_below = request.path.startswith(_DATASTORES)
+        if not is_below and (response := await self._for_anybody(request)) is not None:
+            return response
         if request.method == "OPTIONS" and _ORIGIN in request.head and _REQUESTED_METHOD in request.head:
             request.operation = PREFLIGHT
             return self._cors.preflight(request.head.get(b"access-control-request-headers"))
 
-        is_console = request.path.startswith(site.BASE[:-1]) and request.path[8:9] in (b"", b"/")
+        is_console = (
+            not is_below and request.path.startswith(site.BASE[:-1]) and request.path[8:9] in (b"", b"/")
+        )
         if is_console and not request.path.startswith(console_api.BASE):
             request.operation = PAGE
             return await self._console.respond(request)
@@ -184,7 +179,7 @@ class Gateway:
 
         if is_console:
             return await self._console_api.respond(request, receive)
-        if sts.is_sts_request(request):
+        if not is_below and sts.is_sts_request(request):
             return await sts.respond(state, request, receive)
 
         resource = dicomweb.resource(request.method, request.path, request.query)
@@ -219,6 +214,19 @@ class Gateway:
         context = state.context(state.caller(principal), request)
         allow = None if principal.policies is None else native_check(state, request, principal, route, now)
         return await state.in_thread(partial(api.perform, context, route, params, request.query, body, allow))
+
+    async def _for_anybody(self, request: Request) -> Response | None:
+        """The status of the server, the page at / or OHIF, if the path is one of these."""
+        if (status := self._status.route(request.method, request.path)) is not None:
+            request.operation = STATUS
+            return await status()
+        if request.path == b"/" and is_for_people(request):
+            request.operation = PAGE
+            return moved(site.BASE, 302) if self._console.is_built() else self._welcome.respond()
+        if request.path.startswith(BASE) or request.path == BASE[:-1]:
+            request.operation = PAGE
+            return await self._ohif.respond(request)
+        return None
 
     async def _image_frames(
         self, request: Request, labels: dict[str, str], principal: Principal, body: bytes

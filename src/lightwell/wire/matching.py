@@ -12,6 +12,7 @@ another answer.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import UnknownOperationError
@@ -24,6 +25,8 @@ _Entry = tuple[Route, tuple[tuple[int, str], ...], tuple[tuple[int, bytes], ...]
 _Key = tuple[str, bytes, int, bytes | None]
 
 _CATCH_ALL = b"tags"
+# Bytes of a path that is remembered; that of a frame has 94.
+_SHORT = 256
 
 
 def _table() -> tuple[dict[_Key, _Entry], dict[str, tuple[Route, str]]]:
@@ -53,6 +56,13 @@ def match(method: str, raw_path: bytes) -> tuple[Route, Params]:
     `raw_path` is the path as received, still encoded and without the query. Raises `UnknownOperationError` if
     the service has no operation with this method and path.
     """
+    if len(raw_path) > _SHORT:
+        return _match(method, raw_path)
+    route, params = _known(method, raw_path)
+    return route, params.copy()
+
+
+def _match(method: str, raw_path: bytes) -> tuple[Route, Params]:
     segments = raw_path.split(b"/")
     if segments[0] == b"" and len(segments) > 1:
         del segments[0]
@@ -69,6 +79,10 @@ def match(method: str, raw_path: bytes) -> tuple[Route, Params]:
                 return found
     path = raw_path[:200].decode("ascii", "replace")
     raise UnknownOperationError(f"There is no operation {method} {path}")
+
+
+# Of one image set thousands of frames are requested, all by the same path.
+_known = lru_cache(1024)(_match)
 
 
 def _find(method: str, segments: list[bytes]) -> tuple[Route, Params] | None:

@@ -123,7 +123,7 @@ def test_counts_reads_of_metadata_that_is_in_memory(sets: Sets) -> None:
     reader = MetadataReader(stores, At(LATER + DAY))
 
     async def cached(*versions: int | None) -> list[bytes | None]:
-        found = [await reader.cached_document(built.datastore_id, built.id, each) for each in versions]
+        found = [await reader.cached_document_here(built.datastore_id, built.id, each) for each in versions]
         return [None if each is None else each[0] for each in found]
 
     document = sets("GetImageSetMetadata", built).image_set_metadata_blob

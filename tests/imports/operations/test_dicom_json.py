@@ -186,7 +186,7 @@ def test_documents_of_a_version_that_is_lost_are_not_shown_for_the_next_of_its_n
                 image_set_id=id,
                 version_id=None if number is None else str(number),
             )
-            warm_document = asyncio.run(reader.cached_document(sqlite.datastore, id, number))
+            warm_document = reader.cached_document(sqlite.datastore, id, number)
             documents = [] if warm_document is None else [warm_document[0]]
             documents.append(get_image_set_metadata(ctx, request).image_set_metadata_blob)
             texts += [

@@ -67,8 +67,8 @@ def test_an_older_version_is_about_the_patient_that_it_had(server: Importing) ->
         frame_list.of_image_set(listing, server.datastore, copied, version)
         assert listing.note == context.note
     # Who is in memory is served on the event loop; the row of the set does not say of whom version 1 is.
-    assert asyncio.run(reader.cached_document(server.datastore, copied, 1)) is None
-    latest = asyncio.run(reader.cached_document(server.datastore, copied, 2))
+    assert reader.cached_document(server.datastore, copied, 1) is None
+    latest = reader.cached_document(server.datastore, copied, 2)
     assert latest is not None and latest[1][1] == "SOMEBODY-ELSE"
 
 

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from lightwell.errors import LightwellError, UnavailableError
-from lightwell.observe.audit.record import AnyRecord, AuditRecord
+from lightwell.observe.audit.record import AnyRecord, AuditRecord, FrameRecord
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,8 @@ class AuditTrail:
         if len(queue) >= self._limit or self._members >= 2 * MOST_MEMBERS:
             self._lose(record)
             return
-        if record.patients or record.image_sets:
+        # Of a frame there are no lists.
+        if type(record) is AuditRecord and (record.patients or record.image_sets):
             with self._lock:
                 self._members += _members(record)
         queue.append(record)
@@ -299,10 +300,12 @@ class AuditTrail:
 
     def _take(self) -> None:
         """Move a block of records out of the queue, and what is lost since the last one."""
-        queue, records, members = self._queue, self._pending, 0
-        for _ in range(min(BATCH, len(queue))):
-            item = queue.popleft()
-            if isinstance(item, _Durable):
+        take, records, members = self._queue.popleft, self._pending, 0
+        for _ in range(min(BATCH, len(self._queue))):
+            item = take()
+            if type(item) is FrameRecord:  # as most are
+                records.append(item)
+            elif isinstance(item, _Durable):
                 self._waiting.append(item)
             else:
                 records.append(item)

@@ -327,7 +327,8 @@ class Database:
         """
         state = self._open()
         connection = getattr(state.raw, "connection", None)
-        if connection is None or getattr(connection, "closed", False):
+        is_sqlite = self.dialect == "sqlite"
+        if connection is None or (not is_sqlite and connection.closed):
             try:
                 connection = drivers.connect_raw(self.url, self._options)
             except Exception as error:
@@ -337,7 +338,7 @@ class Database:
             state.raw.connection = connection
             with self._lock:
                 state.keep_raw(connection)
-        elif self.dialect == "sqlite":
+        elif is_sqlite:
             connection.still_compares()
         return connection
 

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -129,20 +130,19 @@ class KeyRing:
 
     # Reading --------------------------------------------------------------------------------------------
 
-    def is_known(self, pack: int) -> bool:
-        """Whether `find` answers without asking anybody."""
+    def known(self, pack: int) -> PackCipher | None:
+        """`find`, as far as nobody has to be asked. Raises `LookupError` where somebody has to be."""
         if not pack & 1:
-            return True
-        entry = self._ciphers.get(pack)
-        return entry is not None and entry[0] > time.monotonic()
+            return None
+        until, cipher = self._ciphers[pack]
+        if until <= time.monotonic():
+            raise LookupError(pack)
+        return cipher
 
     def find(self, pack: int) -> PackCipher | None:
         """What opens a pack; None if it is not sealed. May ask the database and the key provider."""
-        if not pack & 1:
-            return None
-        entry = self._ciphers.get(pack)
-        if entry is not None and entry[0] > time.monotonic():
-            return entry[1]
+        with suppress(LookupError):
+            return self.known(pack)
         until = time.monotonic() + self._keep
         granted = self._granted(pack)
         cipher = None if granted is None else PackCipher(granted.grant, granted.seal)

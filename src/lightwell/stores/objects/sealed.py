@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "packs/"
 _DIGITS = slice(len(_PREFIX) + 3, len(_PREFIX) + 3 + 16)
+_LAST_DIGIT = slice(_DIGITS.stop - 1, _DIGITS.stop)
 _LENGTH = len("packs/00/0123456789abcdef.pack")
 _SCRATCH = 1 << 20
 _local = threading.local()
@@ -34,8 +35,8 @@ P = TypeVar("P", bound=PackObjects, covariant=True)
 class Ciphers(Protocol):
     """Which packs are sealed; `stores.keys.ring.KeyRing`, or what a codec worker was granted."""
 
-    def is_known(self, pack: int) -> bool:
-        """Whether `find` answers without asking anybody."""
+    def known(self, pack: int) -> PackCipher | None:
+        """`find`, as far as nobody has to be asked. Raises `LookupError` where somebody has to be."""
 
     def find(self, pack: int) -> PackCipher | None:
         """What opens a pack; None if it is not sealed. May ask the database and the key provider."""
@@ -51,7 +52,7 @@ def bare(objects: Objects) -> Objects:
 
 def sealed_pack(name: str) -> int | None:
     """The key of the pack that is this object, if it may be sealed: see `stores.keys.ring`."""
-    if len(name) == _LENGTH and name[_DIGITS][-1] in _ODD and name.startswith(_PREFIX):
+    if len(name) == _LENGTH and name[_LAST_DIGIT] in _ODD and name.startswith(_PREFIX):
         return int(name[_DIGITS], 16)
     return None
 
@@ -109,12 +110,13 @@ class SealedObjects(SealedPacks[Objects]):
         self.inner.put_stream(key, stream, size)
 
     def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
-        pack = sealed_pack(key)
+        pack = sealed_pack(key) if key[_LAST_DIGIT] in _ODD else None
         if pack is None:
             return self.inner.read_warm(key, offset, length)
-        if not self._ciphers.is_known(pack):
+        try:
+            cipher = self._ciphers.known(pack)
+        except LookupError:
             return None
-        cipher = self._ciphers.find(pack)
         if cipher is None or not length:
             return self.inner.read_warm(key, offset, length)
         try:
@@ -137,9 +139,10 @@ class SealedObjects(SealedPacks[Objects]):
         pack = sealed_pack(key)
         if pack is None:
             return self.inner.fetch(key, offset, length)
-        if not self._ciphers.is_known(pack):
+        try:
+            cipher = self._ciphers.known(pack)
+        except LookupError:
             return None
-        cipher = self._ciphers.find(pack)
         if cipher is None or not length:
             return self.inner.fetch(key, offset, length)
         fetched = self.inner.fetch(key, *cipher.range_of(offset, length))

@@ -23,7 +23,11 @@ async def serve_warm_metadata(
         return None
     version = None if matched[1] is None else int(matched[1])
     named = params["datastoreId"], params["imageSetId"]
-    found = await state.metadata.cached_document(*named, version)
+    reader = state.metadata
+    if reader.may_wait:
+        found = await reader.cached_document_here(*named, version)
+    else:
+        found = reader.cached_document(*named, version)
     if found is None:
         return None
     data, (_, patient, study, series) = found

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sized
-from typing import Any, cast
+from itertools import chain
+from typing import Any
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.clock import Ids
@@ -60,7 +61,7 @@ class _Flow(FlowControl):
         self._waiting = waiting
 
     def resume_reading(self) -> None:
-        if not self._waiting:
+        if self.read_paused and not self._waiting:
             super().resume_reading()
 
 
@@ -92,7 +93,7 @@ class Protocol(HttpToolsProtocol):
         self._head_open = False  # a request has begun, and its head is incomplete
         self._head_since = 0.0
         self._body_open = False
-        self._head_size = self._header_size = 0
+        self._head_size = 0
         self._body_seen = 0
         self._body_since = 0.0
         self._body_left = 0.0  # seconds that a body of an unproved sender may still take
@@ -227,29 +228,31 @@ class Protocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._header_size = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._body_open:
             return  # A trailer is not signed, and not used.
-        # However many heads and bodies have arrived in one piece with it.
-        self._header_size += len(name) + len(value)
-        if len(self.headers) >= MAX_HEADERS or len(self.url) + self._header_size > HEAD_LIMIT:
+        headers = self.headers
+        if len(headers) >= MAX_HEADERS:
             raise _HeadTooLargeError
-        name = name.lower()
-        self.headers.append((name, value))
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+        headers.append((name.lower(), value))
 
     def on_body(self, body: bytes) -> None:
         self._body_overhead = 0
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_headers_complete(self) -> None:
         """Like uvicorn's, for a `ResponseCycle`, without upgrades, a root path and a limit of requests."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _TooManyRequestsError
-        if len(self.url) > HEAD_LIMIT:
+        # However many heads and bodies have arrived in one piece with it.
+        if len(self.url) + sum(map(len, chain.from_iterable(self.headers))) > HEAD_LIMIT:
             raise _HeadTooLargeError
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
@@ -258,7 +261,11 @@ class Protocol(HttpToolsProtocol):
         self._head_open, self._body_open = False, True
         self._body_overhead = 0
         self._silent_since = None
-        self._stop_timer()
+        if self._timer is not None:
+            self._stop_timer()
+        if b"expect" in dict(self.headers):
+            expected = [value.lower() for name, value in self.headers if name == b"expect"]
+            self.expect_100_continue = b"100-continue" in expected
         parser = self.parser
         raw_path, query = _split(self.url)
         version = parser.get_http_version()
@@ -288,7 +295,7 @@ class Protocol(HttpToolsProtocol):
             self.access_logger,
             False,
             self.server_state.default_headers,
-            cast(asyncio.Event, Flag()),
+            Flag(),  # type: ignore[arg-type]
             self.expect_100_continue,
             version != "1.0" and parser.should_keep_alive(),
             self.on_response_complete,
@@ -303,7 +310,8 @@ class Protocol(HttpToolsProtocol):
         if self._framing:
             return
         self._body_open = False
-        self._stop_timer()
+        if self._timer is not None:
+            self._stop_timer()
         self._head_size = 0
         cycle = self.cycle
         if not cycle.response_complete:

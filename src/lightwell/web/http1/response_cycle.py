@@ -33,6 +33,9 @@ class Flag:
         self._is_set = False
         self._event: asyncio.Event | None = None
 
+    def is_set(self) -> bool:
+        return self._is_set
+
     def set(self) -> None:
         self._is_set = True
         if self._event is not None:
@@ -56,6 +59,23 @@ class ResponseCycle(RequestResponseCycle):
     _head = b""
     _in_chunks = False
     _length: int | None = None  # what is left of the announced content-length, if any
+
+    async def receive(self) -> Any:
+        """As ASGI defines it: what has arrived of the body, or what comes next, which is waited for."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not (self.disconnected or self.response_complete):
+            if self.flow.read_paused:
+                self.flow.resume_reading()
+            flag = self.message_event
+            if not flag.is_set():
+                await flag.wait()
+            flag.clear()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = bytes(self.body), bytearray()
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Any) -> None:
         """As ASGI defines it. Raises RuntimeError for what is not valid HTTP or not of the announced length.
@@ -99,22 +119,21 @@ class ResponseCycle(RequestResponseCycle):
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.response_started = True
         self.waiting_for_100_continue = False
-        length = 0 if status in _BODILESS else None
-        parts = [STATUS_LINE[status]]
-        for name, value in [*self.default_headers, *headers]:
-            parts += (name, b": ", value, b"\r\n")
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection" and value == b"close":
-                self.keep_alive = False
-        if length is None and self.scope["http_version"] == "1.1":
-            self._in_chunks = True
-            parts += (b"transfer-encoding", b": ", b"chunked", b"\r\n")
-        elif length is None:
+        fields = [*self.default_headers, *headers]
+        by_name = dict(fields)
+        if by_name.get(b"connection") == b"close":
             self.keep_alive = False
+        stated = by_name.get(b"content-length")
+        length = int(stated) if stated is not None else 0 if status in _BODILESS else None
+        if length is None:
+            if self.scope["http_version"] == "1.1":
+                self._in_chunks = True
+                fields.append((b"transfer-encoding", b"chunked"))
+            else:
+                self.keep_alive = False
         self._length = length
-        head = b"".join(parts)
-        if head.translate(None, _PRINTABLE) != b"\r\n" * (len(parts) // 4 + 1):
+        head = STATUS_LINE[status] + b"".join([b"%b: %b\r\n" % field for field in fields])
+        if head.translate(None, _PRINTABLE) != b"\r\n" * (len(fields) + 1):
             raise RuntimeError("A header contains characters that are not allowed.")
         says_how_it_ends = self.keep_alive or b"\r\nconnection: close\r\n" in head
         self._head = head + (b"\r\n" if says_how_it_ends else b"connection: close\r\n\r\n")

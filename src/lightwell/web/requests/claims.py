@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from lightwell.web.requests.state import AppState
 
 NATIVE = "medical-imaging"
+_OF_NOTHING = sha256(b"").hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
-    """The signature of a request; ``principal`` owns the key that it names, and may not have sent it."""
+    """The signature of a request; ``principal`` owns the key that it names, and may not have sent it.
+
+    Nothing changes it. It is not frozen because each request makes one, which would take thrice as long.
+    """
 
     state: AppState
     request: Request
@@ -50,13 +54,14 @@ class Claim:
         request, state = self.request, self.state
         try:
             request.query = state.authenticator.verify(
-                self.signature, self.signed, self.principal, lambda: digest, self.now, self.service
+                self.signature, self.signed, self.principal, digest, self.now, self.service
             )
         except WrongCredentialsError as error:
             raise _refusal(state, request, error) from None
         request.principal = self.principal
         request.prove()
-        state.limit_caller(self.principal)
+        if state.limits_callers:
+            state.limit_caller(self.principal)
 
     def prove_head(self) -> bool:
         """Verify everything but the body itself, if the client states its hash; otherwise return False.
@@ -70,9 +75,9 @@ class Claim:
 
     async def body(self, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
         """The whole body, proved to be the caller's. Raises what `prove` and `Request.body` do."""
-        is_proved = self.prove_head()
-        body = await self.request.body(receive, limit)
-        digest = sha256(body).hexdigest()
+        is_proved = self.signature.payload_hash is not None and self.prove_head()
+        body = await self.request.body(receive, limit) if self.request.has_body else b""
+        digest = sha256(body).hexdigest() if body else _OF_NOTHING
         if is_proved:
             self.state.authenticator.check_body(self.signature, digest)
         else:
@@ -92,7 +97,11 @@ async def read_claim(state: AppState, request: Request, now: int, service: str =
     """
     signed = request.signed()
     try:
-        signature, principal = await state.identify(request, signed, now)
+        signature = state.authenticator.read_signature(signed)
+        request.claimed_key = signature.access_key_id
+        principal = state.authenticator.cached_principal(signature, now)
+        if principal is None:
+            principal = await state.load_principal(signature, now)
     except WrongCredentialsError as error:
         raise _refusal(state, request, error) from None
     return Claim(state, request, signed, signature, principal, now, service)

@@ -178,7 +178,13 @@ class Request:
         self.scope[PROVED] = True
 
     def signed(self) -> SignedRequest:
-        return SignedRequest(self.method, self.path, self.query, self.headers, self.client)
+        head = self.head
+        return SignedRequest(self.method, self.path, self.query, self.headers, self.client, head)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether it says that a body follows, be it of no bytes (RFC 9112 §6.3)."""
+        return b"content-length" in self.head or b"transfer-encoding" in self.head
 
     def declared_length(self) -> int | None:
         """Bytes of the body, as Content-Length states them, if it is there. Raises `ValidationError`."""

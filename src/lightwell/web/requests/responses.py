@@ -81,20 +81,24 @@ def error_response(error: ApiError) -> Response:
     return Response(rendered.status, headers, rendered.body, error.code)
 
 
-async def send_response(
+def send_response(
     response: Response, send: Send, *, head_only: bool = False, supports_whole: bool = False
-) -> None:
-    """Send a response; if the client is gone, nothing happens.
+) -> Awaitable[None]:
+    """Send a response, once what is returned is awaited; if the client is gone, nothing happens.
 
     With ``head_only`` a streamed body is not made, since none of it would be sent. ``supports_whole``:
     ``send`` takes `WHOLE_RESPONSE`.
     """
     body = response.body
     if supports_whole and isinstance(body, bytes):
-        await send(
+        return send(
             {"type": WHOLE_RESPONSE, "status": response.status, "headers": response.headers, "body": body}
         )
-        return
+    return _send_in_pieces(response, send, head_only)
+
+
+async def _send_in_pieces(response: Response, send: Send, head_only: bool) -> None:
+    body = response.body
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})

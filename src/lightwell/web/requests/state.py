@@ -10,7 +10,7 @@ from math import ceil
 from typing import TYPE_CHECKING, TypeVar
 
 from lightwell.auth.administration.administration import Administration
-from lightwell.auth.authentication import Authenticator, Signature, SignedRequest
+from lightwell.auth.authentication import Authenticator, Signature
 from lightwell.auth.authorization import AccessControl
 from lightwell.auth.data_access_role import DataAccessRoles
 from lightwell.auth.key_sessions import KeySessions
@@ -99,8 +99,10 @@ class AppState:
     frames: FrameReader = field(init=False)
     instance_frames: InstanceFrames = field(init=False)
     metadata: MetadataReader = field(init=False)
+    limits_callers: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.limits_callers = self.settings.throttle_principal > 0 and self.buckets is not None
         self.decoded = DecodedBytes(self.settings.decoded_memory)
         self.frames = FrameReader(self.stores, self.clock)
         self.instance_frames = InstanceFrames(self.frames)
@@ -110,17 +112,10 @@ class AppState:
         """Run a blocking call in one of ``threads``."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
 
-    async def identify(
-        self, request: Request, signed: SignedRequest, now: int
-    ) -> tuple[Signature, Principal]:
-        """A request's signature, and whose key it names; `Authenticator.verify` checks that it is genuine."""
-        signature = self.authenticator.read_signature(signed)
-        request.claimed_key = signature.access_key_id
-        principal = self.authenticator.cached_principal(signature, now)
-        if principal is None:
-            loop, load = asyncio.get_running_loop(), self.authenticator.load_principal
-            principal = await loop.run_in_executor(self.lookups, load, signature, now)
-        return signature, principal
+    async def load_principal(self, signature: Signature, now: int) -> Principal:
+        """Whose key a signature names, from the database. Raises `AuthenticationError`."""
+        loop, load = asyncio.get_running_loop(), self.authenticator.load_principal
+        return await loop.run_in_executor(self.lookups, load, signature, now)
 
     def limit_caller(self, principal: Principal) -> None:
         """Count a request that was proved to be this caller's. Raises `ThrottlingError` for one too many."""

@@ -26,6 +26,7 @@ FOLDER = Path(lightwell.web.http1.__file__).parent
 IMPORTED = {
     "uvicorn",
     "uvicorn.protocols.http.flow_control.FlowControl",
+    "uvicorn.protocols.http.flow_control.HIGH_WATER_LIMIT",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol",
     "uvicorn.protocols.http.httptools_impl.RequestResponseCycle",
     "uvicorn.protocols.http.httptools_impl.STATUS_LINE",
@@ -58,14 +59,14 @@ SUBCLASSES: dict[type, tuple[type, set[str], set[str]]] = {
     ),
     response_cycle.ResponseCycle: (
         httptools_impl.RequestResponseCycle,
-        {"send"},
+        {"receive", "send"},
         {
-            *("default_headers", "disconnected", "flow", "keep_alive", "message_event", "more_body"),
+            *("body", "default_headers", "disconnected", "flow", "keep_alive", "message_event", "more_body"),
             *("on_response", "response_complete", "response_started", "run_asgi", "scope", "transport"),
             "waiting_for_100_continue",
         },
     ),
-    protocol._Flow: (flow_control.FlowControl, {"resume_reading"}, set()),
+    protocol._Flow: (flow_control.FlowControl, {"resume_reading"}, {"read_paused"}),
     server._Server: (
         uvicorn.Server,
         {"startup", "shutdown", "capture_signals"},
@@ -93,6 +94,7 @@ PARAMETERS = {
         *("message_event", "expect_100_continue", "keep_alive", "on_response"),
     ],
     httptools_impl.RequestResponseCycle.run_asgi: ["app"],
+    httptools_impl.RequestResponseCycle.receive: [],
     httptools_impl.RequestResponseCycle.send: ["message"],
     flow_control.FlowControl.__init__: ["transport"],
     uvicorn.Server.startup: ["sockets"],
