@@ -91,6 +91,11 @@ BARS: dict[str, Bar] = {
         "GetImageFrame of an encrypted data store against one that is not, requests/s", "×", True, 0.85, 0.95
     ),
     "encrypted-web-frames": Bar("the same over DICOMweb", "×", True, 0.85, 0.95),
+    "audited-frames": Bar(
+        "GetImageFrame with the audit trail against a server without one, requests/s", "×", True, 0.97, 0.99
+    ),
+    "audited-web-frames": Bar("frames over DICOMweb, the same", "×", True, 0.97, 0.99),
+    "audited-metadata": Bar("GetImageSetMetadata, warm, the same", "×", True, 0.97, 0.99),
     "restore": Bar(
         "restore of a backup, verified, against `cp -r` and `sync` of the same files", "×", False, 2, 1.3
     ),

@@ -29,8 +29,13 @@ def missing() -> str | None:
     return None
 
 
-def command(python: str | None = None) -> list[str]:
-    """How to call lightwell with this Python, or with the Python of another checkout."""
+def command(python: str | None = None, starter: str | None = None) -> list[str]:
+    """How to call lightwell with this Python, or with the Python of another checkout.
+
+    ``starter`` is the file of a program that is called as lightwell is.
+    """
+    if starter is not None:
+        return [python or sys.executable, starter]
     if python is not None:
         return [python, "-m", "lightwell"]
     if importlib.util.find_spec("lightwell.__main__"):
@@ -48,7 +53,8 @@ class Server:
 
     ``data`` is its data folder: a new one that `stop` removes again, unless the caller names one to keep.
     Its environment holds no LIGHTWELL_ or AWS_ variable but those of ``settings`` and the buckets folder.
-    ``python`` is the interpreter of another checkout, where that is to be measured.
+    ``python`` is the interpreter of another checkout, where that is to be measured, ``starter`` what is run
+    instead of the command.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Server:
         workers: int = 2,
         settings: Mapping[str, str] | None = None,
         python: str | None = None,
+        starter: str | None = None,
     ) -> None:
         self.name = name
         self._keep = data is not None
@@ -71,7 +78,7 @@ class Server:
         options = ["--host", host, "--port", str(port), "--workers", str(workers)]
         self.tree = ProcessTree(
             name,
-            [*command(python), "serve", "--data", str(self.data), *options],
+            [*command(python, starter), "serve", "--data", str(self.data), *options],
             log=self._folder / "output.log",
             env=env,
         )

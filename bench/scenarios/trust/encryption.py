@@ -1,0 +1,41 @@
+"""Frames of encrypted data stores against the same frames of data stores that are not, in pairs."""
+
+from __future__ import annotations
+
+from bench.inputs import corpus
+from bench.results import Options, Outcome
+from bench.scenarios.trust.read_pairs import compare, native_frames, web_frames
+from bench.servers import lightwell_server
+from bench.servers.imported_series import ImportedSeries
+from bench.servers.lightwell_server import Server
+
+_BARS = {"encrypted-frames": native_frames, "encrypted-web-frames": web_frames}
+_SIDES = {"encrypted": {"LIGHTWELL_ENCRYPTION": "always"}, "plain": {}}
+
+
+def run(options: Options) -> list[Outcome]:
+    if reason := lightwell_server.missing():
+        return [Outcome(bar, skipped=reason) for bar in _BARS]
+    servers: dict[str, Server] = {}
+    try:
+        files = corpus.ct(100 if options.quick else corpus.COUNT)
+        loaded: dict[str, ImportedSeries] = {}
+        for side, settings in _SIDES.items():
+            servers[side] = Server(f"lightwell {side}", workers=2, settings=settings)
+            loaded[side] = ImportedSeries(servers[side], files)
+        _check(loaded)
+        return [compare(bar, reads, loaded, options) for bar, reads in _BARS.items()]
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+def _check(loaded: dict[str, ImportedSeries]) -> None:
+    """Both give the same frame, and one of them keeps it encrypted."""
+    if loaded["plain"].frame(0) != loaded["encrypted"].frame(0):
+        raise RuntimeError("an encrypted frame is another than the same frame in plain")
+    for side, series in loaded.items():
+        packs = list(series.server.data.rglob("*.pack"))
+        sealed = sum(path.read_bytes()[:4] == b"LWS1" for path in packs)
+        if sealed != (len(packs) if side == "encrypted" else 0) or not packs:
+            raise RuntimeError(f"{sealed} of {len(packs)} packs of the side {side} are encrypted")

@@ -1,0 +1,74 @@
+"""The same reads of two lightwell servers that differ in one thing, in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from bench.clients.dicomweb import DicomwebClient
+from bench.clients.http_load import Request, drive
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import alternating, least_disturbed
+from bench.results import Options, Outcome, noise, ratios, spread
+from bench.scenarios.web_frames import CONNECTIONS, FRAMES_AS, path_of
+from bench.servers.imported_series import ImportedSeries
+
+
+def native_frames(series: ImportedSeries) -> list[Request]:
+    """GetImageFrame of each frame."""
+    return series.frame_requests([len(series.frame(index)) for index in range(len(series.frame_ids))])
+
+
+def web_frames(series: ImportedSeries) -> list[Request]:
+    """Each frame over DICOMweb, as stored."""
+    web = DicomwebClient(series.server, series.datastore)
+    accept = {"Accept": FRAMES_AS.format("*")}
+    paths = (path_of(series.corpus, index) + "/frames/1" for index in range(len(series.frame_ids)))
+    return [web.get(path, accept) for path in paths]
+
+
+def metadata(series: ImportedSeries) -> list[Request]:
+    """GetImageSetMetadata, warm."""
+    named = {"datastoreId": series.datastore, "imageSetId": series.image_set}
+    return [Request(series.sign("get_image_set_metadata", **named).data, len(series.metadata))]
+
+
+def compare(
+    bar: str,
+    reads: Callable[[ImportedSeries], list[Request]],
+    sides: Mapping[str, ImportedSeries],
+    options: Options,
+) -> Outcome:
+    """The rate of the first side against that of the second, round by round; ``reads`` signs the requests."""
+    first, second = sides
+
+    def turn(side: str) -> dict[str, float]:
+        series = sides[side]
+        requests = reads(series)
+
+        def once() -> dict[str, float]:
+            with CpuMeter(series.server.tree) as meter:
+                load = drive(
+                    series.server.address, requests, connections=CONNECTIONS, seconds=options.seconds
+                )
+            if load.errors:
+                raise RuntimeError(f"{side}: {load.errors}")
+            return {
+                f"{side} rate": load.rate,
+                f"{side} cpu": 1e6 * meter.server / len(load.latencies),
+                f"{side} others": meter.others,
+            }
+
+        return least_disturbed(once, f"{side} others", options)
+
+    rounds = alternating({side: partial(turn, side) for side in sides}, options)
+    said = [
+        f"{side} {spread(rounds, f'{side} rate')} requests/s ({spread(rounds, f'{side} cpu')} µs CPU)"
+        for side in (first, second)
+    ]
+    return Outcome(
+        bar,
+        ratios(rounds, f"{first} rate", f"{second} rate"),
+        f"{', '.join(said)}; {noise(rounds)}",
+        rounds=rounds,
+    )
