@@ -16,10 +16,12 @@ from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord, FrameRecor
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.web.audit.operations import NOT_RECORDED, RECORDED, UNRECORDED_KIND, Recorded
 from lightwell.web.audit.unproved import Unproved
+from lightwell.web.requests.request import CLIENT_CERTIFICATE
 
 if TYPE_CHECKING:
     from lightwell.auth.policies.policy import Decision
-    from lightwell.web.requests.request import Request
+    from lightwell.auth.principals import Principal
+    from lightwell.web.requests.request import Request, Shown
     from lightwell.web.requests.responses import Response
 
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -49,20 +51,21 @@ class Witness:
         What is returned must be awaited before that: it raises `UnavailableError` if the record is not kept.
         """
         recorded = RECORDED.get(request.operation)
-        principal = request.principal
+        principal, shown, body = request.principal, request.shown, response.body
         if recorded is None or principal is None or request.refusal is not None:
             recorded = self._of_exception(request, response, recorded)
             if recorded is None:
                 return None
-        body = response.body
+        elif (
+            shown is not None
+            and request.note is None
+            and response.status < 300
+            and isinstance(body, bytes)
+            and len(request.path) <= _SHORT_PATH
+        ):
+            self._put(self._of_frame(request, recorded, principal, shown, response.status, len(body)))
+            return self._trail.durable() if self._is_sync else None
         if isinstance(body, bytes):
-            if (
-                request.shown is not None
-                and request.note is None
-                and response.status < 300
-                and len(request.path) <= _SHORT_PATH
-            ):
-                return self._put_frame(request, recorded, response.status, len(body))
             self._put(self._record(request, recorded, response, None, len(body)))
         else:
             phase = None if request.method == "HEAD" else "begun"
@@ -71,12 +74,17 @@ class Witness:
             return self._trail.durable()
         return None
 
-    def _put_frame(
-        self, request: Request, recorded: Recorded, status: int, sent: int
-    ) -> Awaitable[None] | None:
-        """`put` of a frame or a document that was read whole, and of nothing else. It has to be fast."""
-        principal, resource, shown = request.principal, request.resource, request.shown
-        assert principal is not None and shown is not None
+    def _of_frame(
+        self,
+        request: Request,
+        recorded: Recorded,
+        principal: Principal,
+        shown: Shown,
+        status: int,
+        sent: int,
+    ) -> FrameRecord:
+        """The record of a frame or a document that was read whole, and of nothing else. It has to be fast."""
+        scope, resource, item = request.scope, request.resource, request.item
         subject, provider = principal.subject or request.subject, principal.provider or request.issuer
         by: str | None = "administrator"
         policy: str | None = None
@@ -84,44 +92,41 @@ class Witness:
             by, policy = statements(request.decisions)
         elif principal.arn.endswith(":root"):
             by = "root"
-        agent, peer = request.head.get(b"user-agent"), request.scope.get("client")
+        agent, peer = request.head.get(b"user-agent"), scope.get("client")
         store: str | None = None
         instance: str | None = None
         if resource is not None:
             store, instance = resource.datastore_id, resource.instance
         elif request.labels is not None:
             store = request.labels.get("datastoreId")
-        self._put(
-            FrameRecord(
-                0,
-                self._now(),
-                request.id,
-                recorded.via,
-                request.operation,
-                recorded.kind,
-                principal.arn,
-                principal.access_key_id or None,
-                subject,
-                provider,
-                principal.taken_by,
-                None if peer is None else peer[0],
-                request.client_certificate,
-                None if agent is None else agent[:AGENT_LENGTH].decode("latin-1"),
-                store,
-                shown[0],
-                shown[1] or None,
-                shown[2],
-                shown[3],
-                instance,
-                () if request.item is None else (request.item,),
-                status,
-                by,
-                policy,
-                sent,
-                principal.emergency,
-            )
+        return FrameRecord(
+            0,
+            self._now(),
+            request.id,
+            recorded.via,
+            request.operation,
+            recorded.kind,
+            principal.arn,
+            principal.access_key_id or None,
+            subject,
+            provider,
+            principal.taken_by,
+            None if peer is None else peer[0],
+            scope.get(CLIENT_CERTIFICATE),
+            None if agent is None else agent[:AGENT_LENGTH].decode("latin-1"),
+            store,
+            shown[0],
+            shown[1] or None,
+            shown[2],
+            shown[3],
+            instance,
+            () if item is None else (item,),
+            status,
+            by,
+            policy,
+            sent,
+            principal.emergency,
         )
-        return self._trail.durable() if self._is_sync else None
 
     def ended(self, request: Request, response: Response | None) -> None:
         """Put what is known only after the answer: that it was sent, and how much of it."""

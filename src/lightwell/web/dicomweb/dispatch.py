@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib import import_module
+from typing import NamedTuple
 
 from lightwell.auth.principals import Principal
 from lightwell.operations.context import Context
@@ -17,8 +17,7 @@ from lightwell.web.requests.responses import Receive, Response
 from lightwell.web.requests.state import AppState
 
 
-@dataclass(frozen=True, slots=True)
-class DicomwebRequest:
+class DicomwebRequest(NamedTuple):
     """One authenticated request for a resource; ``http`` is the HTTP request itself.
 
     Whoever reads the body must call ``prove`` with its SHA-256 in lower-case hex before using any of it: it

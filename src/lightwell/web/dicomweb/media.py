@@ -128,6 +128,8 @@ def base_url(request: Request, settings: Settings) -> str:
 
 def _text(encoded: bytes) -> str:
     try:
-        return unquote_to_bytes(encoded.replace(b"+", b" ")).decode("utf-8")
+        if b"%" in encoded or b"+" in encoded:
+            encoded = unquote_to_bytes(encoded.replace(b"+", b" "))
+        return encoded.decode("utf-8")
     except UnicodeDecodeError:
         raise ValidationError("The query string is not UTF-8.") from None

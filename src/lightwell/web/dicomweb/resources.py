@@ -7,8 +7,7 @@ actions). What HealthImaging lacks is authorized, measured and throttled as the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lightwell.errors import MethodNotAllowedError
 from lightwell.wire.matching import decoded
@@ -35,8 +34,7 @@ _ROOT = b"datastore"
 _WADO_URI = re.compile(rb"(?:^|&)requestType=", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class DicomwebResource:
+class DicomwebResource(NamedTuple):
     """One resource, requested with one method.
 
     ``operation`` is the API's name for it: it is counted, throttled and passed to an authorizer; ``action``

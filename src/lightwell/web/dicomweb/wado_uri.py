@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -45,8 +44,8 @@ async def wado_uri(request: DicomwebRequest) -> Response:
     """
     query = _query(request.http)
     target = _target(request, query)
-    request.http.resource = replace(
-        request.resource, study=target.study, series=target.series, instance=target.instance
+    request.http.resource = request.resource._replace(
+        study=target.study, series=target.series, instance=target.instance
     )
     parameters = uri_parameters(query)
     accepted = (
@@ -145,11 +144,10 @@ async def _file(request: DicomwebRequest, target: DicomwebTarget, syntax: str | 
     if target.image_set_id is not None:
         query += f"&imageSetId={quote(target.image_set_id)}"
     http = request.http.with_query(query.encode())
-    resource = replace(
-        request.resource,
+    resource = request.resource._replace(
         kind="part10",
         study=target.study,
         series=target.series,
         instance=target.instance,
     )
-    return await retrieve.part10(replace(request, http=http, resource=resource))
+    return await retrieve.part10(request._replace(http=http, resource=resource))

@@ -21,7 +21,7 @@ from typing import Any
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.clock import Ids
@@ -239,13 +239,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_overhead = 0
-        cycle = self.cycle
-        if cycle.response_complete:
-            return
-        cycle.body += body
-        if len(cycle.body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        cycle.message_event.set()
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """Like uvicorn's, for a `ResponseCycle`, without upgrades, a root path and a limit of requests."""
@@ -261,8 +255,7 @@ class Protocol(HttpToolsProtocol):
         self._head_open, self._body_open = False, True
         self._body_overhead = 0
         self._silent_since = None
-        if self._timer is not None:
-            self._stop_timer()
+        self._stop_timer()
         if b"expect" in dict(self.headers):
             expected = [value.lower() for name, value in self.headers if name == b"expect"]
             self.expect_100_continue = b"100-continue" in expected
@@ -310,8 +303,7 @@ class Protocol(HttpToolsProtocol):
         if self._framing:
             return
         self._body_open = False
-        if self._timer is not None:
-            self._stop_timer()
+        self._stop_timer()
         self._head_size = 0
         cycle = self.cycle
         if not cycle.response_complete:

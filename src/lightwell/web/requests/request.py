@@ -67,29 +67,21 @@ class Request:
     the note.
     """
 
-    __slots__ = (
-        "claimed_key",
-        "decisions",
-        "head",
-        "headers",
-        "id",
-        "issuer",
-        "item",
-        "labels",
-        "method",
-        "named",
-        "note",
-        "operation",
-        "path",
-        "principal",
-        "query",
-        "received",
-        "refusal",
-        "resource",
-        "scope",
-        "shown",
-        "subject",
-    )
+    # Attributes of the class, so that a request sets only what it learns.
+    operation = UNKNOWN
+    principal: Principal | None = None
+    named: str | None = None
+    claimed_key: str | None = None
+    decisions: tuple[Decision, ...] = ()
+    refusal: ApiError | None = None
+    labels: Mapping[str, str] | None = None
+    resource: DicomwebResource | None = None
+    shown: Shown | None = None
+    item: str | None = None
+    subject: str | None = None
+    issuer: str | None = None
+    note: AuditNote | None = None
+    received = 0
 
     def __init__(self, scope: Message, id: str) -> None:
         self.scope = scope
@@ -99,20 +91,6 @@ class Request:
         self.query: bytes = scope["query_string"]
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.head = dict(self.headers)
-        self.operation = UNKNOWN
-        self.principal: Principal | None = None
-        self.named: str | None = None
-        self.claimed_key: str | None = None
-        self.decisions: tuple[Decision, ...] = ()
-        self.refusal: ApiError | None = None
-        self.labels: Mapping[str, str] | None = None
-        self.resource: DicomwebResource | None = None
-        self.shown: Shown | None = None
-        self.item: str | None = None
-        self.subject: str | None = None
-        self.issuer: str | None = None
-        self.note: AuditNote | None = None
-        self.received = 0
 
     @property
     def caller(self) -> str | None:

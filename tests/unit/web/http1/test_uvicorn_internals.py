@@ -26,7 +26,6 @@ FOLDER = Path(lightwell.web.http1.__file__).parent
 IMPORTED = {
     "uvicorn",
     "uvicorn.protocols.http.flow_control.FlowControl",
-    "uvicorn.protocols.http.flow_control.HIGH_WATER_LIMIT",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol",
     "uvicorn.protocols.http.httptools_impl.RequestResponseCycle",
     "uvicorn.protocols.http.httptools_impl.STATUS_LINE",
