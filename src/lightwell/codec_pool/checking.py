@@ -89,7 +89,9 @@ class Checker:
             dicom = None
             if held.dicom_z is not None:
                 dicom = decompress(held.dicom_z, _dictionary(held.dicom_dictionary, bodies))
-        except (StorageError, zstandard.ZstdError) as error:
+            # Empty where it is damaged, which is not the same as none.
+            override = None if held.override_z is None else json.loads(decompress(held.override_z))
+        except (StorageError, zstandard.ZstdError, ValueError) as error:
             yield IntegrityFault(f"its attributes cannot be read from the database ({error})")
             return
         try:
@@ -98,7 +100,6 @@ class Checker:
                 held.original_offset,
                 held.original_length,
             )
-            override = json.loads(decompress(held.override_z)) if held.override_z else None
             derived = self._derived(original, override, (fragment, *levels))
         except (LightwellError, zstandard.ZstdError, ValueError) as error:
             yield IntegrityFault(f"its original cannot be read: {error}", _kind(error))

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         is_purged = False
         if args.now:
             left, is_purged = _remove_now(ctx, None if wanted == Wanted() else sorted(packs))
-        former = _former(ctx, places, wanted)
+        former, unopened = _former(ctx, places, wanted)
         unused = _other_packs(ctx) if args.now else 0
     report = {
         "imageSets": [each.as_json() for each in erased],
@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         "otherUnusedPacks": unused,
         "isDatabaseRewritten": is_purged,
         "inEarlierVersions": [each.as_json() for each in former],
+        "earlierVersionsNotRead": [each.as_json() for each in unopened],
         "hasRunningImports": is_importing,
         "stays": _stays(ctx),
     }
@@ -160,19 +161,24 @@ def _other_packs(ctx: Context) -> int:
     return sum(ctx.stores.objects.exists(pack_name(key)) for key in keys)
 
 
-def _former(ctx: Context, places: list[DataStore], wanted: Wanted) -> list[SetId]:
-    """Image sets of others, an earlier version of which has the PatientID or the StudyInstanceUID."""
+def _former(ctx: Context, places: list[DataStore], wanted: Wanted) -> tuple[list[SetId], list[SetId]]:
+    """Image sets of others, an earlier version of which has the PatientID or the StudyInstanceUID; and those
+    with an earlier version that cannot be read: damaged, or without its key.
+    """
     found: dict[SetId, None] = {}
-    stores = {store.id for store in places}
+    unopened: dict[SetId, None] = {}
+    stores = [store.key for store in places]
     ids = ((PATIENT, "PatientID", wanted.patient), (STUDY, "StudyInstanceUID", wanted.study))
     for number, key, value in ids:
         if value is None:
             continue
         with ctx.stores.db.read() as conn:
-            for each in erasure.former_levels(conn, number):
-                if each.datastore_id in stores and str(each.block.get(key, "")).strip() == value.strip():
+            for each in erasure.former_levels(conn, number, stores):
+                if each.block is None:
+                    unopened[SetId(each.datastore_id, each.image_set_id)] = None
+                elif str(each.block.get(key, "")).strip() == value.strip():
                     found[SetId(each.datastore_id, each.image_set_id)] = None
-    return list(found)
+    return list(found), list(unopened)
 
 
 def _when(settings: Settings, report: dict[str, object], *, is_sqlite: bool) -> list[str]:
@@ -206,7 +212,8 @@ def _nothing(settings: Settings, *, is_now: bool) -> list[str]:
 def _warnings(settings: Settings, report: dict[str, object], *, has_ids: bool) -> list[str]:
     lines = []
     left, former = report["packsStillReferredTo"], report["inEarlierVersions"]
-    assert isinstance(left, list) and isinstance(former, list)
+    unopened = report["earlierVersionsNotRead"]
+    assert isinstance(left, list) and isinstance(former, list) and isinstance(unopened, list)
     if left:
         lines.append(
             f"NOT removed: {counted(len(left), 'pack')} of them, since other image sets refer to them, "
@@ -217,6 +224,12 @@ def _warnings(settings: Settings, report: dict[str, object], *, has_ids: bool) -
         lines.append(
             f"NOT erased: {counted(len(former), 'image set')} that had this ID in an earlier version. Look "
             f"(`lightwell sets show`), then delete what is to go: lightwell sets delete {ids}"
+        )
+    if unopened:
+        ids = " ".join(each["imageSetId"] for each in unopened)
+        lines.append(
+            f"NOT looked at: earlier versions of {counted(len(unopened), 'image set')} that cannot be read, "
+            f"which may have had this ID: {ids}. Run `lightwell data verify`"
         )
     if unused := report["otherUnusedPacks"]:
         assert isinstance(unused, int)

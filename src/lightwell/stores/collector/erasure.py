@@ -6,10 +6,12 @@ import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+import zstandard
 from sqlalchemy import Connection, and_, exists, func, or_, select, tuple_, union
 
 from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.states import ImageSetState, PackState
+from lightwell.errors import StorageError
 from lightwell.stores.background.gc_candidates import PACK
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.compression import decompress
@@ -32,11 +34,14 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class FormerLevel:
-    """What an earlier version of an image set showed of its patient or study, which a later one changed."""
+    """What an earlier version of an image set showed of its patient or study, which a later one changed.
+
+    ``block`` is None where it cannot be opened.
+    """
 
     datastore_id: str
     image_set_id: str
-    block: dict[str, object]
+    block: dict[str, object] | None
 
 
 def packs_of(conn: Connection, image_sets: Collection[str]) -> set[int]:
@@ -84,8 +89,13 @@ def unused_packs(conn: Connection) -> list[int]:
     )
 
 
-def former_levels(conn: Connection, number: int, after: tuple[int, int] = (-1, -1)) -> Iterator[FormerLevel]:
-    """The levels of one number that hold in earlier versions of ACTIVE sets only. Reads the whole table."""
+def former_levels(
+    conn: Connection, number: int, datastores: Collection[int], after: tuple[int, int] = (-1, -1)
+) -> Iterator[FormerLevel]:
+    """The levels of one number that hold in earlier versions of ACTIVE sets of these data stores only.
+
+    Reads the whole table, and opens no value of another data store.
+    """
     while True:
         rows = conn.execute(
             select(
@@ -104,16 +114,20 @@ def former_levels(conn: Connection, number: int, after: tuple[int, int] = (-1, -
                 level.c.level == number,
                 level.c.valid_to.is_not(None),
                 image_set.c.state == ImageSetState.ACTIVE,
+                image_set.c.datastore.in_(datastores),
                 tuple_(level.c.image_set, level.c.valid_from) > after,
             )
             .order_by(level.c.image_set, level.c.valid_from)
             .limit(_PAGE)
         ).all()
         for _, _, store_id, id, base, body_z, packed in rows:
-            block = apply_edits(
-                json.loads(decompress(values.opened(conn, values.LEVEL, base, body_z))),
-                edits.unpack(conn, packed),
-            )
+            try:
+                block = apply_edits(
+                    json.loads(decompress(values.opened(conn, values.LEVEL, base, body_z))),
+                    edits.unpack(conn, packed),
+                )
+            except (StorageError, zstandard.ZstdError, ValueError):
+                block = None
             yield FormerLevel(store_id, id, block)
         if len(rows) < _PAGE:
             return

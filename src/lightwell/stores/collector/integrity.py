@@ -14,7 +14,7 @@ from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.domain.integrity import MadeChecks, PackToVerify, PixelsToVerify, RecordToVerify, SharedValues
-from lightwell.domain.states import ImageSetState, PackState
+from lightwell.domain.states import DatastoreStatus, ImageSetState, PackState
 from lightwell.errors import DamagedError, StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import (
@@ -34,7 +34,6 @@ from lightwell.stores.db.tables import (
 from lightwell.stores.image_sets import native_instances, version_diff
 from lightwell.stores.image_sets.edits import unpack
 from lightwell.stores.keys import values
-from lightwell.stores.keys.data_keys import KeyDestroyedError
 from lightwell.stores.qido import index_check
 
 
@@ -57,6 +56,12 @@ def live_pack(conn: Connection, key: int) -> PackToVerify | None:
         )
     ).first()
     return None if row is None else PackToVerify(*row)
+
+
+def is_of_deleted(conn: Connection, held: PackToVerify) -> bool:
+    """Whether the data store of a pack was deleted, and its keys with it."""
+    status = conn.execute(select(datastore.c.status).where(datastore.c.key == held.datastore)).scalar()
+    return status == DatastoreStatus.DELETED
 
 
 def pack_bytes(conn: Connection) -> int:
@@ -174,11 +179,10 @@ def _record(conn: Connection, row: Any, pages: dict[int, list[tuple[bytes, bytes
 
 
 def _opened(conn: Connection, place: bytes, row: int, value: bytes | None) -> bytes | None:
-    """A value of a row; empty, which is a fault wherever it is read, if it is damaged, or of a data store
-    that was deleted."""
+    """A value of a row; empty, which is a fault wherever it is read, if it is damaged."""
     try:
         return None if value is None else values.opened(conn, place, row, value)
-    except (DamagedError, KeyDestroyedError):
+    except DamagedError:
         return b""
 
 

@@ -140,12 +140,13 @@ def find(
         return []
     sets = [row.key for row in of_series]
     rows = conn.execute(_INSTANCES, {"sets": sets, "instance": key}).all()
-    return [
+    found = [
         _existing(conn, row)
         for row in sorted(rows, key=lambda row: sets.index(row.image_set))
         # An instance that has lost its pixels, or is about to, equals nothing.
         if row.pixels is None or row.state in _USABLE
     ]
+    return [each for each in found if each is not None]
 
 
 def missing_uids(conn: Connection, datastore: int, uids: Sequence[str]) -> list[str]:
@@ -154,7 +155,12 @@ def missing_uids(conn: Connection, datastore: int, uids: Sequence[str]) -> list[
     return [uid for uid in uids if uid not in known]
 
 
-def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance:
+def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance | None:
+    """None where its override is damaged: it equals nothing then, and a file that came again is stored."""
+    try:
+        override_z = values.of_record(conn, values.OVERRIDE, row.record, row.override_z)
+    except DamagedError:
+        return None
     found = None
     if row.pixels is not None:
         named = {column.name: getattr(row, f"pixels_{column.name}") for column in _PIXELS}
@@ -167,7 +173,7 @@ def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance:
         row.original_pack,
         row.original_offset,
         row.original_length,
-        values.of_record(conn, values.OVERRIDE, row.record, row.override_z),
+        override_z,
         [
             _level_digest(
                 conn, number, *(getattr(row, f"{name}_{part}") for part in ("key", "hash", "body_z"))

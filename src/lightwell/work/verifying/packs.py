@@ -28,7 +28,7 @@ from lightwell.domain.integrity import (
     RecordToVerify,
     SharedValues,
 )
-from lightwell.errors import StorageError
+from lightwell.errors import DamagedError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
@@ -85,11 +85,10 @@ class VerifyWorker:
 
         ``quick``: its bytes only. Of a ``sample`` one frame in a hundred is decoded, all of a damaged pack.
         """
-        with self._stores.db.read() as conn:
-            records = [] if quick else integrity.records(conn, pack.key)
-            bodies = integrity.bodies(conn, records)
+        records, bodies, unread = ([], SharedValues({}, {}), []) if quick else self._rows_of(pack)
         result = self._check_part(pack, whole=True, part=[], first=0, bodies=SharedValues({}, {}))
         faults = [PartFinding(pack, None, fault) for _, fault in result.faults]
+        faults += [PartFinding(pack, None, fault) for fault in unread]
         if any(fault.kind == FaultKind.UNREADABLE for _, fault in result.faults):
             return faults, 0, 0  # each record and frame in it would only report the same
         self._sample = None if faults else sample
@@ -100,6 +99,25 @@ class VerifyWorker:
                 if fault is not None:
                     faults.append(PartFinding(pack, records[place], fault))
         return faults, len(records), frames
+
+    def _rows_of(self, pack: PackToVerify) -> tuple[list[RecordToVerify], SharedValues, list[IntegrityFault]]:
+        """The records of a pack and what they share; without the key, none, and a fault that says so.
+
+        One key that is not to be had keeps nobody from the packs of other data stores. What is left of a data
+        store that was deleted waits for the collector, and nobody can ask for it: that is no fault.
+        """
+        try:
+            with self._stores.db.read() as conn:
+                records = integrity.records(conn, pack.key)
+                return records, integrity.bodies(conn, records), []
+        except (StorageUnavailableError, DamagedError):
+            raise
+        except StorageError as error:
+            with self._stores.db.read() as conn:
+                if integrity.is_of_deleted(conn, pack):
+                    return [], SharedValues({}, {}), []
+            reason = f"what the database has of its instances cannot be read: {error}"
+            return [], SharedValues({}, {}), [IntegrityFault(reason, FaultKind.UNREADABLE)]
 
     def _check_records(
         self, pack: PackToVerify, records: list[RecordToVerify], first: int, end: int, bodies: SharedValues
