@@ -304,8 +304,7 @@ def _seal_key(place: ChainPlace) -> bytes:
 
 
 def _locked(path: Path, patience: float) -> int:
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    segments.give_away(file, path.parent)
+    file = _lock_file(path)
     until = monotonic() + patience
     while True:
         try:
@@ -320,6 +319,20 @@ def _locked(path: Path, patience: float) -> int:
             raise
         else:
             return file
+
+
+def _lock_file(path: Path) -> int:
+    """Open it, or make it. Who owns the folder may have put a link there, which root must not follow."""
+    flags = os.O_RDWR | os.O_NOFOLLOW
+    with suppress(FileExistsError):
+        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            segments.give_away(file, path.parent)
+        except OSError:
+            os.close(file)
+            raise
+        return file
+    return os.open(path, flags)
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,18 +102,38 @@ def segments(folder: Path) -> list[Segment]:
 def make_folder(folder: Path) -> None:
     """Make a writer's folder and those above, for their owner only, durably. Raises `OSError`."""
     for path in (folder.parent, folder):
-        with suppress(FileExistsError):
-            path.mkdir(0o700)
-            give_away(path, path.parent)
-            sync_folder(path.parent)
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.mkdir(path.name, 0o700, dir_fd=parent)
+            # Whoever owns the parent may have put something else there meanwhile.
+            made = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+            try:
+                give_away(made, path.parent)
+            finally:
+                os.close(made)
+            os.fsync(parent)
+        except FileExistsError:
+            pass
+        finally:
+            os.close(parent)
 
 
-def give_away(made: Path | int, folder: Path) -> None:
-    """Give what root has made in a folder to the folder's owner, who has to go on. Raises `OSError`."""
+def give_away(made: int, folder: Path) -> None:
+    """Give what root has made in a folder to the folder's owner, who has to go on. Raises `OSError`.
+
+    ``made`` is a descriptor of what this call has created, or of a folder that was no link: the owner may
+    put a link in its place to what is root's.
+    """
     if os.geteuid() == 0:
         owner = folder.stat()
         if owner.st_uid:
-            os.chown(made, owner.st_uid, owner.st_gid)
+            os.fchown(made, owner.st_uid, owner.st_gid)
+
+
+def make_anew(path: Path) -> int:
+    """Open an empty file for writing, in place of a link or of what a crash has left. Raises `OSError`."""
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def compress(segment: Segment) -> Segment:
@@ -126,7 +145,7 @@ def compress(segment: Segment) -> Segment:
         return segment
     target = _compressed(segment.path)
     temporary = target.with_name(f".{target.name}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = make_anew(temporary)
     with os.fdopen(descriptor, "wb") as file, segment.path.open("rb") as plain:
         # With its checksum in the frame, and its size.
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)

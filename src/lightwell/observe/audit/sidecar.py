@@ -25,7 +25,7 @@ from msgspec import Struct
 from lightwell.observe.audit.block import decode_head
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AuditRecord, decode_line
-from lightwell.observe.audit.segments import Segment, give_away, index_path, sync_folder
+from lightwell.observe.audit.segments import Segment, give_away, index_path, make_anew, sync_folder
 
 FORMAT: Final = 1
 _RECORD: Final = b'{"n":'
@@ -127,7 +127,7 @@ def build(segment: Segment, keys: AuditKeys) -> None:
     body = msgspec.json.encode(head) + b"\n" + digests.tobytes()
     path = index_path(segment.path)
     temporary = path.with_name(f".{path.name}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = make_anew(temporary)
     with os.fdopen(descriptor, "wb") as file:
         give_away(descriptor, path.parent)
         file.write(body + hmac.digest(key, body, sha256))

@@ -16,6 +16,7 @@ from lightwell.observe.audit import chain as module
 from lightwell.observe.audit.chain import Chain, ChainPlace
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.segments import Segment, compress, segments
+from lightwell.observe.audit.sidecar import build
 from tests.unit.observe.audit.chains import KEYS, numbers, place, records, report, texts, write
 
 
@@ -70,6 +71,50 @@ def test_files_and_folders_are_for_their_owner_only(tmp_path: Path) -> None:
         os.umask(old)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (at.root, *at.root.rglob("*"))}
     assert modes == {"audit": 0o700, "http-0": 0o700, "lock": 0o600, "000000000001.jsonl": 0o600}
+
+
+def test_gives_away_nothing_that_a_link_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service's user owns the folder in which root appends, and may put links there."""
+    given: list[int] = []
+    monkeypatch.setattr("lightwell.observe.audit.segments.give_away", lambda made, folder: given.append(made))
+    at = place(tmp_path / "audit")
+    victim = tmp_path / "victim"
+    victim.write_text("root's")
+    at.folder.mkdir(parents=True)
+    (at.folder / "lock").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        Chain(at)
+    (at.folder / "lock").unlink()
+    (at.folder / "lock").hardlink_to(victim)
+    Chain(at).close()
+    assert given == []
+    (at.folder / "lock").unlink()
+    write(at, [1])
+    assert len(given) == 2, "the lock and the segment that were made"
+    (at.folder / ".000000000001.jsonl.zst.tmp").symlink_to(victim)
+    compress(segments(at.folder)[0])
+    (at.folder / ".000000000001.idx.tmp").symlink_to(victim)
+    build(segments(at.folder)[0], KEYS)
+    assert victim.read_text() == "root's" and texts(at) == []
+
+
+def test_follows_no_link_that_takes_the_place_of_a_folder_that_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, mkdir = tmp_path / "victim", os.mkdir
+    victim.mkdir()
+
+    def swapped(path: str, mode: int, *, dir_fd: int) -> None:
+        mkdir(path, mode, dir_fd=dir_fd)
+        if path == "http-0":
+            os.rmdir(path, dir_fd=dir_fd)
+            os.symlink(victim, path, dir_fd=dir_fd)
+
+    at = place(tmp_path / "audit")
+    monkeypatch.setattr(os, "mkdir", swapped)
+    with pytest.raises(NotADirectoryError):
+        Chain(at)
+    assert list(victim.iterdir()) == []
 
 
 def test_every_part_of_a_block_that_a_crash_leaves_is_left_behind(tmp_path: Path) -> None:
