@@ -43,10 +43,10 @@ from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.work import removal_records
 from lightwell.work.checksum_filling import ChecksumFiller
-from lightwell.work.database_clock import DatabaseClock
 from lightwell.work.index_building import IndexBuilding
 from lightwell.work.pruning import Pruning
 from lightwell.work.stray_search import StraySearch
+from lightwell.work.timing.database_clock import DatabaseClock
 from lightwell.work.upload_removal import UploadRemoval
 from lightwell.work.verifying.regular import RegularVerifying
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete, insert, select, update
 from lightwell.clock import Clock
 from lightwell.domain.image_sets.frame_table import pack_entries, unpack_entries
 from lightwell.stores.db import tables
+from lightwell.stores.integrity import runs
 from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.work.verifying.pace import Pace
 from lightwell.work.verifying.regular import RegularVerifying
@@ -119,6 +120,37 @@ def test_leaves_a_run_to_who_went_on_with_it_last(server: Importing, made: str) 
     assert second.report().problems == []
     first.close()
     second.close()
+
+
+def test_a_server_leaves_a_run_alone_that_a_clock_slightly_ahead_has_seen(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = sqlite
+    settings = replace(server.settings, verify_days=30)
+    clock = Moved()
+    regular = RegularVerifying(server.stores, settings, clock, threading.Event())
+    monkeypatch.setattr("lightwell.work.verifying.run.Verifier.begin", killed(Took))
+    run = server.stores.db.write(lambda conn: runs.begin(conn, 5, "sample", Clock().now()))
+    for ahead, is_taken in ((30_000, False), (-300_000, False), (120_000, True), (-700_000, True)):
+        clock.by = run.seen_at - ahead
+        regular._not_before = 0.0
+        if is_taken:
+            with pytest.raises(Took):
+                regular.step()
+        else:
+            regular.step()
+    regular.close()
+
+
+class Took(Exception):
+    pass
+
+
+class Moved(Clock):
+    by = 0
+
+    def now(self) -> int:
+        return self.by
 
 
 def test_says_whose_study_is_concerned(server: Importing, made: str) -> None:

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from lightwell.stores.db.tables import integrity_fault, integrity_run
 
 _KEPT = 20  # runs that have ended
-_AHEAD_MS = 60_000  # more than that, and the clock has been set back
+# A run was seen at most so long ahead of the time by others; more than that, and the clock has been set back.
+AHEAD_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def keep(conn: Connection, run: Run, progress: dict[str, Any], now: int, *, is_o
     t = integrity_run.c
     this = and_(t.key == run.key, t.seen_at == run.seen_at, t.finished_at.is_(None))
     values = {
-        "seen_at": now if run.seen_at > now + _AHEAD_MS else max(now, run.seen_at + 1),
+        "seen_at": now if run.seen_at > now + AHEAD_MS else max(now, run.seen_at + 1),
         "progress": json.dumps(progress),
         "finished_at": now if is_over else None,
     }

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lightwell.stores.page_checksums.frame_sums import FrameSums, plain_sum
+
 _HEAD = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
 _MAGIC = 0x377F0682  # with 1 in the last bit where checksums are of big-endian numbers
@@ -38,6 +40,9 @@ _PAGES = {1 << shift for shift in range(9, 17)}
 _IN_USE_AT = 128
 # What is being written just now is looked at again.
 _TRIES, _PAUSE_SECONDS = 4, 0.1
+
+# Of so many frames in a row, each may have been changed, or the checksum that it ends with.
+_SEEDS = 16
 
 _kept: dict[tuple[int, int], int] = {}
 _lock = threading.Lock()
@@ -128,7 +133,7 @@ def _index(path: Path) -> _Index | None:
     if len(data) < _COPIED_AT + 4 or head != data[size : 2 * size]:
         return None
     fields = _INDEX_HEAD.unpack(head)
-    if not fields[3] or struct.pack("=II", *_sum(head[:-8], 0, 0, "=")) != head[-8:]:
+    if not fields[3] or struct.pack("=II", *plain_sum(head[:-8], 0, 0, "=")) != head[-8:]:
         return None
     (copied,) = struct.unpack_from("=I", data, _COPIED_AT)
     salts = struct.unpack(">II", head[32:40])
@@ -148,7 +153,7 @@ def _log(path: Path, *, until_broken: bool = False) -> _Log | None:
         magic, _, page_size, _, first, second, *checksum = _HEAD.unpack(head)
         order = ">" if magic & 1 else "<"
         is_head = magic | 1 == _MAGIC | 1 and page_size in _PAGES
-        if not is_head or _sum(head[:24], 0, 0, order) != (checksum[0], checksum[1]):
+        if not is_head or plain_sum(head[:24], 0, 0, order) != (checksum[0], checksum[1]):
             # It is on the disk before the first frame is written.
             if os.fstat(file.fileno()).st_size <= _HEAD.size or until_broken:
                 return None
@@ -160,10 +165,14 @@ def _walked(
     file: BinaryIO, page_size: int, salts: tuple[int, int], seed: tuple[int, int], order: str, short: bool
 ) -> _Log:
     committed, broken = 0, None
-    seeds, is_after_commit = [seed], False
+    seeds, is_after_commit, sums = [seed], False, None
     for number, frame in enumerate(_frames(file, page_size), 1):
         _, pages, one, other, first, second = _FRAME.unpack_from(frame)
-        made = {_sum(frame[_FRAME.size :], *_sum(frame[:8], *each, order), order) for each in seeds}
+        made: list[tuple[int, int]] = []
+        # Behind what is broken, most frames are of an earlier log.
+        if broken is None or (one, other) == salts:
+            sums = sums or FrameSums(page_size, order)
+            made = sums.of(frame, seeds)
         continues = (one, other) == salts and (first, second) in made
         if broken is None and continues:
             committed = number if pages else committed
@@ -174,7 +183,7 @@ def _walked(
         elif continues and is_after_commit:
             return _Log(salts, committed, broken)
         # Either the frame was changed, or the checksum that it ends with.
-        seeds = [(first, second)] if continues else [(first, second), *made]
+        seeds = [(first, second)] if continues else [(first, second), *made][:_SEEDS]
         is_after_commit = bool(pages)
     return _Log(salts, committed, None)
 
@@ -183,14 +192,6 @@ def _frames(file: BinaryIO, page_size: int) -> Iterator[bytes]:
     size = _FRAME.size + page_size
     while len(frame := file.read(size)) == size:
         yield frame
-
-
-def _sum(data: bytes, first: int, second: int, order: str) -> tuple[int, int]:
-    """SQLite's checksum of some bytes, continued from that of what stands before them."""
-    for one, other in struct.iter_unpack(f"{order}II", data):
-        first = (first + one + second) & 0xFFFFFFFF
-        second = (second + other + first) & 0xFFFFFFFF
-    return first, second
 
 
 def _is_open(path: Path) -> bool:

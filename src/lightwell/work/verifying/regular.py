@@ -77,7 +77,7 @@ class RegularVerifying:
             since = packs.oldest(conn) if last is None else last
         is_due = since is not None and now - since > self._settings.verify_days * _DAY_MS
         if unfinished is not None:
-            is_due = not 0 <= now - unfinished.seen_at <= _INTERRUPTED_MS
+            is_due = not -runs.AHEAD_MS <= now - unfinished.seen_at <= _INTERRUPTED_MS
         if is_due:
             run = Verifier(
                 self._stores,

@@ -30,6 +30,7 @@ from lightwell.stores.integrity.faults import Fault
 from lightwell.stores.integrity.runs import Run
 from lightwell.stores.objects import pack_objects, packs
 from lightwell.stores.objects.pack_objects import pack_name
+from lightwell.work.timing.database_clock import DatabaseClock
 from lightwell.work.verifying import database_pages
 from lightwell.work.verifying.pace import Pace
 from lightwell.work.verifying.packs import PartFinding, VerifyWorker
@@ -77,7 +78,8 @@ class Verifier:
         self._stopping = stopping or threading.Event()
         self._pace = Pace(rate, self._stopping)
         self._processes = processes or settings.codec_processes
-        self._clock, self._ids = Clock(), Ids()
+        # Other servers compare with theirs when this run was seen last.
+        self._clock, self._ids = DatabaseClock(Clock(), stores.db), Ids()
         self._workers: queue.SimpleQueue[VerifyWorker] = queue.SimpleQueue()
         self._made: list[VerifyWorker] = []
         # A codec worker ends with the thread that has started it, so these live until `close`.
@@ -103,11 +105,13 @@ class Verifier:
     def begin(self, *, from_start: bool = False) -> None:
         """Go on with the unfinished run of this mode, or begin one."""
 
+        now = self._clock.now()
+
         def work(conn: Connection) -> Run:
             found = None if from_start else runs.unfinished(conn, self._mode)
             if found is None:
-                return runs.begin(conn, self._ids.key(), self._mode, self._clock.now())
-            runs.keep(conn, found, found.progress, self._clock.now())  # its former owner is told so
+                return runs.begin(conn, self._ids.key(), self._mode, now)
+            runs.keep(conn, found, found.progress, now)  # its former owner is told so
             again = runs.unfinished(conn, self._mode)
             assert again is not None
             return again
@@ -172,6 +176,9 @@ class Verifier:
         now, is_over = self._clock.now(), phase == _PHASES[-1]
         progress = {"number": run.number, "phase": phase, "after": after, "counts": self._counts}
 
+        def header(datastore_id: str) -> EventHeader:
+            return self._header(datastore_id, now)
+
         def work(conn: Connection) -> bool:
             if not runs.keep(conn, run, progress, now, is_over=is_over):
                 return False
@@ -179,7 +186,7 @@ class Verifier:
             for fault in found:
                 # One event for a pack is enough, however many instances are in it.
                 is_news = fault.pack is None or fault.pack not in told
-                kept_faults.note(conn, replace(fault, run=run.key), now, self._header, is_event=is_news)
+                kept_faults.note(conn, replace(fault, run=run.key), now, header, is_event=is_news)
                 if fault.pack is not None:
                     told.add(fault.pack)
             if is_over:
@@ -191,10 +198,10 @@ class Verifier:
         self._run = replace(run, seen_at=max(now, run.seen_at + 1), progress=progress)
         self._phase, self._after = phase, after
 
-    def _header(self, datastore_id: str) -> EventHeader:
+    def _header(self, datastore_id: str, now: int) -> EventHeader:
         return EventHeader(
             id=self._ids.id(),
-            now=self._clock.now(),
+            now=now,
             region=self._settings.region,
             account=self._settings.account_id,
             datastore_id=datastore_id,
