@@ -11,15 +11,19 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import text
 
 from lightwell.errors import DamagedError
 from lightwell.stores.db.database import Database
 from lightwell.stores.page_checksums import write_ahead_log
+from lightwell.stores.page_checksums.frame_sums import FrameSums, plain_sum
 from lightwell.stores.page_checksums.write_ahead_log import damaged_frame, what_is_lost
 from lightwell.work.verifying import database_pages
 
 HEAD, FRAME = 32, 24 + 4096
+WORD = st.integers(0, 2**32 - 1)
 ENDINGS = ("", "-wal", "-shm")
 
 
@@ -174,6 +178,49 @@ def test_finds_nothing_wrong_while_or_after_it_is_copied_into_the_file(live: sql
     log(path).unlink()
     reason = what_is_lost(path)
     assert reason and "are gone" in reason
+
+
+@given(
+    size=st.sampled_from((512, 4096, 65536)),
+    order=st.sampled_from("<>"),
+    content=st.randoms(use_true_random=False),
+    seeds=st.lists(st.tuples(WORD, WORD), max_size=3),
+)
+def test_sums_frames_as_sqlite_does(
+    size: int, order: str, content: random.Random, seeds: list[tuple[int, int]]
+) -> None:
+    frame = content.choice((content.randbytes(24 + size), b"\xff" * (24 + size)))
+    plain = [plain_sum(frame[24:], *plain_sum(frame[:8], *seed, order), order) for seed in seeds]
+    assert FrameSums(size, order).of(frame, seeds) == plain
+
+
+def test_sums_no_frame_of_an_earlier_log_and_each_other_once(
+    live: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a server would not start for minutes after a crash with a big log."""
+    summed: list[int] = []
+    of = FrameSums.of
+
+    def counted(self: FrameSums, frame: bytes, seeds: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        summed.append(len(seeds))
+        return of(self, frame, seeds)
+
+    monkeypatch.setattr(FrameSums, "of", counted)
+    add(live, 60)
+    frames = (log(killed(live)).stat().st_size - HEAD) // FRAME
+    live.execute("PRAGMA wal_checkpoint(RESTART)")
+    add(live, 2)
+    path = killed(live)
+    assert what_is_lost(path) is None and len(summed) < 20 < frames
+    summed.clear()
+    add(live, 60)
+    path = killed(live, shm=False)
+    data = bytearray(log(path).read_bytes())
+    for start in range(HEAD + FRAME, len(data), FRAME):
+        data[start + 16 : start + 24] = bytes(8)  # what each ends with
+    log(path).write_bytes(data)
+    what_is_lost(path)
+    assert len(summed) > 50 and max(summed) < 20
 
 
 def test_is_not_opened(live: sqlite3.Connection) -> None:
