@@ -2,7 +2,10 @@
 
 The heads of its chains are noted in the database every ten seconds, and in the chain of this process every
 minute, if any has moved. Segments that are complete are compressed and get their index, one a round, and
-those that are older than ``audit_keep`` are removed, once that is on record.
+those that are older than ``audit_keep`` are removed, once that is on record. A clock that is wrong must not
+remove what is not old: nothing goes in the first minutes after a start, when a machine may not have set its
+clock yet, and the time by which it goes is a week at most ahead of what this process has seen to pass since
+the last one was there.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic
 
+from lightwell.clock import Clock
 from lightwell.errors import StorageError, UnavailableError
 from lightwell.observe.audit.heads import Head, anchor, durable_heads, removals
 from lightwell.observe.audit.retention import begins, expired
@@ -23,6 +28,7 @@ from lightwell.observe.logs import event
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.db.database import Database
+from lightwell.stores.db.now import Skew
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +36,9 @@ _SECONDS = 10.0
 _ANCHOR_ROUNDS = 6
 # How often to look for what is too old, and how many segments go at once, each named in one record.
 _REMOVE_ROUNDS, _MOST_REMOVED = 360, 200
+_FIRST_REMOVAL = 60
 _DAY = 86_400_000
+_MOST_AWAY = 7 * _DAY
 
 
 class AuditUpkeep:
@@ -54,6 +62,9 @@ class AuditUpkeep:
         self._writer = writer
         self._now = now
         self._stopping = Event()
+        self._skew = Skew(Clock().now)
+        # When a head was noted last before this process, and by which monotonic time it was looked at.
+        self._seen: tuple[int, float] | None = None
         self._noted: dict[str, Head] = {}
         self._anchored: dict[str, Head] = {}
         self._thread = Thread(target=self._run, name="audit-upkeep", daemon=True)
@@ -84,6 +95,37 @@ class AuditUpkeep:
             self._db.write(lambda conn: audit_heads.note(conn, moved, now))
             self._noted = heads
 
+    def look_back(self) -> None:
+        """Find out when the data folder was kept last, before anything is noted.
+
+        Raises `OSError`, and `StorageError` if the database is away.
+        """
+        if self._seen is None:
+            with self._db.read() as conn:
+                noted = audit_heads.newest(conn, self._folder.node() or "")
+            # A trail of which nothing is noted may be of another database: then nothing goes.
+            self._seen = (noted or 0), monotonic()
+
+    def sure_now(self) -> int:
+        """The time by which something is too old: the database's, and no more than can be believed.
+
+        Raises `StorageError` if the database is away. Call `look_back` before.
+        """
+        with self._db.read() as conn:
+            now = self._now() + self._skew.of(conn)
+        assert self._seen is not None
+        noted, since = self._seen
+        most = noted + _MOST_AWAY + int((monotonic() - since) * 1000)
+        if noted and now > most:
+            event(
+                log,
+                logging.WARNING,
+                "nothing that is younger than the last run of this server is removed from the audit trail",
+                days_ahead=(now - most + _MOST_AWAY) // _DAY,
+                advice="if the clock is right, nothing needs to be done: the next start goes by it",
+            )
+        return min(now, most)
+
     def compress_one(self) -> bool:
         """Compress a segment that is complete; whether there was one. Raises `OSError`.
 
@@ -111,11 +153,14 @@ class AuditUpkeep:
                         return True
         return False
 
-    def remove_old(self) -> int:
-        """Remove segments that are older than is kept; how many. Raises `OSError` and `UnavailableError`."""
+    def remove_old(self, now: int) -> int:
+        """Remove segments that are older than is kept at this time; how many.
+
+        Raises `OSError` and `UnavailableError`.
+        """
         if not self._keep_ms:
             return 0
-        old = expired(self._root, self._now() - self._keep_ms, _MOST_REMOVED)
+        old = expired(self._root, now - self._keep_ms, _MOST_REMOVED)
         old = [each for each in old if each.segment.path.stat().st_uid == os.geteuid()]
         if not old:
             return 0
@@ -130,15 +175,20 @@ class AuditUpkeep:
         self._anchored = {}
         return len(old)
 
+    def do_round(self, number: int) -> None:
+        """What is due in this round since the start, from 0. Raises what its steps raise."""
+        self.look_back()
+        self.note(anchors=number % _ANCHOR_ROUNDS == 0)
+        self.compress_one()
+        self.index_one()
+        if self._keep_ms and number % _REMOVE_ROUNDS == _FIRST_REMOVAL:
+            self.remove_old(self.sure_now())
+
     def _run(self) -> None:
         rounds = 0
         while True:
             try:
-                self.note(anchors=rounds % _ANCHOR_ROUNDS == 0)
-                self.compress_one()
-                self.index_one()
-                if rounds % _REMOVE_ROUNDS == 0:
-                    self.remove_old()
+                self.do_round(rounds)
             except (OSError, StorageError, UnavailableError) as error:
                 log.info("the upkeep of the audit trail cannot be done now: %s", error)
             except Exception:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lightwell.clock import Clock
 from lightwell.errors import UnavailableError
 from lightwell.observe.audit.chain import RESUME_MS, Chain
 from lightwell.observe.audit.heads import REMOVED, anchor, durable_heads, expectations
@@ -17,7 +18,9 @@ from lightwell.observe.audit.search import Wanted, search
 from lightwell.observe.audit.segments import compress, index_path, segments
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.audit.verification import ChainReport, verify
+from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
+from lightwell.stores.db.database import Database
 from lightwell.work.audit_upkeep import AuditUpkeep
 from tests.support.server import until
 
@@ -43,10 +46,10 @@ class Days:
         chain.close()
 
     @contextmanager
-    def upkeep(self, keep: int = 30) -> Iterator[AuditUpkeep]:
+    def upkeep(self, keep: int = 30, db: Database = NO_DATABASE) -> Iterator[AuditUpkeep]:
         trail = AuditTrail(lambda: Chain(self.folder.chain("work", self.now, 1)), self.now)
         trail.begin()
-        yield AuditUpkeep(self.folder, NO_DATABASE, trail, "work", self.now, keep)
+        yield AuditUpkeep(self.folder, db, trail, "work", self.now, keep)
         trail.close()
 
     def reports(self) -> dict[str, ChainReport]:
@@ -73,8 +76,8 @@ def days(tmp_path: Path) -> Days:
 def test_what_is_old_goes_and_the_rest_is_proved(days: Days) -> None:
     compress(segments(days.folder.root / "http-0")[0])
     with days.upkeep() as upkeep:
-        assert upkeep.remove_old() == 2
-        assert upkeep.remove_old() == 0
+        assert upkeep.remove_old(days.now()) == 2
+        assert upkeep.remove_old(days.now()) == 0
     assert days.patients() == ["D1020", "D1030", "D1040"]
     report = days.reports()["http-0"]
     assert days.is_whole() and report.records == 3
@@ -91,7 +94,7 @@ def test_what_was_removed_stays_on_record_when_that_record_is_removed_itself(day
     for _ in range(6):
         days.write("cli")
         with days.upkeep() as upkeep:
-            upkeep.remove_old()
+            upkeep.remove_old(days.now())
         days.write()
         days.day += 40
         assert days.is_whole(), days.reports()
@@ -103,9 +106,9 @@ def test_what_was_removed_stays_on_record_when_that_record_is_removed_itself(day
 def test_the_last_file_of_a_chain_stays_and_nothing_goes_without_days(days: Days) -> None:
     days.day += 10_000
     with days.upkeep(keep=0) as upkeep:
-        assert upkeep.remove_old() == 0
+        assert upkeep.remove_old(days.now()) == 0
     with days.upkeep() as upkeep:
-        assert upkeep.remove_old() >= 4
+        assert upkeep.remove_old(days.now()) >= 4
     assert days.patients() == ["D1040"] and days.is_whole()
 
 
@@ -116,16 +119,16 @@ def test_nothing_goes_that_is_damaged_or_behind_it(days: Days) -> None:
     for broken in (data.replace(b'"before":"', b'"before":"0'), b""):
         second.path.write_bytes(broken)
         with days.upkeep() as upkeep:
-            upkeep.remove_old()
+            upkeep.remove_old(days.now())
         assert first.path.exists() and len(segments(days.folder.root / "http-0")) == 5
     second.path.unlink()
     with days.upkeep() as upkeep:
-        upkeep.remove_old()
+        upkeep.remove_old(days.now())
     assert first.path.exists()
     # A block that misses its seal: what is before it may go.
     second.path.write_bytes(data[:-90])
     with days.upkeep() as upkeep:
-        upkeep.remove_old()
+        upkeep.remove_old(days.now())
     assert [each.number for each in segments(days.folder.root / "http-0")] == [2, 3, 4, 5]
 
 
@@ -138,9 +141,50 @@ def test_nothing_goes_that_cannot_be_recorded(days: Days) -> None:
     until(lambda: trail.failure() is not None)
     upkeep = AuditUpkeep(days.folder, NO_DATABASE, trail, "work", days.now, 30)
     with pytest.raises(UnavailableError):
-        upkeep.remove_old()
+        upkeep.remove_old(days.now())
     trail.close(0.0)
     assert len(segments(days.folder.root / "http-0")) == 5
+
+
+def test_a_clock_that_is_ahead_removes_nothing(
+    days: Days, migrated_sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def left() -> int:
+        return len(segments(days.folder.root / "http-0"))
+
+    with closing(Database(migrated_sqlite_url)) as db:
+        # Nothing is noted: the database may be another.
+        with days.upkeep(db=db) as upkeep:
+            for number in (0, 60, 420):
+                upkeep.do_round(number)
+        assert left() == 5
+        with days.upkeep(db=db) as upkeep:
+            upkeep.do_round(0)
+            assert left() == 5, "the machine may not have set its clock yet"
+            days.day += 10_000
+            upkeep.do_round(60)
+            assert left() == 2, "it goes by day 1,057"
+            assert "younger than the last run" in caplog.text
+            days.day -= 10_000 - 3
+            upkeep.do_round(420)
+        assert left() == 2 and days.is_whole()
+
+
+def test_a_machine_whose_clock_is_ahead_goes_by_the_database_s(
+    tmp_path: Path, migrated_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system_now = Clock.now
+    monkeypatch.setattr(Clock, "now", lambda self: system_now(self) + 3 * DAY)
+    days = Days(tmp_path)
+    with closing(Database(migrated_postgres_url)) as db:
+        trail = AuditTrail(lambda: Chain(days.folder.chain("work", days.now, 1)), days.now)
+        upkeep = AuditUpkeep(days.folder, db, trail, "work", Clock().now, 30)
+        days.write()
+        db.write(
+            lambda conn: audit_heads.note(conn, list(durable_heads(days.folder.root)), system_now(Clock()))
+        )
+        upkeep.look_back()
+        assert abs(upkeep.sure_now() - system_now(Clock())) < DAY
 
 
 def test_a_crash_between_record_and_removal_leaves_a_whole_trail(
@@ -160,9 +204,9 @@ def test_a_crash_between_record_and_removal_leaves_a_whole_trail(
         with monkeypatch.context() as patched:
             patched.setattr(Path, "unlink", once)
             with pytest.raises(OSError, match="Input/output"):
-                upkeep.remove_old()
+                upkeep.remove_old(days.now())
         assert len(removed) == 1 and days.is_whole()
-        assert upkeep.remove_old() == 1
+        assert upkeep.remove_old(days.now()) == 1
     assert days.is_whole()
     found = search(days.folder.root, Wanted(), lambda *why: pytest.fail(str(why)))
     records = [each.record for each in found if each.record.operation == REMOVED]
@@ -190,7 +234,7 @@ def test_complete_files_get_an_index_again_where_it_is_missing(days: Days) -> No
         path.unlink()
         assert upkeep.index_one() and path.read_bytes() == before
         assert not index_path(made[2].path).exists() and not upkeep.index_one()
-        assert upkeep.remove_old() == 1 and not path.exists()
+        assert upkeep.remove_old(days.now()) == 1 and not path.exists()
 
 
 def test_copies_of_complete_files_are_proved_by_themselves(days: Days, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from lightwell.observe.audit.heads import Head
 from lightwell.stores.db.tables import audit_head
@@ -25,6 +25,12 @@ def note(conn: Connection, heads: Sequence[Head], now: int) -> None:
             conn.execute(insert(audit_head).values(**names, **values))
         elif known < head.number:
             conn.execute(update(audit_head).where(*where).values(**values))
+
+
+def newest(conn: Connection, node: str) -> int | None:
+    """When a head of this data folder was noted last, in milliseconds; None if none is."""
+    found = conn.execute(select(func.max(audit_head.c.noted_at)).where(audit_head.c.node == node)).scalar()
+    return None if found is None else int(found)
 
 
 def of_nodes(conn: Connection, nodes: Sequence[str]) -> list[Head]:
