@@ -169,6 +169,7 @@ class Collector:
             if self._take_turn():
                 self.collect()
                 self.removed.update({"strays": self._strays.search_on()})
+                self._records.check()
                 self.removed.update(self._pruning.prune())
                 self._tell()
                 self._build_orders()
@@ -187,7 +188,6 @@ class Collector:
 
     def collect(self, *, housekeeping: bool = False) -> Counter[str]:
         """Do one round. Returns how much it has removed, by kind."""
-        self._records.check()
         self.removed.clear()
         self.empty_sets()
         if time.monotonic() >= self._no_scan_before:
@@ -228,9 +228,8 @@ class Collector:
             self.remove_packs(ends_backup=True)
             with self._stores.db.read() as conn:
                 left = sorted(packs.existing_keys(conn, wanted))
-                is_busy = any(gc_candidates.has_any(conn, kind) for kind in (SET, RECORD, PIXELS))
-            if not left or not is_busy:
-                break
+                if not left or not any(gc_candidates.has_any(conn, kind) for kind in (SET, RECORD, PIXELS)):
+                    break
             time.sleep(_TRY_SECONDS)  # another collector is at it
         self.doom_packs()  # takes what is gone off the list
         return left
@@ -240,6 +239,7 @@ class Collector:
     def empty_sets(self) -> None:
         """Remove the members, levels and cached documents of deleted image sets."""
         for page in self._pages(SET):
+            self._records.check_removal()
             emptied = []
             with self._stores.db.read() as conn:
                 ids = removal.deleted_ids(conn, [row.key for row in page])
@@ -358,6 +358,7 @@ class Collector:
                 if not ends_backup:
                     return
                 self._stores.db.write(claim.cancel_hold)
+            self._records.check_removal()
             # Another database may have taken the storage over, which names these packs.
             check_before_removal(self._stores.db, self._stores.objects)
             for key in keys:

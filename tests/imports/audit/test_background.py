@@ -137,19 +137,32 @@ def test_what_is_removed_is_on_record_a_record_for_many(
     assert sum(len(each.items) for each in removed) == packs
 
 
-def test_nothing_is_removed_that_could_not_be_recorded(
-    sqlite: Importing, trail: tuple[AuditTrail, Kept]
+def test_what_was_deleted_makes_room_on_a_full_disk_and_is_recorded_later(
+    sqlite: Importing, trail: tuple[AuditTrail, Kept], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, (made, chain) = sqlite, trail
+    write_series(server.input / "in", 1)
+    server.run("in/")
+    (id,) = living(server)
+    delete(server, id)
     chain.is_broken = True
     made.put(AuditRecord())
     until(lambda: not made.has_room())
     records = BackgroundRecords(made, server.context.clock.now)
-    collector = Collector(
-        server.stores, server.settings, server.context.clock, server.context.ids, records=records
-    )
+    settings = replace(server.settings, collect_grace=0)
+    collector = Collector(server.stores, settings, server.context.clock, server.context.ids, records=records)
+    with monkeypatch.context() as patched:
+        patched.setattr("lightwell.observe.audit.trail.MOST_MEMBERS", 0)
+        with pytest.raises(StorageUnavailableError, match="audit trail"):
+            collector.collect()
+    collector.remove_now()
+    assert list(server.stores.objects.list("packs")) == []
+    # What makes no room waits until it can be recorded.
     with pytest.raises(StorageUnavailableError, match="audit trail"):
-        collector.collect()
+        collector.do_round()
+    chain.is_broken = False
+    until(lambda: any(each.operation == "RemovePacks" for each in chain.records))
+    assert [each.image_sets for each in chain.records if each.operation == "RemoveImageSets"] == [(id,)]
 
 
 def test_with_audit_sync_what_was_done_waits_for_its_record() -> None:

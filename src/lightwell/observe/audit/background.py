@@ -34,6 +34,14 @@ class BackgroundRecords:
         if self._trail is not None and not self._trail.has_room():
             raise StorageUnavailableError(_FULL)
 
+    def check_removal(self) -> None:
+        """`check` for what makes room, which a full disk must not stop: its records may wait in memory.
+
+        That it was to go is on record already.
+        """
+        if self._trail is not None and not self._trail.may_wait():
+            raise StorageUnavailableError(_FULL)
+
     def put(self, records: Sequence[AuditRecord]) -> None:
         """Put what was just done on record, and with ``audit_sync`` wait until the disk has it."""
         if self._trail is None or not records:

@@ -137,9 +137,11 @@ class AuditTrail:
 
     def has_room(self) -> bool:
         """Whether something that will put a record may be done."""
-        return not self._refuses or (
-            self._failed_at is None and len(self._queue) < MOST_WAITING and self._members < MOST_MEMBERS
-        )
+        return not self._refuses or (self._failed_at is None and self.may_wait())
+
+    def may_wait(self) -> bool:
+        """Whether a record may be put that waits in memory, should the trail not be written at the moment."""
+        return not self._refuses or (len(self._queue) < MOST_WAITING and self._members < MOST_MEMBERS)
 
     async def room(self) -> None:
         """Wait a moment for `has_room`. Raises `UnavailableError`."""
@@ -156,7 +158,7 @@ class AuditTrail:
             self._lose(record)
             return
         # Of a frame there are no lists.
-        if type(record) is AuditRecord and (record.patients or record.image_sets):
+        if type(record) is AuditRecord and (record.patients or record.image_sets or record.items):
             with self._lock:
                 self._members += _members(record)
         queue.append(record)
@@ -309,7 +311,7 @@ class AuditTrail:
                 self._waiting.append(item)
             else:
                 records.append(item)
-                if item.patients or item.image_sets:
+                if item.patients or item.image_sets or item.items:
                     members += _members(item)
         with self._lock:
             self._members -= members
