@@ -195,7 +195,7 @@ def _members(conn: Connection) -> None:
         assert 1 <= member.valid_from <= latest
         assert member.valid_to is None or member.valid_from < member.valid_to <= latest
         record = found[member.record]
-        edits = unpack(conn, member.edits)
+        edits = unpack(conn, member.image_set, member.edits)
         uid = native_instances.sop_instance_uid(record.sop_instance_uid, edits)
         assert uids[member.instance] == uid
         assert member.pixels == record.pixels

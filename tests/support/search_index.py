@@ -61,7 +61,7 @@ def _instances_of(conn: Connection, sets: Mapping[int, Any]) -> dict[int, set[tu
     for row in rows:
         if row.image_set not in sets:
             continue
-        edits = unpack(conn, row.edits)
+        edits = unpack(conn, row.image_set, row.edits)
         block = {"InstanceNumber": row.instance_number, "SOPClassUID": row.sop_class_uid}
         block = apply_edits(block, {key: edit for key, edit in edits.items() if key in block})
         number = _number(block.get("InstanceNumber"))

@@ -170,7 +170,7 @@ def native_document_pieces(
                         yield separator + ready
                         separator = b","
                         continue
-            member, frames = native_instances.make_member(conn, row, pixels_key, edits_z, fragment)
+            member, frames = native_instances.make_member(conn, found.key, row, pixels_key, edits_z, fragment)
             if member.edits or not plain:
                 member, differing = _apply_member_edits(conn, member, levels)
             else:

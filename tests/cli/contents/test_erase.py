@@ -118,7 +118,14 @@ def test_it_names_what_had_the_id_in_an_earlier_version(verbs: Verbs) -> None:
     assert "NOT erased: 1 image set that had this ID in an earlier version. " in text
     assert text.count(f"lightwell sets delete {made.id}\n") == 1
     report = verbs.json("erase", "--patient", ID, "--yes", "--datastore", made.datastore_id)
-    assert report["inEarlierVersions"] == [{"datastoreId": made.datastore_id, "imageSetId": made.id}]
+    named = [{"datastoreId": made.datastore_id, "imageSetId": made.id}]
+    assert (report["inEarlierVersions"], report["earlierVersionsNotRead"]) == (named, [])
+    former = tables.level.c.valid_to.is_not(None)
+    verbs.server.stores.db.write(
+        lambda conn: conn.execute(tables.level.update().where(former).values(edits=b"damaged"))
+    )
+    assert "NOT looked at: earlier versions of 1 image set that" in verbs("erase", "--patient", ID, "--yes")
+    assert verbs.json("erase", "--patient", ID, "--yes")["earlierVersionsNotRead"] == named
     assert len(verbs.json("sets", "list")) == 1
 
 

@@ -183,6 +183,8 @@ def test_copies_members_with_more_edits(stores: Stores) -> None:
     key = ImageSetKey(Ids().key())
 
     def copy(conn: Connection) -> int:
+        row = image_set_builders.image_set_row(built.datastore_key, key=key)
+        image_set_builders.insert_image_sets(conn, [row])
         taken = copying.source_members(conn, built.key, None)
         return copying.copy_members(conn, key, 7, taken, {"PatientName": NAME, "PatientSex": None})
 

@@ -1,4 +1,4 @@
-"""What cannot be opened, damaged or without its key, keeps nobody from the rest."""
+"""What cannot be opened, damaged, without its key or of another data store, keeps nobody from the rest."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import pytest
 from sqlalchemy import Connection, Update, select, update
 
 from lightwell.clock import Ids
+from lightwell.domain.image_sets.edits import Edit
 from lightwell.domain.integrity import FaultKind, PackToVerify
+from lightwell.errors import DamagedError
 from lightwell.sealing.providers.local_file import LocalFileKeys
 from lightwell.settings import Settings
 from lightwell.stores import Stores
-from lightwell.stores.collector import erasure
+from lightwell.stores.collector import erasure, integrity
 from lightwell.stores.db import tables
 from lightwell.stores.db.compression import compress
-from lightwell.stores.image_sets import existing_instances
+from lightwell.stores.image_sets import edits, existing_instances, members, native_instances
 from lightwell.stores.keys import data_keys, values
 from lightwell.stores.keys.ring import KeyRing
 from lightwell.work.verifying.packs import PartFinding, VerifyWorker, _PartResult
@@ -138,3 +140,22 @@ def test_earlier_versions_of_other_data_stores_are_not_opened(stores: Stores) ->
         assert found.block["PatientID"] == "P1"
         (unopened,) = erasure.former_levels(conn, 0, [other.datastore_key])
         assert unopened.image_set_id == other.id and unopened.block is None
+
+
+def test_edits_open_in_their_own_data_store_alone(stores: Stores) -> None:
+    one, other = sealed_set(stores), sealed_set(stores)
+    carry(stores)
+    secret = {"PatientComments": Edit("LT", "of the other")}
+    with stores.db.read() as conn:
+        packed = edits.pack(secret, values.sealer(conn, other.datastore_key))
+    for table in (tables.level, tables.member):
+        run(stores, update(table).values(edits=packed))
+    with stores.db.read() as conn:
+        assert [level.edits for level in members.open_levels(conn, other.key)] == [secret] * 3
+        assert [member.edits for member, _ in native_instances.members(conn, other.key, 1)] == [secret]
+        with pytest.raises(DamagedError, match="another data store"):
+            members.open_levels(conn, one.key)
+        with pytest.raises(DamagedError, match="another data store"):
+            list(native_instances.members(conn, one.key, 1))
+        assert any("another data store" in fault for fault in integrity.faults_of_set(conn, one.key))
+        assert not any("another data store" in fault for fault in integrity.faults_of_set(conn, other.key))

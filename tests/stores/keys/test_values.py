@@ -28,6 +28,7 @@ from lightwell.stores.image_sets.native_instances import InstanceFragments
 from lightwell.stores.keys import renewal, values
 from lightwell.stores.keys.documents import SealedDocuments
 from lightwell.stores.keys.ring import KeyRing
+from tests.support import image_set_builders
 
 STORE = DataStore(7, "a" * 32, "hospital", DatastoreStatus.ACTIVE, StorageFormat.HTJ2K, None, None, 1, 1)
 BODIES = [b'{"PatientAddress":"17 Unmistakable Street"}', b'{"StudyID":"1"}', b'{"Modality":"CT"}']
@@ -87,6 +88,11 @@ def insert(db: Database, key: int, dictionary_key: int) -> None:
     db.write(lambda conn: records.insert(conn, STORE.key, [one], keys, {dictionary_key: FIRST}))
 
 
+def insert_set(db: Database, key: int) -> None:
+    row = image_set_builders.image_set_row(STORE.key, key=key)
+    db.write(lambda conn: conn.execute(image_set.insert(), row))
+
+
 def test_what_is_stored_is_opened_in_its_row_alone(db: Database) -> None:
     carried(db)
     insert(db, 11, 91)
@@ -137,6 +143,7 @@ def test_blocks_are_found_again_when_encryption_begins_and_after_a_rotation(db: 
 
 def test_equal_edits_of_a_data_store_are_equal_bytes(db: Database) -> None:
     carried(db)
+    insert_set(db, 5)
 
     def packed(conn: Connection) -> bytes | None:
         return edits.pack(EDITS, values.sealer(conn, STORE.key))
@@ -144,10 +151,10 @@ def test_equal_edits_of_a_data_store_are_equal_bytes(db: Database) -> None:
     first, second = db.write(packed), db.write(packed)
     assert first is not None and first == second and b"unmistakable" not in first
     with db.read() as conn:
-        assert edits.unpack(conn, first) == EDITS
-        assert edits.unpack(conn, edits.pack(EDITS, None)) == EDITS
+        assert edits.unpack(conn, 5, first) == EDITS
+        assert edits.unpack(conn, 5, edits.pack(EDITS, None)) == EDITS
         with pytest.raises(DamagedError):
-            edits.unpack(conn, first[:-1] + bytes([first[-1] ^ 1]))
+            edits.unpack(conn, 5, first[:-1] + bytes([first[-1] ^ 1]))
 
 
 def test_without_the_key_nothing_passes_for_what_it_is_not(db: Database) -> None:
@@ -162,17 +169,7 @@ def test_without_the_key_nothing_passes_for_what_it_is_not(db: Database) -> None
 
 def test_cached_documents_are_sealed_and_open_under_their_name_alone(db: Database, tmp_path: Path) -> None:
     carried(db)
-    row = {
-        "key": 5,
-        "id": "5" * 32,
-        "datastore": STORE.key,
-        "study": 1,
-        "origin": "import",
-        "state": "ACTIVE",
-    }
-    row |= {"is_primary": True, "latest_version": 1, "readable_version": 1, "created_at": 1, "updated_at": 1}
-    row |= {"last_accessed_at": 1, "instance_count": 1}
-    db.write(lambda conn: conn.execute(image_set.insert(), row))
+    insert_set(db, 5)
     cache = DocumentCache(tmp_path, seals=SealedDocuments(db))
     cache.put(5, 1, 0, "native", b"unmistakable")
     cache.put(6, 1, 0, "native", b"of a set that was removed meanwhile")

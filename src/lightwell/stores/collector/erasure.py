@@ -120,11 +120,11 @@ def former_levels(
             .order_by(level.c.image_set, level.c.valid_from)
             .limit(_PAGE)
         ).all()
-        for _, _, store_id, id, base, body_z, packed in rows:
+        for image_set_key, _, store_id, id, base, body_z, packed in rows:
             try:
                 block = apply_edits(
                     json.loads(decompress(values.opened(conn, values.LEVEL, base, body_z))),
-                    edits.unpack(conn, packed),
+                    edits.unpack(conn, image_set_key, packed),
                 )
             except (StorageError, zstandard.ZstdError, ValueError):
                 block = None

@@ -329,7 +329,7 @@ def _wrong_members(conn: Connection, key: int) -> list[str]:
     wrong = 0
     for edits, uid, came_with in rows:
         try:
-            wrong += native_instances.sop_instance_uid(came_with, unpack(conn, edits)) != uid
+            wrong += native_instances.sop_instance_uid(came_with, unpack(conn, key, edits)) != uid
         except StorageError as error:
             return [str(error)]
     return [f"{wrong} members name the records of other instances"] if wrong else []

@@ -71,7 +71,7 @@ def instances(conn: Connection, image_set: ImageSetKey, version: int) -> list[In
                 "run `lightwell data verify`."
             )
         if edits_z is not None:
-            edits = packed_edits.unpack(conn, edits_z)
+            edits = packed_edits.unpack(conn, image_set, edits_z)
             number = native_instances.instance_number(number, edits)
             uid = native_instances.sop_instance_uid(uid, edits)
         found.append(((number is None, number or 0, uid), InstanceFrames(key, uid, count, syntax)))

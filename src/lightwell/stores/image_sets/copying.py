@@ -116,11 +116,15 @@ def copy_members(
     Returns how many there are.
     """
     sealer = values.sealer_of_set(conn, key) if more else None
-    return insert_members(conn, key, number, _with_edits(conn, members, more, sealer))
+    return insert_members(conn, key, number, _with_edits(conn, key, members, more, sealer))
 
 
 def _with_edits(
-    conn: Connection, members: Sequence[NewMember], more: Edits, sealer: ValueCipher | None
+    conn: Connection,
+    key: ImageSetKey,
+    members: Sequence[NewMember],
+    more: Edits,
+    sealer: ValueCipher | None,
 ) -> Iterator[NewMember]:
     merged_z: dict[bytes | None, bytes | None] = {}
     for each in sorted(members, key=lambda each: each.instance):
@@ -129,7 +133,7 @@ def _with_edits(
             continue
         if each.edits_z not in merged_z:
             merged_z[each.edits_z] = packed_edits.pack(
-                {**packed_edits.unpack(conn, each.edits_z), **more}, sealer
+                {**packed_edits.unpack(conn, key, each.edits_z), **more}, sealer
             )
         yield replace(each, edits_z=merged_z[each.edits_z])
 
@@ -180,7 +184,7 @@ def distinct_levels(
             .distinct()
         )
         for patient, study, series, edits in rows:
-            yield MemberLevels((patient, study, series), packed_edits.unpack(conn, edits))
+            yield MemberLevels((patient, study, series), packed_edits.unpack(conn, source, edits))
 
 
 def _of_source(

@@ -101,7 +101,7 @@ def batches(
     order = _ORDER[dialect] if only is None else _ORDER[dialect].where(member.c.instance.in_(only))
     on_levels = level_edits(conn, image_set, version)
     found = [
-        _placed(conn, *row, on_levels=on_levels)
+        _placed(conn, image_set, *row, on_levels=on_levels)
         for row in native_instances.fetch_all(conn.execute(order, {"set": image_set, "version": version}))
     ]
     found.sort(key=lambda each: each[0])
@@ -147,12 +147,19 @@ def level_edits(conn: Connection, image_set: ImageSetKey, version: int) -> Edits
 
 
 def _placed(
-    conn: Connection, place: Any, number: int | None, uid: str, edits_z: bytes | None, *, on_levels: Edits
+    conn: Connection,
+    image_set: ImageSetKey,
+    place: Any,
+    number: int | None,
+    uid: str,
+    edits_z: bytes | None,
+    *,
+    on_levels: Edits,
 ) -> tuple[tuple[bool, int, str], Any, Edits]:
     """An instance's sort key (its SOPInstanceUID last), its place, and its edits."""
     if edits_z is None:
         return (number is None, number or 0, uid), place, on_levels
-    own = packed_edits.unpack(conn, edits_z)
+    own = packed_edits.unpack(conn, image_set, edits_z)
     uid = native_instances.sop_instance_uid(uid, own)
     number = native_instances.instance_number(number, own)
     return (number is None, number or 0, uid), place, merge_edits(own, on_levels)

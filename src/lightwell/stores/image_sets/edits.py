@@ -28,10 +28,15 @@ def pack(edits: Edits, sealer: ValueCipher | None) -> bytes | None:
     return packed if sealer is None else sealer.seal_alike(values.EDITS, packed)
 
 
-def unpack(conn: Connection, data: bytes | None) -> Edits:
-    """The inverse of `pack`. Raises `DamagedError` where the bytes are damaged, `StorageError` without the
-    key."""
-    return NO_EDITS if data is None else unpack_plain(values.opened_about(conn, values.EDITS, data))
+def unpack(conn: Connection, image_set: int, data: bytes | None) -> Edits:
+    """The inverse of `pack`, for a row of an image set.
+
+    Raises `DamagedError` where the bytes are damaged or were sealed for another data store, `StorageError`
+    without the key. Copies share edits, so that nothing binds them to one set.
+    """
+    if data is None:
+        return NO_EDITS
+    return unpack_plain(values.opened_about(conn, values.EDITS, data, image_set))
 
 
 def unpack_plain(data: bytes | None) -> Edits:

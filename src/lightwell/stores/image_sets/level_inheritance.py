@@ -68,7 +68,7 @@ def reassign_level_base(
     oldest = conn.execute(_OLDEST, {"set": key}).first()
     if oldest is None:
         raise StorageError("An image set has lost all its instances; run `lightwell data verify`.")
-    heir, edits = oldest.record, packed_edits.unpack(conn, oldest.edits)
+    heir, edits = oldest.record, packed_edits.unpack(conn, key, oldest.edits)
     if first is not None and oldest.valid_from == number:
         heir, edits = first(), NO_EDITS
     of = records.levels_of(conn, [heir])[heir]
@@ -86,7 +86,7 @@ def _is_base_in_use(conn: Connection, key: ImageSetKey, row: Level) -> bool:
     if conn.execute(_WITH_BASE[row.level], {"set": key, "base": row.base}).first() is not None:
         return True
     edited = [
-        (value, _on_level(packed_edits.unpack(conn, edits), row.level))
+        (value, _on_level(packed_edits.unpack(conn, key, edits), row.level))
         for value, edits in conn.execute(_EDITED[row.level], {"set": key})
     ]
     if any(value == row.base and not own for value, own in edited):

@@ -88,7 +88,7 @@ def open_levels(conn: Connection, key: ImageSetKey) -> list[Level]:
         raise StorageError(
             "The database has lost a level block of an image set; run `lightwell data verify`."
         )
-    return [Level(row.level, row.base, packed_edits.unpack(conn, row.edits)) for row in rows]
+    return [Level(row.level, row.base, packed_edits.unpack(conn, key, row.edits)) for row in rows]
 
 
 def replace_level(conn: Connection, key: ImageSetKey, number: int, row: Level) -> None:
@@ -127,7 +127,7 @@ def open_members(conn: Connection, key: ImageSetKey, uids: Iterable[str]) -> dic
             )
         )
         for row in rows:
-            found[row.sop_instance_uid] = OpenMember(*row[:4], packed_edits.unpack(conn, row.edits))
+            found[row.sop_instance_uid] = OpenMember(*row[:4], packed_edits.unpack(conn, key, row.edits))
     return found
 
 

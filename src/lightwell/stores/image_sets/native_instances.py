@@ -99,7 +99,7 @@ def levels(conn: Connection, image_set: ImageSetKey, version: int) -> list[Level
         LevelBlock(
             row.base,
             level_text(conn, row.base, row.hash, row.body_z, (row.level,)),
-            packed_edits.unpack(conn, row.edits),
+            packed_edits.unpack(conn, image_set, row.edits),
         )
         for row in rows
     ]
@@ -189,15 +189,20 @@ def members(
     for batch in batches(conn, image_set, version, only=only):
         for row, pixels_key, edits_z in batch:
             fragment = fragments.of_record(row[1], row[3], row[4])
-            yield make_member(conn, row, pixels_key, edits_z, fragment)
+            yield make_member(conn, image_set, row, pixels_key, edits_z, fragment)
 
 
 def make_member(
-    conn: Connection, row: Row, pixels_key: PixelsKey | None, edits_z: bytes | None, fragment: bytes
+    conn: Connection,
+    image_set: ImageSetKey,
+    row: Row,
+    pixels_key: PixelsKey | None,
+    edits_z: bytes | None,
+    fragment: bytes,
 ) -> tuple[Member, list[Frame]]:
-    """The member of a row with its first frames, see `members`."""
+    """The member of a row of a set with its first frames, see `members`."""
     _, key, uid, _, _, patient, study, series, *image, entries = row
-    edits = NO_EDITS if edits_z is None else packed_edits.unpack(conn, edits_z)
+    edits = NO_EDITS if edits_z is None else packed_edits.unpack(conn, image_set, edits_z)
     if edits:
         uid = sop_instance_uid(uid, edits)
     pixels, frames = (None, []) if pixels_key is None else _image(pixels_key, image, entries)

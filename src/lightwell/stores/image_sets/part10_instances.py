@@ -116,7 +116,7 @@ def instances(conn: Connection, image_set_key: ImageSetKey, version: int) -> lis
     """The instances of a version, by InstanceNumber (those without one last), then by record key."""
     rows = conn.execute(_INSTANCES, {"set": image_set_key, "version": version}).all()
     on_levels = _on_levels(conn, image_set_key, version)
-    return [_stored(conn, row, on_levels) for row in rows]
+    return [_stored(conn, image_set_key, row, on_levels) for row in rows]
 
 
 def count(conn: Connection, image_set_key: ImageSetKey, version: int) -> int:
@@ -131,7 +131,9 @@ def find_instance(
     """The instance of a version that has this SOPInstanceUID, be it an edited one."""
     values = {"set": image_set_key, "version": version, "datastore": datastore, "uid": sop_instance_uid}
     row = conn.execute(_NAMED, values).one_or_none()
-    return None if row is None else _stored(conn, row, _on_levels(conn, image_set_key, version))
+    return (
+        None if row is None else _stored(conn, image_set_key, row, _on_levels(conn, image_set_key, version))
+    )
 
 
 def _on_levels(conn: Connection, image_set_key: ImageSetKey, version: int) -> Edits:
@@ -141,8 +143,8 @@ def _on_levels(conn: Connection, image_set_key: ImageSetKey, version: int) -> Ed
     return on_levels
 
 
-def _stored(conn: Connection, row: Any, on_levels: Edits) -> StoredInstance:
-    own = unpack(conn, row.edits)
+def _stored(conn: Connection, image_set_key: ImageSetKey, row: Any, on_levels: Edits) -> StoredInstance:
+    own = unpack(conn, image_set_key, row.edits)
     return StoredInstance(
         native_instances.sop_instance_uid(row.sop_instance_uid, own),
         row.pack,

@@ -12,7 +12,7 @@ from lightwell.errors import StorageError
 from lightwell.sealing.providers.interface import DataKey, KeyPurpose
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.look_up import LookUp
-from lightwell.stores.db.tables import data_key, datastore, pack
+from lightwell.stores.db.tables import data_key, datastore, image_set, pack
 
 _COLUMNS = (
     data_key.c.key,
@@ -28,6 +28,11 @@ _LIVING = _ALL.where(
     data_key.c.datastore == bindparam("of_datastore"), data_key.c.destroyed_at.is_(None)
 ).order_by(data_key.c.number.desc())
 _NEWEST = _LIVING.limit(1)
+_OF_SET = (
+    select(datastore.c.id)
+    .join(image_set, image_set.c.datastore == datastore.c.key)
+    .where(image_set.c.key == bindparam("of_set"))
+)
 _NAMED = _ALL.where(data_key.c.key == bindparam("of_key"))
 
 OF_PACK = LookUp(
@@ -69,6 +74,11 @@ def newest(conn: Connection, datastore_key: int) -> StoredKey | None:
 def living(conn: Connection, datastore_key: int) -> list[StoredKey]:
     """The keys of a data store that were not destroyed, newest first."""
     return [of_row(row) for row in conn.execute(_LIVING, {"of_datastore": datastore_key})]
+
+
+def store_of_set(conn: Connection, image_set_key: int) -> str | None:
+    """The id of the data store of an image set."""
+    return conn.execute(_OF_SET, {"of_set": image_set_key}).scalar()
 
 
 def named(conn: Connection, key: int) -> StoredKey | None:

@@ -28,6 +28,7 @@ from lightwell.sealing.providers.interface import (
 from lightwell.sealing.segments import PackCipher, grant_of
 from lightwell.sealing.values import ValueCipher
 from lightwell.stores.db.database import Database
+from lightwell.stores.db.errors import damaged_database
 from lightwell.stores.keys import data_keys
 from lightwell.stores.keys.data_keys import KeyDestroyedError, StoredKey
 from lightwell.stores.keys.granted import Refused
@@ -35,6 +36,7 @@ from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import OpenPack, PackGrant
 
 _MOST_BYTES = 64 << 20
+_MOST_SETS = 1 << 14
 _AWAY_SECONDS = 60.0
 """After so long a key service that was away is asked again for what is in memory."""
 
@@ -77,7 +79,8 @@ class KeyRing:
         self._lock = threading.Lock()
         self._keys: dict[int, tuple[float, bytes]] = {}
         self._ciphers: dict[int, tuple[float, PackCipher | None]] = {}
-        self._values: dict[int, tuple[float, ValueCipher]] = {}
+        self._values: dict[int, tuple[float, ValueCipher, str]] = {}
+        self._stores: dict[int, str] = {}
         self._weight = 0
 
     # Writing --------------------------------------------------------------------------------------------
@@ -191,32 +194,49 @@ class KeyRing:
     def value_sealer(self, conn: Connection, datastore_key: int) -> ValueCipher | None:
         """What seals values of a data store now; None if it has no key yet, or had it destroyed."""
         found = data_keys.newest(conn, datastore_key)
-        return None if found is None else self._of_values(found, conn)
+        return None if found is None else self._of_values(found, conn)[1]
 
     def value_ciphers(self, conn: Connection, datastore_key: int) -> list[ValueCipher]:
         """Those of all keys that a data store has, the newest first."""
-        return [self._of_values(each, conn) for each in data_keys.living(conn, datastore_key)]
+        return [self._of_values(each, conn)[1] for each in data_keys.living(conn, datastore_key)]
 
-    def value_cipher(self, key: int, conn: Connection) -> ValueCipher:
-        """What opens values that the key of this row has sealed."""
+    def value_cipher(self, key: int, conn: Connection, image_set: int | None = None) -> ValueCipher:
+        """What opens values that the key of this row has sealed.
+
+        ``image_set``: where they were found. Raises `DamagedError` if the key is of another data store.
+        """
         entry = self._values.get(key)
-        if entry is not None and entry[0] > time.monotonic():
-            return entry[1]
-        stored = data_keys.named(conn, key)
-        if stored is None:
-            raise DamagedError(
-                "The database has lost the key of a data store: restore it from a backup, and see "
-                "`lightwell data verify`."
-            )
-        return self._of_values(stored, conn)
+        if entry is None or entry[0] <= time.monotonic():
+            stored = data_keys.named(conn, key)
+            if stored is None:
+                raise DamagedError(
+                    "The database has lost the key of a data store: restore it from a backup, and see "
+                    "`lightwell data verify`."
+                )
+            entry = self._of_values(stored, conn)
+        if image_set is not None and self._store_of(image_set, conn) != entry[2]:
+            raise damaged_database("A sealed value in an image set is one of another data store")
+        return entry[1]
 
-    def _of_values(self, stored: StoredKey, conn: Connection) -> ValueCipher:
+    def _store_of(self, image_set: int, conn: Connection) -> str | None:
+        """The id of the data store of an image set, in which it stays."""
+        found = self._stores.get(image_set)
+        if found is None:
+            found = data_keys.store_of_set(conn, image_set)
+            if found is not None:
+                if len(self._stores) >= _MOST_SETS:
+                    self._stores.clear()
+                self._stores[image_set] = found
+        return found
+
+    def _of_values(self, stored: StoredKey, conn: Connection) -> tuple[float, ValueCipher, str]:
+        """(until when it is kept, the cipher, the id of its data store)."""
         entry = self._values.get(stored.key)
         if entry is None or entry[0] <= time.monotonic():
             until = time.monotonic() + self._keep
-            entry = until, ValueCipher(self._unwrapped(stored, conn), stored.key)
-            self._values[stored.key] = entry
-        return entry[1]
+            cipher = ValueCipher(self._unwrapped(stored, conn), stored.key)
+            entry = self._values[stored.key] = until, cipher, stored.purpose.datastore
+        return entry
 
     # Keys -----------------------------------------------------------------------------------------------
 

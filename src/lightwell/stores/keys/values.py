@@ -70,8 +70,10 @@ def of_record(conn: Connection, place: bytes, record: int, value: bytes | None) 
     return None if value is None else opened(conn, place, record, value)
 
 
-def cipher_of(conn: Connection, value: bytes) -> ValueCipher | None:
-    """What opens a value; None if it is not sealed. Raises `StorageError`."""
+def cipher_of(conn: Connection, value: bytes, image_set_key: int | None = None) -> ValueCipher | None:
+    """What opens a value; None if it is not sealed. Raises `StorageError`, and `DamagedError` for one in a
+    row of an image set that the key of another data store has sealed.
+    """
     from lightwell.sealing.values import is_sealed, key_of
 
     if not is_sealed(value):
@@ -79,12 +81,14 @@ def cipher_of(conn: Connection, value: bytes) -> ValueCipher | None:
     ring = _ring(conn)
     if ring is None:
         raise KeyProviderError("Attributes in the database are encrypted, but this process has no key.")
-    return ring.value_cipher(key_of(value), conn)
+    return ring.value_cipher(key_of(value), conn, image_set_key)
 
 
-def opened_about(conn: Connection, what: bytes, value: bytes) -> bytes:
-    """`opened` for what is bound to something else than its row."""
-    cipher = cipher_of(conn, value)
+def opened_about(conn: Connection, what: bytes, value: bytes, image_set_key: int | None = None) -> bytes:
+    """`opened` for what is bound to something else than its row: with ``image_set_key``, to the data store of
+    that set.
+    """
+    cipher = cipher_of(conn, value, image_set_key)
     if cipher is None:
         return value
     from lightwell.sealing.errors import SealError

@@ -86,7 +86,7 @@ def rows(conn: Connection, hits: Sequence[Hit]) -> list[HitInstance]:
     on_levels: dict[int, Edits] = {}
     for image_set, edits in _all(conn, _EDITED, given):
         on_levels[image_set] = merge_edits(
-            on_levels.get(image_set, NO_EDITS), packed_edits.unpack(conn, edits)
+            on_levels.get(image_set, NO_EDITS), packed_edits.unpack(conn, image_set, edits)
         )
     return [_hit(conn, row, on_levels) for row in instance_rows]
 
@@ -112,7 +112,7 @@ def _hit(conn: Connection, row: native_instances.Row, on_levels: dict[int, Edits
     record, dicom_z, dictionary, pack, offset, length, override_z, syntax = of_record
     edits = on_levels.get(image_set, NO_EDITS)
     if edits_z is not None:
-        own = packed_edits.unpack(conn, edits_z)
+        own = packed_edits.unpack(conn, image_set, edits_z)
         uid = native_instances.sop_instance_uid(uid, own)
         edits = merge_edits(own, edits)
     instance = DicomJsonInstance(

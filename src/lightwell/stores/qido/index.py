@@ -242,7 +242,7 @@ def add_instances(conn: Connection, key: int, instances: Collection[int] | None)
 
 def instance_values(conn: Connection, key: int, row: Any) -> dict[str, Any]:
     """What the index has of an open member of set ``key``, from the columns of `_with_edits`."""
-    edits = packed_edits.unpack(conn, row.edits)
+    edits = packed_edits.unpack(conn, key, row.edits)
     number = integer(_edited_value(edits, "InstanceNumber", row.instance_number))
     sop_class = _edited_value(edits, "SOPClassUID", row.sop_class_uid)
     return {
@@ -323,7 +323,7 @@ def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | 
     # Most of a fragment is irrelevant here, and it may be megabytes long.
     if any(f'"{keyword}"'.encode() in fragment for keyword in _KEYWORDS):
         shown = json.loads(b"{" + fragment + b"}")["DICOM"]
-    edits = packed_edits.unpack(conn, row.edits)
+    edits = packed_edits.unpack(conn, key, row.edits)
     date, time, offset = (
         None if value is None else str(value).strip() or None
         for value in (_edited_value(edits, keyword, shown.get(keyword)) for keyword in _KEYWORDS)
