@@ -50,6 +50,12 @@ class AuditSettings(WorkSettings):
     audit_syslog_certificate: Path | None = setting(
         None, "PEM file with a client certificate for that receiver and its key; none if unset"
     )
+    audit_syslog_believe_cut: bool = setting(
+        False,
+        "true: the end of a connection without TLS close_notify is taken for proof that the receiver has "
+        "read everything, for receivers that never send one; whoever can cut connections on the way can "
+        "then have records vanish",
+    )
     audit_fhir: str | None = setting(
         None,
         "https://HOST[:PORT][/PATH], the base URL of a FHIR R4 server that is sent the audit trail as "

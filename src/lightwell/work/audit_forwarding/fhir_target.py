@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from lightwell.observe.audit.forms.fhir import audit_events
 from lightwell.observe.audit.forms.meaning import Place
 from lightwell.observe.audit.record import AuditRecord
 from lightwell.work.audit_forwarding.client_tls import client_tls
-from lightwell.work.audit_forwarding.target import ForwardingError
-
-log = logging.getLogger(__name__)
+from lightwell.work.audit_forwarding.target import ForwardingError, LeftOut, RefusedError
 
 # Resources of one batch.
 AT_ONCE: Final = 100
@@ -25,15 +22,48 @@ _LONGEST_ANSWER: Final = 4 << 20
 _TYPE: Final = "application/fhir+json"
 # What says that a resource is wrong, rather than its sender or the server; 412 is a rule of the server's own.
 _WRONG: Final = (400, 412, 413, 422)
-_SHOWN: Final = 300
+# What may be the fault of one resource, so that other chains are not kept waiting.
+_OF_ONE: Final = (*_WRONG, 500)
+# The codes of an OperationOutcome (http://hl7.org/fhir/issue-type, R4). Nothing else of an answer is shown:
+# it may quote whom a record is about.
+_CODES: Final = frozenset(
+    (
+        *(
+            "invalid",
+            "structure",
+            "required",
+            "value",
+            "invariant",
+            "security",
+            "login",
+            "unknown",
+            "expired",
+        ),
+        *("forbidden", "suppressed", "processing", "not-supported", "duplicate", "multiple-matches"),
+        *("not-found", "deleted", "too-long", "code-invalid", "extension", "too-costly", "business-rule"),
+        *("conflict", "transient", "lock-error", "no-store", "exception", "timeout", "incomplete"),
+        *("throttled", "informational"),
+    )
+)
 _GONE: Final = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+
+
+class Answer(NamedTuple):
+    """What the server says of one resource: the status, and the code of the first issue, if there is one."""
+
+    status: int
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}".strip()
 
 
 class FhirTarget:
     """A server by its base URL; ``token_file`` has a bearer token, which may be replaced at any time.
 
-    Resources that the server refuses while it takes others are left out, and ``refused`` is told how many
-    that were. Where it refuses all, nothing is left out: rather the server or the settings are wrong.
+    Resources that the server refuses while it takes others are left out. Where it refuses all that it is
+    sent, nothing is left out until it has taken something else since, such as of another chain: before that,
+    rather the server or the settings are wrong.
     """
 
     name = "fhir"
@@ -43,7 +73,6 @@ class FhirTarget:
         self,
         url: str,
         place: Place,
-        refused: Callable[[int], None],
         *,
         ca: Path | None = None,
         certificate: Path | None = None,
@@ -52,20 +81,27 @@ class FhirTarget:
         parts = urlsplit(url)
         self._is_tls = parts.scheme == "https"
         self._host, self._port, self._path = parts.hostname or "", parts.port, parts.path.rstrip("/")
-        self._place, self._refused = place, refused
+        self._place = place
         self._ca, self._certificate, self._token_file = ca, certificate, token_file
         self._connection: http.client.HTTPConnection | None = None
+        # How many resources were taken; and how many these were when a batch of a chain was first refused as
+        # a whole, by the chain and the number of the batch's first record, until the chain has gone on.
+        self._taken = 0
+        self._stuck: dict[str, dict[int, int]] = {}
 
-    def send(self, records: Sequence[AuditRecord], writer: str) -> None:
+    def send(self, records: Sequence[AuditRecord], writer: str) -> Sequence[LeftOut]:
         place = self._place._replace(writer=writer)
-        waiting: list[dict[str, Any]] = []
+        waiting: list[tuple[int, dict[str, Any]]] = []
+        left_out: list[LeftOut] = []
         for record in records:
-            waiting += audit_events(record, place)
+            waiting += [(record.number, event) for event in audit_events(record, place)]
             while len(waiting) >= AT_ONCE:
-                self._post(waiting[:AT_ONCE])
+                left_out += self._post(waiting[:AT_ONCE], writer)
                 del waiting[:AT_ONCE]
         if waiting:
-            self._post(waiting)
+            left_out += self._post(waiting, writer)
+        self._stuck.pop(writer, None)
+        return left_out
 
     def confirm(self) -> None:
         """Each answer has said so."""
@@ -75,34 +111,38 @@ class FhirTarget:
         if connection is not None:
             connection.close()
 
-    def _post(self, events: Sequence[dict[str, Any]]) -> None:
+    def _post(self, numbered: Sequence[tuple[int, dict[str, Any]]], writer: str) -> list[LeftOut]:
+        numbers = [number for number, _ in numbered]
+        events = [event for _, event in numbered]
         entries = [
             {"resource": event, "request": {"method": "POST", "url": "AuditEvent"}} for event in events
         ]
-        status, answer = self._request(self._path or "/", _bundle(entries))
-        if status in _WRONG and len(events) > 1:
+        status, text = self._request(self._path or "/", _bundle(entries))
+        if status == 200:
+            answers = _answers(text, len(events))
+        elif status in _WRONG:
             # Some servers refuse a batch for one of its resources, or take no batches.
-            answers = [self._request(f"{self._path}/AuditEvent", event) for event in events]
-            self._judge(answers)
-            return
-        if status != 200:
-            raise ForwardingError(self._said(status, answer))
-        self._judge(_statuses(answer, len(events)))
+            answers = [_answer(*self._request(f"{self._path}/AuditEvent", event)) for event in events]
+        else:
+            raise self._error(_answer(status, text))
+        self._taken += sum(200 <= each.status < 300 for each in answers)
+        return self._judge(numbers, answers, writer)
 
-    def _judge(self, answers: Sequence[tuple[int, bytes]]) -> None:
-        """Leave out what is refused for itself. Raises `ForwardingError` if anything should be sent again."""
-        bad = [(status, text) for status, text in answers if not 200 <= status < 300]
-        if not bad:
-            return
-        for status, text in bad:
-            if status not in _WRONG or len(bad) == len(answers):
-                raise ForwardingError(self._said(status, text))
-        log.error(
-            "%s AuditEvent resources are left out, which the FHIR server refuses: %s",
-            len(bad),
-            self._said(*bad[0]),
-        )
-        self._refused(len(bad))
+    def _judge(self, numbers: Sequence[int], answers: Sequence[Answer], writer: str) -> list[LeftOut]:
+        """Which are refused for themselves. Raises `ForwardingError` if anything should be sent again."""
+        bad = [
+            (number, answer)
+            for number, answer in zip(numbers, answers, strict=True)
+            if not 200 <= answer.status < 300
+        ]
+        for _, answer in bad:
+            if answer.status not in _WRONG:
+                raise self._error(answer)
+        if bad and len(bad) == len(answers):
+            before = self._stuck.setdefault(writer, {}).setdefault(numbers[0], self._taken)
+            if before == self._taken:
+                raise self._error(bad[0][1])
+        return [LeftOut(number, str(answer)) for number, answer in bad]
 
     def _request(self, path: str, content: dict[str, Any]) -> tuple[int, bytes]:
         """Post a resource; returns status and answer. A connection that has ended meanwhile is made anew."""
@@ -119,7 +159,7 @@ class FhirTarget:
                 raise
             return self._exchange(path, body, headers)
         except http.client.HTTPException as error:
-            raise ForwardingError(f"{self._host} does not answer in HTTP: {error!r:.200}") from None
+            raise ForwardingError(f"{self._host} does not answer in HTTP: {type(error).__name__}") from None
 
     def _exchange(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         connection = self._connection or self._connect()
@@ -140,24 +180,41 @@ class FhirTarget:
             self._connection = http.client.HTTPConnection(self._host, self._port, timeout=_SECONDS)
         return self._connection
 
-    def _said(self, status: int, text: bytes) -> str:
-        return f"{self._host} answers {status}: {text[:_SHOWN].decode(errors='replace')!r}"
+    def _error(self, answer: Answer) -> ForwardingError:
+        kind = RefusedError if answer.status in _OF_ONE else ForwardingError
+        return kind(f"{self._host} answers {answer}")
 
 
 def _bundle(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"resourceType": "Bundle", "type": "batch", "entry": list(entries)}
 
 
-def _statuses(answer: bytes, expected: int) -> list[tuple[int, bytes]]:
-    """The status of each entry of a batch's answer. Raises `ForwardingError` if it is none."""
+def _answers(text: bytes, expected: int) -> list[Answer]:
+    """What is said of each entry of a batch. Raises `ForwardingError` if the text is no batch's answer."""
     try:
-        entries = [entry["response"] for entry in json.loads(answer)["entry"]]
-        found = [(int(str(each["status"])[:3]), json.dumps(each).encode()) for each in entries]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        entries = [entry["response"] for entry in json.loads(text)["entry"]]
+        found = [Answer(int(str(each["status"])[:3]), _code(each.get("outcome"))) for each in entries]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         found = []
     if len(found) != expected:
         raise ForwardingError("the FHIR server has not answered each entry of a batch: is it its base URL?")
     return found
+
+
+def _answer(status: int, text: bytes) -> Answer:
+    try:
+        return Answer(status, _code(json.loads(text)))
+    except (ValueError, RecursionError):
+        return Answer(status, "")
+
+
+def _code(outcome: Any) -> str:
+    """The code of the first issue of an OperationOutcome, empty if it is none."""
+    try:
+        code = outcome["issue"][0]["code"]
+    except (TypeError, KeyError, IndexError):
+        return ""
+    return code if isinstance(code, str) and code in _CODES else ""
 
 
 def _token(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +12,7 @@ from lightwell.observe.audit.forms.meaning import Place
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.metrics import Recorder
 from lightwell.settings import Settings
-from lightwell.work.audit_forwarding.forwarder import MISSED, Forwarder, Telling
+from lightwell.work.audit_forwarding.forwarder import Forwarder, Telling
 from lightwell.work.audit_forwarding.target import Target
 
 SYSLOG_PORT = 6514
@@ -24,13 +23,13 @@ def begin_forwarding(
 ) -> Sequence[Forwarder]:
     """Send the audit trail below ``root`` on, for as long as the process runs; `Forwarder.end` each."""
     telling = Telling(trail.put, recorder.count, recorder.measure, Clock().now)
-    forwarders = [Forwarder(root, target, telling) for target in _targets(settings, recorder)]
+    forwarders = [Forwarder(root, target, telling) for target in _targets(settings)]
     for forwarder in forwarders:
         forwarder.begin()
     return forwarders
 
 
-def _targets(settings: Settings, recorder: Recorder) -> list[Target]:
+def _targets(settings: Settings) -> list[Target]:
     place = Place(settings.account_id, settings.region, "", socket.gethostname())
     targets: list[Target] = []
     # Loaded here: few servers need them.
@@ -45,6 +44,7 @@ def _targets(settings: Settings, recorder: Recorder) -> list[Target]:
                 place,
                 settings.audit_syslog_ca,
                 settings.audit_syslog_certificate,
+                believes_cut=settings.audit_syslog_believe_cut,
             )
         )
     if settings.audit_fhir is not None:
@@ -54,7 +54,6 @@ def _targets(settings: Settings, recorder: Recorder) -> list[Target]:
             FhirTarget(
                 settings.audit_fhir,
                 place,
-                partial(recorder.count, MISSED, "fhir"),
                 ca=settings.audit_fhir_ca,
                 certificate=settings.audit_fhir_certificate,
                 token_file=settings.audit_fhir_token_file,

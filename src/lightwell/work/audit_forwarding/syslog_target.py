@@ -2,8 +2,8 @@
 
 It has no acknowledgements: what was written to a connection may never be read. So a connection is used for a
 while and then ended in order, which proves that the receiver has read all of it: it has seen our end of TLS,
-and ended its own side of the connection, without an error, after the last byte. A receiver that was killed
-leaves an error, since bytes were left unread.
+and answers with its own (close_notify, RFC 8446 §6.1), which nobody on the way can forge. The end of the TCP
+connection alone proves nothing, since whoever cuts it can acknowledge for the receiver.
 """
 
 from __future__ import annotations
@@ -22,27 +22,39 @@ from lightwell.observe.audit.forms.meaning import Place
 from lightwell.observe.audit.forms.syslog import syslog_frames
 from lightwell.observe.audit.record import AuditRecord
 from lightwell.work.audit_forwarding.client_tls import client_tls
-from lightwell.work.audit_forwarding.target import ForwardingError
+from lightwell.work.audit_forwarding.target import ForwardingError, LeftOut
 
 _SECONDS: Final = 20.0
 _AT_ONCE: Final = 64 << 10
 
 
 class SyslogTarget:
-    """A receiver at a host and port. ``place`` says whose records they are; its writer is each chain's."""
+    """A receiver at a host and port. ``place`` says whose records they are; its writer is each chain's.
+
+    ``believes_cut``: of a receiver that never sends close_notify, the end of the TCP connection without an
+    error is taken for proof. Then somebody on the way can have records vanish.
+    """
 
     name = "syslog"
     is_certain = False
 
     def __init__(
-        self, host: str, port: int, place: Place, ca: Path | None = None, certificate: Path | None = None
+        self,
+        host: str,
+        port: int,
+        place: Place,
+        ca: Path | None = None,
+        certificate: Path | None = None,
+        *,
+        believes_cut: bool = False,
     ) -> None:
         self._host, self._port = host, port
         self._place = place
         self._ca, self._certificate = ca, certificate
+        self._believes_cut = believes_cut
         self._connection: ssl.SSLSocket | None = None
 
-    def send(self, records: Sequence[AuditRecord], writer: str) -> None:
+    def send(self, records: Sequence[AuditRecord], writer: str) -> Sequence[LeftOut]:
         connection = self._connection or self._connect()
         place = self._place._replace(writer=writer)
         waiting = bytearray()
@@ -52,6 +64,7 @@ class SyslogTarget:
                 connection.sendall(waiting)
                 waiting.clear()
         connection.sendall(waiting)
+        return ()
 
     def confirm(self) -> None:
         """End the connection, and have the receiver show that it has read everything."""
@@ -60,9 +73,15 @@ class SyslogTarget:
             return
         with connection:
             try:
-                # Sends the end of TLS; the receiver's own comes back, or the end of the connection.
+                # Sends the end of TLS and waits for the receiver's own.
                 plain = connection.unwrap()
             except ssl.SSLEOFError:
+                if not self._believes_cut:
+                    raise ForwardingError(
+                        f"the connection to {self._host}:{self._port} ended without its close_notify, so "
+                        "it is not certain that it has read everything: either somebody cuts connections, or "
+                        "it never sends one (see audit_syslog_believe_cut)"
+                    ) from None
                 self._check_acknowledged(connection)
                 return
             except TimeoutError:

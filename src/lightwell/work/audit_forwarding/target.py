@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lightwell.errors import LightwellError
 from lightwell.observe.audit.record import AuditRecord
@@ -11,6 +11,17 @@ from lightwell.observe.audit.record import AuditRecord
 
 class ForwardingError(LightwellError):
     """Records could not be sent, or it is not certain that they have arrived."""
+
+
+class RefusedError(ForwardingError):
+    """Of one chain what comes next was refused as it is; that of others may be taken."""
+
+
+class LeftOut(NamedTuple):
+    """A record that was refused for good, or a part of it: its number, and with which status and code."""
+
+    number: int
+    answer: str
 
 
 class Target(Protocol):
@@ -22,8 +33,11 @@ class Target(Protocol):
     is_certain: bool
     """Whether what was sent has arrived once `send` returns, so that `confirm` costs nothing."""
 
-    def send(self, records: Sequence[AuditRecord], writer: str) -> None:
-        """Send records of one chain, in their order."""
+    def send(self, records: Sequence[AuditRecord], writer: str) -> Sequence[LeftOut]:
+        """Send records of one chain, in their order; returns which the other side will never take.
+
+        Raises `RefusedError` besides, if `is_certain`.
+        """
 
     def confirm(self) -> None:
         """Return once all that was sent has arrived for certain."""

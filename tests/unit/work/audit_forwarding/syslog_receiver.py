@@ -36,6 +36,8 @@ def main(port: str, cert: str, key: str, output: str, client_ca: str | None = No
                         waiting += data
                         while (frame := _frame(waiting)) is not None:
                             file.write(frame.hex().encode() + b"\n")
+                    # The end of TLS; without it nobody believes that anything was read.
+                    connection.unwrap()
                     file.write(b"torn\n" if waiting else b"ended\n")
             except OSError as error:
                 file.write(f"failed {error}\n".encode())

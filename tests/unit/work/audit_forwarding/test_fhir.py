@@ -14,15 +14,18 @@ from typing import Any, TypeAlias
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 
+from lightwell.observe.audit.chain import Chain
+from lightwell.observe.audit.record import AuditRecord
 from lightwell.work.audit_forwarding import fhir_target
 from lightwell.work.audit_forwarding import forwarder as forwarding
 from lightwell.work.audit_forwarding.fhir_target import FhirTarget
 from lightwell.work.audit_forwarding.forwarder import FORWARDED, LAG, MISSED, Forwarder
 from tests.support.certificates import Authority
-from tests.unit.observe.audit.chains import place, write
+from tests.unit.observe.audit.chains import place, records, write
 from tests.unit.work.audit_forwarding.forwarding import PLACE, Told, in_order, until
 
 Judge: TypeAlias = Callable[[dict[str, Any]], int]
+ISSUE = {"severity": "error", "code": "invariant", "diagnostics": "DOE^JOHN is no identifier"}
 
 
 @pytest.fixture(autouse=True)
@@ -70,10 +73,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif content["resourceType"] == "Bundle":
             Bundle.model_validate_json(json.dumps(content))
             statuses = [self._take(entry["resource"]) for entry in content["entry"]]
-            entries = [{"response": {"status": f"{status} of some kind"}} for status in statuses]
+            outcome = {"resourceType": "OperationOutcome", "issue": [ISSUE]}
+            entries = [
+                {"response": {"status": f"{status} of some kind", "outcome": outcome}} for status in statuses
+            ]
             self._answer(200, {"resourceType": "Bundle", "type": "batch-response", "entry": entries})
         else:
-            self._answer(self._take(content), {"resourceType": "OperationOutcome"})
+            self._answer(self._take(content), {"resourceType": "OperationOutcome", "issue": [ISSUE]})
 
     def _take(self, event: dict[str, Any]) -> int:
         status = self.server.judge(event)
@@ -115,9 +121,9 @@ def forwarded(root: Path, told: Told, target: FhirTarget) -> Iterator[None]:
         sender.end()
 
 
-def target_of(server: FhirServer, told: Told) -> FhirTarget:
+def target_of(server: FhirServer) -> FhirTarget:
     url = f"http://127.0.0.1:{server.server_port}/r4/"
-    return FhirTarget(url, PLACE, lambda by: told.telling.count(MISSED, "fhir", by))
+    return FhirTarget(url, PLACE)
 
 
 def arrived(told: Told) -> int:
@@ -130,7 +136,7 @@ def test_each_record_arrives_in_order_while_the_server_fails_now_and_then(tmp_pa
         write(place(tmp_path, writer), [7, 3])
     with serving() as server:
         server.answers = [503, 429, 500]
-        with forwarded(tmp_path, told, target_of(server, told)):
+        with forwarded(tmp_path, told, target_of(server)):
             until(lambda: arrived(told) == 20, "they have arrived")
             write(place(tmp_path, "http-0"), [2])
             until(lambda: arrived(told) == 22, "what came then, too")
@@ -152,11 +158,61 @@ def test_leaves_out_what_the_server_refuses_while_it_takes_the_rest(
     write(place(tmp_path), [10])
     with serving(lambda event: 422 if number(event) == 6 else 201) as server:
         server.answers = [] if takes_batches else [400]
-        with forwarded(tmp_path, told, target_of(server, told)):
+        with forwarded(tmp_path, told, target_of(server)):
             until(lambda: arrived(told) == 10, "the rest has arrived")
     assert server.numbers() == [1, 2, 3, 4, 5, 7, 8, 9, 10]
     assert told.counted[MISSED, "fhir"] == 1
-    assert "1 AuditEvent resources are left out" in caplog.text
+    assert "records 6 of the audit trail's chain http-0 are left out" in caplog.text
+    [record] = told.records
+    assert (record.operation, record.kind, record.count) == ("AuditForwardMissed", "security", 1)
+    assert record.query == {"target": "fhir", "chain": "http-0", "numbers": [6], "answers": ["422 invariant"]}
+
+
+def test_a_chain_that_is_refused_keeps_no_other_waiting_and_goes_on_once_others_are_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not before: as long as nothing else is taken, it may be the server that is wrong."""
+    told = Told()
+    write(place(tmp_path, "cli"), [6])
+    with (
+        serving(lambda event: 422 if " cli " in event["entity"][-1]["name"] else 201) as server,
+        forwarded(tmp_path, told, target_of(server)),
+    ):
+        # Each attempt is a batch, and then one request for each of its four resources.
+        until(lambda: len(server.requests) >= 3, "it has been refused several times")
+        assert arrived(told) == 0
+        assert told.measured[LAG, "fhir"] > 0
+        write(place(tmp_path, "work"), [3])
+        until(lambda: server.numbers() == [1, 2, 3], "others go on")
+
+        def others() -> bool:
+            write(place(tmp_path, "work"), [1])
+            return told.counted[MISSED, "fhir"] == 6
+
+        until(others, "what is refused is left out")
+        until(lambda: told.measured[LAG, "fhir"] == 0, "nothing waits")
+    assert [record.query["numbers"] for record in told.records if record.query] == [[1, 2, 3, 4, 5, 6]]
+    assert (
+        "chain cli cannot be forwarded by fhir now, and will be later: 127.0.0.1 answers 422" in caplog.text
+    )
+    assert "DOE" not in caplog.text
+
+
+def test_no_record_tells_of_one_that_tells_of_such_records_itself(tmp_path: Path) -> None:
+    told = Told()
+    chain = Chain(place(tmp_path))
+    chain.append(
+        [*records(1), AuditRecord(at=1, operation="AuditForwardMissed", kind="security"), *records(1)]
+    )
+    chain.sync()
+    chain.close()
+    with (
+        serving(lambda event: 422 if number(event) == 2 else 201) as server,
+        forwarded(tmp_path, told, target_of(server)),
+    ):
+        until(lambda: arrived(told) == 3, "the rest has arrived")
+    assert told.counted[MISSED, "fhir"] == 1
+    assert told.records == []
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
@@ -167,7 +223,7 @@ def test_leaves_out_nothing_where_everything_is_refused(
     write(place(tmp_path), [3])
     with (
         serving(lambda event: 201 if is_mended else status) as server,
-        forwarded(tmp_path, told, target_of(server, told)),
+        forwarded(tmp_path, told, target_of(server)),
     ):
         until(lambda: f"127.0.0.1 answers {status}" in caplog.text, "it says so")
         assert told.measured[LAG, "fhir"] > 0
@@ -194,7 +250,7 @@ def test_shows_its_token_and_certificate_to_the_right_server_only(
 
         def target(ca: Authority) -> FhirTarget:
             url = f"https://localhost:{server.server_port}"
-            return FhirTarget(url, PLACE, lambda by: None, ca=ca.cert, certificate=both, token_file=token)
+            return FhirTarget(url, PLACE, ca=ca.cert, certificate=both, token_file=token)
 
         with forwarded(root, told, target(other)):
             until(lambda: "certificate verify failed" in caplog.text, "it trusts nobody else")
@@ -218,6 +274,6 @@ def test_sends_nothing_without_a_token_that_it_can_use(
     token.write_text(text)
     with serving() as server:
         url = f"http://127.0.0.1:{server.server_port}"
-        with forwarded(root, told, FhirTarget(url, PLACE, lambda by: None, token_file=token)):
+        with forwarded(root, told, FhirTarget(url, PLACE, token_file=token)):
             until(lambda: "bearer token" in caplog.text, "it says so")
     assert server.requests == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -13,8 +15,9 @@ from lightwell.work.audit_forwarding import forwarder as forwarding
 from lightwell.work.audit_forwarding import syslog_target
 from lightwell.work.audit_forwarding.forwarder import FORWARDED, LAG, MISSED, Forwarder
 from lightwell.work.audit_forwarding.syslog_target import SyslogTarget
+from lightwell.work.audit_forwarding.target import ForwardingError
 from tests.support.certificates import Authority
-from tests.unit.observe.audit.chains import place, write
+from tests.unit.observe.audit.chains import place, records, write
 from tests.unit.work.audit_forwarding.forwarding import PLACE, Receiver, Told, in_order, until
 
 
@@ -167,6 +170,30 @@ def test_does_not_believe_that_what_a_receiver_has_not_read_has_arrived(
     sender.end()
     assert received.count(b"<ParticipantObjectName>http-0 ") == 5
     assert arrived(told) == 0
+
+
+@pytest.mark.parametrize("believes_cut", [False, True])
+def test_a_connection_that_is_cut_proves_nothing(tmp_path: Path, believes_cut: bool) -> None:
+    """All was acknowledged and the connection ended without an error, which anybody on the way can do."""
+    authority = Authority(tmp_path, "authority")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("receiver", hosts=["localhost"]))
+
+    def read_and_cut(listener: socket.socket) -> None:
+        plain, _ = listener.accept()
+        with context.wrap_socket(plain, server_side=True) as connection:
+            while connection.recv(4096):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=read_and_cut, args=[listener])
+        thread.start()
+        port = listener.getsockname()[1]
+        target = SyslogTarget("localhost", port, PLACE, authority.cert, believes_cut=believes_cut)
+        target.send(records(5), "http-0")
+        with nullcontext() if believes_cut else pytest.raises(ForwardingError, match="close_notify"):
+            target.confirm()
+        thread.join()
 
 
 def test_tells_of_what_was_removed_before_it_could_be_sent(
