@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
 
 from lightwell.clock import Clock
 from lightwell.errors import StorageError, UnavailableError
-from lightwell.observe.audit.heads import Head, anchor, durable_heads, removals
-from lightwell.observe.audit.retention import begins, expired
+from lightwell.observe.audit.heads import Head, Place, anchor, durable_heads, parts_missing, removals
+from lightwell.observe.audit.keys import AuditKeys
+from lightwell.observe.audit.retention import Expired, announced, expired
 from lightwell.observe.audit.segments import compress, index_path, segments, writers
 from lightwell.observe.audit.sidecar import build
 from lightwell.observe.audit.trail import AuditTrail
@@ -57,6 +58,7 @@ class AuditUpkeep:
         self._folder = folder
         self._root = folder.root
         self._unreadable: set[Path] = set()
+        self._told: set[Place] = set()
         self._db = db
         self._trail = trail
         self._writer = writer
@@ -160,13 +162,18 @@ class AuditUpkeep:
         """
         if not self._keep_ms:
             return 0
-        old = expired(self._root, now - self._keep_ms, _MOST_REMOVED)
-        old = [each for each in old if each.segment.path.stat().st_uid == os.geteuid()]
+        keys, before = self._folder.keys(), now - self._keep_ms
+        old = self._expired(keys, before)
         if not old:
             return 0
-        self._trail.put(removals([*begins(self._root), *(each.begins for each in old)], self._now()))
+        again, unknown = announced(self._root, keys, self._writer)
+        if unknown:
+            self._tell_of(unknown)
+            old = self._expired(keys, before, {place.writer for place in unknown})
+            if not old:
+                return 0
         # Otherwise nothing would prove that they were meant to go.
-        self._trail.flush()
+        self._trail.keep(removals([*again, *(each.begins for each in old)], self._now()))
         for each in old:
             index_path(each.segment.path).unlink(missing_ok=True)
             each.segment.path.unlink()
@@ -183,6 +190,23 @@ class AuditUpkeep:
         self.index_one()
         if self._keep_ms and number % _REMOVE_ROUNDS == _FIRST_REMOVAL:
             self.remove_old(self.sure_now())
+
+    def _expired(self, keys: AuditKeys, before: int, apart: Collection[str] = ()) -> list[Expired]:
+        old = expired(self._root, keys, before, _MOST_REMOVED, apart)
+        return [each for each in old if each.segment.path.stat().st_uid == os.geteuid()]
+
+    def _tell_of(self, unknown: list[Place]) -> None:
+        """Say of each chain once that its beginning is missing, and that its old parts stay therefore."""
+        if new := [place for place in unknown if place not in self._told]:
+            self._told.update(new)
+            for place in new:
+                log.error(
+                    "the audit trail of %s begins behind record %s, and no record says that the rest was "
+                    "removed; so audit_keep removes nothing more of it; see lightwell audit verify",
+                    place.writer,
+                    place.number,
+                )
+            self._trail.put(parts_missing(new, self._now()))
 
     def _run(self) -> None:
         rounds = 0

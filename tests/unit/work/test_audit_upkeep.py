@@ -11,12 +11,13 @@ import pytest
 
 from lightwell.clock import Clock
 from lightwell.errors import UnavailableError
+from lightwell.observe.audit.block import decode_head
 from lightwell.observe.audit.chain import RESUME_MS, Chain
-from lightwell.observe.audit.heads import REMOVED, anchor, durable_heads, expectations
+from lightwell.observe.audit.heads import MISSING, REMOVED, anchor, durable_heads, expectations
 from lightwell.observe.audit.record import AuditRecord
 from lightwell.observe.audit.search import Wanted, search
 from lightwell.observe.audit.segments import compress, index_path, segments
-from lightwell.observe.audit.trail import AuditTrail
+from lightwell.observe.audit.trail import AuditTrail, TrailOptions
 from lightwell.observe.audit.verification import ChainReport, verify
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
@@ -53,8 +54,8 @@ class Days:
         trail.close()
 
     def reports(self) -> dict[str, ChainReport]:
-        root = self.folder.root
-        return {each.writer: each for each in verify(root, self.folder.keys(), expectations(root, ()))}
+        root, keys = self.folder.root, self.folder.keys()
+        return {each.writer: each for each in verify(root, keys, expectations(root, keys, ()))}
 
     def is_whole(self) -> bool:
         return not any(report.findings for report in self.reports().values())
@@ -132,11 +133,12 @@ def test_nothing_goes_that_is_damaged_or_behind_it(days: Days) -> None:
     assert [each.number for each in segments(days.folder.root / "http-0")] == [2, 3, 4, 5]
 
 
-def test_nothing_goes_that_cannot_be_recorded(days: Days) -> None:
+@pytest.mark.parametrize("refuses", [True, False])
+def test_nothing_goes_that_cannot_be_recorded(days: Days, refuses: bool) -> None:
     def broken() -> Chain:
         raise OSError(28, "No space left on device")
 
-    trail = AuditTrail(broken, days.now)
+    trail = AuditTrail(broken, days.now, TrailOptions(refuses=refuses))
     trail.begin()
     until(lambda: trail.failure() is not None)
     upkeep = AuditUpkeep(days.folder, NO_DATABASE, trail, "work", days.now, 30)
@@ -213,6 +215,59 @@ def test_a_crash_between_record_and_removal_leaves_a_whole_trail(
     assert [len(each.change) for each in records] == [2, 2]
 
 
+def test_no_removal_by_others_is_certified(days: Days, caplog: pytest.LogCaptureFixture) -> None:
+    """Those who may write the files, but have no key, would have the server hide what they have removed."""
+    for _ in range(2):
+        days.write("cli")
+        days.day += 10
+    http, cli = days.folder.root / "http-0", days.folder.root / "cli"
+    with days.upkeep(keep=50) as upkeep:
+        assert upkeep.remove_old(days.now()) == 2  # of http-0, so its chain begins at 3
+    third, fourth, _ = segments(http)
+    kept, whole = third.path.read_bytes(), fourth.path.read_bytes()
+    third.path.unlink()
+    heads = [decode_head(each) for each in (kept, whole)]
+    before, after = [head.before.encode() for head in heads if head is not None]
+    days.day += 30
+    records: list[AuditRecord] = []
+    for forged in (whole.replace(after, before).replace(b'"first":4', b'"first":3'), whole):
+        fourth.path.write_bytes(forged)
+        days.write("cli")
+        with days.upkeep() as upkeep:
+            upkeep.remove_old(days.now())
+            upkeep.remove_old(days.now())
+        assert len(segments(http)) == 2 and segments(cli)[0].number > 1
+        assert days.reports()["http-0"].findings
+        found = search(days.folder.root, Wanted(), lambda *why: None)
+        records += [each.record for each in found if each.record.operation == MISSING]
+        days.day += 40
+    assert caplog.text.count("http-0 begins behind record 3") == 1
+    (told,) = records
+    assert (told.kind, [change.what for change in told.change]) == ("security", ["http-0"])
+    # Once all is as it was, it goes on.
+    third.path.write_bytes(kept)
+    fourth.path.write_bytes(whole)
+    with days.upkeep() as upkeep:
+        assert upkeep.remove_old(days.now()) > 0
+    assert [each.number for each in segments(http)] == [5] and days.is_whole()
+
+
+def test_nothing_goes_that_was_changed(days: Days) -> None:
+    for size in (1 << 20, 1 << 20, 1):
+        days.write("some", size)
+    path = segments(days.folder.root / "some")[0].path
+    path.write_bytes(path.read_bytes().replace(b'"D1050"', b'"D1051"', 1))  # the first block of two
+    days.day += 10_000
+    _, second, *_ = segments(days.folder.root / "http-0")
+    whole = second.path.read_bytes()
+    for changed in (whole.replace(b'"D1010"', b'"D1011"'), whole + b'{"n":3}\n'):
+        second.path.write_bytes(changed)
+        with days.upkeep() as upkeep:
+            upkeep.remove_old(days.now())
+        assert [each.number for each in segments(days.folder.root / "http-0")] == [2, 3, 4, 5]
+        assert len(segments(days.folder.root / "some")) == 2
+
+
 def test_a_chain_of_commands_begins_a_file_each_day(tmp_path: Path) -> None:
     days = Days(tmp_path)
     days.write("cli", 1 << 20)
@@ -252,8 +307,8 @@ def test_copies_of_complete_files_are_proved_by_themselves(days: Days, tmp_path:
             copy.write_bytes(segment.path.read_bytes())
 
     def findings(*, is_part: bool) -> list[str]:
-        known = expectations(archive, ())
-        found = verify(archive, days.folder.keys(), known, is_part=is_part)
+        keys = days.folder.keys()
+        found = verify(archive, keys, expectations(archive, keys, ()), is_part=is_part)
         return [finding.text for report in found for finding in report.findings]
 
     assert findings(is_part=True) == []

@@ -238,8 +238,8 @@ def _verify_copy(args: argparse.Namespace, folder: AuditFolder) -> int:
             f"{args.folder} holds no audit trail: name the folder that has one for each process, such as "
             "http-0 and work, with files like 000000000001.jsonl.zst"
         )
-    reports = list(verify(args.folder, folder.keys(), expectations(args.folder, ()), is_part=True))
-    return _tell(args, reports)
+    keys = folder.keys()
+    return _tell(args, list(verify(args.folder, keys, expectations(args.folder, keys, ()), is_part=True)))
 
 
 def _verify(args: argparse.Namespace, settings: Settings, folder: AuditFolder) -> int:
@@ -249,7 +249,7 @@ def _verify(args: argparse.Namespace, settings: Settings, folder: AuditFolder) -
     keys = folder.keys()
     # Before the trail is read, which may go on meanwhile.
     noted = [] if args.without_database else _noted(settings, folder)
-    return _tell(args, list(verify(folder.root, keys, expectations(folder.root, noted))))
+    return _tell(args, list(verify(folder.root, keys, expectations(folder.root, keys, noted))))
 
 
 def _tell(args: argparse.Namespace, reports: list[ChainReport]) -> int:

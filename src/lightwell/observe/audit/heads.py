@@ -10,16 +10,20 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from lightwell.observe.audit.block import decode_head
-from lightwell.observe.audit.record import AuditRecord, Change, decode_line
+from lightwell.observe.audit.keys import AuditKeys
+from lightwell.observe.audit.record import AuditRecord, Change
+from lightwell.observe.audit.sealed import newest_sealed
 from lightwell.observe.audit.segments import Segment, segments, writers
 from lightwell.observe.audit.verification import Expected, Known
 
 ANCHOR: Final = "AuditAnchor"
 REMOVED: Final = "AuditRemoved"
+MISSING: Final = "AuditPartMissing"
 _SEAL = re.compile(rb'^\{"seal":(\d{1,18}),"at":\d{1,18},"mac":"([0-9a-f]{64})"\}\n', re.MULTILINE)
 # More than the longest block, of which a crash may have left a part behind the last seal.
 _TAIL = 4 << 20
@@ -97,15 +101,23 @@ def removals(places: Iterable[Place], now: int) -> AuditRecord:
     return _record(REMOVED, places, now)
 
 
-def _record(operation: str, places: Iterable[tuple[str, int, bytes]], now: int) -> AuditRecord:
+def parts_missing(places: Iterable[Place], now: int) -> AuditRecord:
+    """The record that says where chains begin of which nothing was removed up to there on record."""
+    return _record(MISSING, places, now, "security")
+
+
+def _record(
+    operation: str, places: Iterable[tuple[str, int, bytes]], now: int, kind: str = "system"
+) -> AuditRecord:
     changes = tuple(Change(writer, str(number), mac.hex()) for writer, number, mac in places)
-    return AuditRecord(at=now, via="engine", operation=operation, kind="system", change=changes)
+    return AuditRecord(at=now, via="engine", operation=operation, kind=kind, change=changes)
 
 
-def expectations(root: Path, noted: Iterable[Head]) -> dict[str, Expected]:
+def expectations(root: Path, keys: AuditKeys, noted: Iterable[Head]) -> dict[str, Expected]:
     """What must be found in each chain: heads that were noted elsewhere, and those in the chains of others.
 
-    The newest of each are enough, since a chain goes through all before. Raises `OSError`.
+    The newest of each are enough, since a chain goes through all before. Of the chains only what a seal
+    proves is believed. Raises `OSError`.
     """
     seals: dict[str, set[Known]] = {}
     removed: dict[str, set[bytes]] = {}
@@ -114,32 +126,20 @@ def expectations(root: Path, noted: Iterable[Head]) -> dict[str, Expected]:
     for folder in writers(root):
         if folder.name.startswith("http"):
             continue  # Only others note heads, or remove anything.
-        for record in _newest_first(folder):
-            for change in record.change:
-                with suppress(ValueError):
-                    mac = bytes.fromhex(change.after or "")
-                    if record.operation == ANCHOR:
-                        seals.setdefault(change.what, set()).add(Known(int(change.before or ""), mac))
-                    else:
-                        removed.setdefault(change.what, set()).add(mac)
+        for record in islice(newest_sealed(folder, keys, ANCHOR), 1):
+            for place in places(record):
+                seals.setdefault(place.writer, set()).add(Known(place.number, place.mac))
+        for record in newest_sealed(folder, keys, REMOVED):
+            for place in places(record):
+                removed.setdefault(place.writer, set()).add(place.mac)
     return {
         writer: Expected(sorted(seals.get(writer, ())), frozenset(removed.get(writer, ())))
         for writer in seals | removed
     }
 
 
-def _newest_first(folder: Path) -> Iterator[AuditRecord]:
-    """The newest anchor of a chain, and all removals."""
-    has_anchor = False
-    for segment in reversed(segments(folder)):
-        try:
-            lines = segment.read().splitlines()
-        except ValueError:
-            continue
-        for line in reversed(lines):
-            if line.startswith(b'{"n":') and (b'"AuditAnchor"' in line or b'"AuditRemoved"' in line):
-                with suppress(ValueError):
-                    record = decode_line(line)
-                    if record.operation == REMOVED or (record.operation == ANCHOR and not has_anchor):
-                        has_anchor |= record.operation == ANCHOR
-                        yield record
+def places(record: AuditRecord) -> Iterator[Place]:
+    """What an anchor or a removal names."""
+    for change in record.change:
+        with suppress(ValueError):
+            yield Place(change.what, int(change.before or ""), bytes.fromhex(change.after or ""))

@@ -151,12 +151,15 @@ class AuditTrail:
                 raise UnavailableError(_FULL)
             await asyncio.sleep(_ROOM_POLL)
 
-    def put(self, record: AnyRecord) -> None:
-        """Hand over a record, which belongs to the trail from now on. Never waits and never fails."""
+    def put(self, record: AnyRecord) -> bool:
+        """Hand over a record, which belongs to the trail from now on. Never waits and never fails.
+
+        False if there is no room for it, and it is only counted.
+        """
         queue = self._queue
         if len(queue) >= self._limit or self._members >= 2 * MOST_MEMBERS:
             self._lose(record)
-            return
+            return False
         # Of a frame there are no lists.
         if type(record) is AuditRecord and (record.patients or record.image_sets or record.items):
             with self._lock:
@@ -165,6 +168,15 @@ class AuditTrail:
         if self._is_idle:
             self._is_idle = False
             self._wake.set()
+        return True
+
+    def keep(self, record: AnyRecord, seconds: float = _DURABLE_SECONDS) -> None:
+        """Put a record and wait until it is on the disk. Raises `UnavailableError` if it is not.
+
+        That goes for a trail that does not refuse, too: for what must not be done without its record.
+        """
+        if not (self.put(record) and self._is_kept(seconds)):
+            raise UnavailableError(_NOT_DURABLE)
 
     async def durable(self) -> None:
         """Wait until all records put before are on the disk. Raises `UnavailableError` if they will not be.
@@ -193,6 +205,11 @@ class AuditTrail:
 
     def flush(self, seconds: float = _DURABLE_SECONDS) -> None:
         """`durable` for threads."""
+        if not self._is_kept(seconds) and self._refuses:
+            raise UnavailableError(_NOT_DURABLE)
+
+    def _is_kept(self, seconds: float) -> bool:
+        """Wait until all records put before are on the disk; False if they are not by then."""
         told, kept = Event(), []
 
         def tell(is_kept: bool) -> None:
@@ -200,9 +217,7 @@ class AuditTrail:
             told.set()
 
         self._ask(tell)
-        is_kept = told.wait(seconds) and kept[0]
-        if self._refuses and not is_kept:
-            raise UnavailableError(_NOT_DURABLE)
+        return told.wait(seconds) and kept[0]
 
     def failure(self) -> str | None:
         """Why records cannot be written at the moment; None if they can."""

@@ -21,7 +21,7 @@ _LONGEST: Final = 128
 class Unproved:
     """Counts the unproved requests of one process, on its event loop."""
 
-    def __init__(self, put: Callable[[AuditRecord], None]) -> None:
+    def __init__(self, put: Callable[[AuditRecord], object]) -> None:
         self._put = put
         self._rows: dict[tuple[str | None, str | None, str | None], AuditRecord] = {}
 

@@ -53,7 +53,7 @@ class Telling:
     ``now`` is the time in milliseconds.
     """
 
-    put: Callable[[AuditRecord], None]
+    put: Callable[[AuditRecord], object]
     count: Callable[[str, str, int], None]
     measure: Callable[[str, str, float], None]
     now: Callable[[], int]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightwell.observe.audit.chain import Chain, ChainPlace
 from lightwell.observe.audit.heads import Place, anchor, durable_heads, expectations, removals
-from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.record import AuditRecord, encode_lines
 from lightwell.observe.audit.segments import compress, segments
 from lightwell.observe.audit.verification import Finding, verify
 from tests.unit.observe.audit.chains import KEYS, NODE, place, report, write
@@ -22,7 +22,9 @@ def put(at: ChainPlace, record: AuditRecord) -> None:
 
 
 def findings(root: Path) -> list[Finding]:
-    return [finding for chain in verify(root, KEYS, expectations(root, ())) for finding in chain.findings]
+    return [
+        finding for chain in verify(root, KEYS, expectations(root, KEYS, ())) for finding in chain.findings
+    ]
 
 
 def test_says_how_far_each_chain_has_come(tmp_path: Path) -> None:
@@ -65,8 +67,11 @@ def test_the_newest_anchor_counts(tmp_path: Path) -> None:
     for _ in range(3):
         write(first, [1])
         put(work, anchor([head for head in durable_heads(tmp_path) if head.writer == "http-0"], 17))
-    (known,) = expectations(tmp_path, ())["http-0"].seals
+    (known,) = expectations(tmp_path, KEYS, ())["http-0"].seals
     assert (known.number, known.mac) == (3, report(first).mac)
+    path = segments(work.folder)[0].path
+    path.write_bytes(path.read_bytes().replace(b'"at":17,', b'"at":18,', 1))
+    assert [*expectations(tmp_path, KEYS, ())["http-0"].seals] == [known], "it is behind what was changed"
 
 
 def test_what_was_removed_with_a_record_is_not_missed(tmp_path: Path) -> None:
@@ -78,3 +83,25 @@ def test_what_was_removed_with_a_record_is_not_missed(tmp_path: Path) -> None:
     assert findings(tmp_path) == [Finding("http-0", 2, "the segments before it are missing")]
     put(work, removals([Place("http-0", end.number, end.mac)], 17))
     assert findings(tmp_path) == []
+
+
+def test_a_line_that_nobody_sealed_explains_nothing(tmp_path: Path) -> None:
+    first, work = place(tmp_path), place(tmp_path, "work")
+    write(first, [2])
+    end = report(first)
+    write(replace(first, rotate_bytes=1), [1])
+    write(replace(first, rotate_bytes=1), [1])
+    put(work, anchor(durable_heads(tmp_path), 17))
+    begin, _, tail = segments(first.folder)
+    begin.path.unlink()
+    tail.path.unlink()
+    missed = findings(tmp_path)
+    assert [finding.text.partition(":")[0] for finding in missed] == [
+        "the segments before it are missing",
+        "its end is missing",
+    ]
+    with segments(work.folder)[0].path.open("ab") as file:
+        for record in (removals([Place("http-0", end.number, end.mac)], 17), anchor((), 17)):
+            record.number = 9
+            file.write(encode_lines([record]))
+    assert findings(tmp_path) == missed

@@ -1,0 +1,53 @@
+"""Records that their seals prove. Whatever relies on what the trail says of itself asks for these.
+
+A line that has no seal, or whose seal is not right, was written by anybody who may write the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from lightwell.observe.audit.block import Block, before, blocks, decode_head, stated
+from lightwell.observe.audit.keys import AuditKeys
+from lightwell.observe.audit.record import AuditRecord, decode_line
+from lightwell.observe.audit.segments import Segment, segments
+
+
+def sealed_blocks(writer: str, segment: Segment, data: bytes, keys: AuditKeys) -> Iterator[Block]:
+    """The blocks of a segment of this writer that are proved, also those behind a damaged one."""
+    head = decode_head(data)
+    if head is None or (head.writer, head.segment) != (writer, segment.number):
+        return
+    key = keys.seal_key(head.key, head.node, writer)
+    if key is None:
+        return
+    mac, end = before(head), 0
+    while True:
+        for block in blocks(data, key, mac, end):
+            yield block
+            mac, end = block.mac, block.end
+        damaged = stated(data, end)
+        if damaged is None:
+            return
+        mac, end = damaged.mac, damaged.end
+
+
+def newest_sealed(folder: Path, keys: AuditKeys, operation: str) -> Iterator[AuditRecord]:
+    """The proved records of an operation in the chain of a writer, the newest first. Raises `OSError`."""
+    named = f'"{operation}"'.encode()
+    for segment in reversed(segments(folder)):
+        try:
+            data = segment.read()
+        except ValueError:
+            continue
+        if named not in data:
+            continue
+        for block in reversed(list(sealed_blocks(folder.name, segment, data, keys))):
+            for line in reversed(data[block.start : block.end].splitlines()):
+                if named in line and line.startswith(b'{"n":'):
+                    with suppress(ValueError):
+                        record = decode_line(line)
+                        if record.operation == operation:
+                            yield record
