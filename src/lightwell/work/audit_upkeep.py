@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _SECONDS = 10.0
 _ANCHOR_ROUNDS = 6
 # How often to look for what is too old, and how many segments go at once, each named in one record.
-_REMOVE_ROUNDS, _MOST_REMOVED = 360, 200
+_REMOVE_ROUNDS, _MOST_REMOVED = 360, 100
 _FIRST_REMOVAL = 60
 _DAY = 86_400_000
 _MOST_AWAY = 7 * _DAY

@@ -36,8 +36,10 @@ from lightwell.observe.audit.forms.meaning import (
 from lightwell.observe.audit.forms.printable import is_printable, printable
 from lightwell.observe.audit.record import AuditRecord
 
-# Objects of one message, so that it stays below the 32 KiB that every receiver takes (PS3.15 A.6).
-MOST_OBJECTS: Final = 60
+# Bytes of one message, which with the header of syslog stays below the 32 KiB that every receiver takes
+# (PS3.15 A.6); and of a detail's value, above which it is given in parts.
+LONGEST: Final = 30_000
+_LONGEST_DETAIL: Final = 4_000
 _XML: Final = '<?xml version="1.0" encoding="UTF-8"?>'
 _RFC3881: Final = "RFC-3881"
 _OURS: Final = "lightwell"
@@ -56,12 +58,27 @@ def atna_messages(record: AuditRecord, place: Place) -> list[str]:
         {"AuditSourceID": f"lightwell@{place.host}"},
         _element("AuditSourceTypeCode", {"csd-code": _APPLICATION_SERVER}),
     )
-    objects = list(_objects(record, known, place))
-    own = _record_object(record, place)
-    return [
-        f"{_XML}{start}{''.join(objects[first : first + MOST_OBJECTS])}{own}</AuditMessage>"
-        for first in range(0, max(1, len(objects)), MOST_OBJECTS)
-    ]
+    every, parts = _record_details(record)
+    room = LONGEST - len((start + _record_object(record, place, every)).encode())
+    messages = []
+    for objects, more in _shared_out(list(_objects(record, known, place)), parts, room):
+        own = _record_object(record, place, every + more)
+        messages.append(f"{_XML}{start}{objects}{own}</AuditMessage>")
+    return messages
+
+
+def _shared_out(objects: list[str], parts: list[str], room: int) -> list[tuple[str, str]]:
+    """Objects, and parts of the record's details, for each message: at least one, with so many bytes."""
+    messages, taken = [("", "")], 0
+    for text, is_part in (*((each, False) for each in objects), *((each, True) for each in parts)):
+        size = len(text.encode())
+        if taken and taken + size > room:
+            messages.append(("", ""))
+            taken = 0
+        known, more = messages[-1]
+        messages[-1] = (known, more + text) if is_part else (known + text, more)
+        taken += size
+    return messages
 
 
 def _event(record: AuditRecord, known: Meaning) -> str:
@@ -117,7 +134,7 @@ def _objects(record: AuditRecord, known: Meaning, place: Place) -> Iterator[str]
     for study in studies(record):
         content = _dcm("ParticipantObjectIDTypeCode", Code("110180", "Study Instance UID")) + _name(study)
         if is_one and record.series is not None:
-            content += _detail("SeriesInstanceUID", record.series)
+            content += _detail("SeriesInstanceUID", record.series.encode(errors="replace"))
         if is_one and record.instance is not None:
             instance = _element("Instance", {"UID": record.instance})
             content += _element(
@@ -127,26 +144,51 @@ def _objects(record: AuditRecord, known: Meaning, place: Place) -> Iterator[str]
     for patient in patients(record):
         content = _rfc3881("2", "Patient Number") + _name(patient)
         if not is_printable(patient):
-            content += _detail("PatientID", patient)
+            content += _detail("PatientID", patient.encode(errors="replace"))
         yield _object({"ID": patient, "TypeCode": "1", "TypeCodeRole": "1"}, content)
     for image_set in image_sets(record):
         content = _rfc3881("12", "URI") + _name(image_set)
         yield _object({"ID": place.arn(record, image_set), "TypeCode": "2", "TypeCodeRole": "3"}, content)
     if record.query is not None:
-        asked = _element("ParticipantObjectQuery", {}, _base64(msgspec.json.encode(record.query)))
+        query = msgspec.json.encode(record.query)
+        # A long one is among the details of the record; the schema wants a name then.
+        is_short = len(query) <= _LONGEST_DETAIL
+        asked = (
+            _element("ParticipantObjectQuery", {}, _base64(query)) if is_short else _name(record.operation)
+        )
         yield _object(
             {"ID": record.operation, "TypeCode": "2", "TypeCodeRole": "24"},
             _rfc3881("10", "Search Criteria") + asked,
         )
 
 
-def _record_object(record: AuditRecord, place: Place) -> str:
+def _record_details(record: AuditRecord) -> tuple[str, list[str]]:
+    """The details of the record itself: those that each message has, and the parts of long ones.
+
+    A part's type is ``NAME 2/5``; their values, put together in that order, are that of ``NAME``.
+    """
+    said = [("request", record.id), *details(record)]
+    if record.query is not None:
+        query = msgspec.json.encode(record.query)
+        if len(query) > _LONGEST_DETAIL:
+            said.append(("query", query.decode()))
+    short, parts = "", []
+    for name, value in said:
+        if value is None:
+            continue
+        data = value.encode(errors="replace")
+        if len(data) <= _LONGEST_DETAIL:
+            short += _detail(name, data)
+            continue
+        pieces = [data[at : at + _LONGEST_DETAIL] for at in range(0, len(data), _LONGEST_DETAIL)]
+        parts += [_detail(f"{name} {at}/{len(pieces)}", piece) for at, piece in enumerate(pieces, 1)]
+    return short, parts
+
+
+def _record_object(record: AuditRecord, place: Place, said: str) -> str:
     """The record itself: where it stands in the trail, which request it belongs to, and all the rest."""
     content = _code("ParticipantObjectIDTypeCode", "record", _OURS, "lightwell record")
-    content += _name(f"{place.writer} {record.number}")
-    for name, value in (("request", record.id), *details(record)):
-        if value is not None:
-            content += _detail(name, value)
+    content += _name(f"{place.writer} {record.number}") + said
     return _object({"ID": place.record_urn(record), "TypeCode": "2"}, content)
 
 
@@ -159,8 +201,8 @@ def _name(text: str) -> str:
     return _element("ParticipantObjectName", {}, _text(text))
 
 
-def _detail(name: str, value: str) -> str:
-    given = {"type": name, "value": _base64(value.encode(errors="replace"))}
+def _detail(name: str, value: bytes) -> str:
+    given = {"type": name, "value": _base64(value)}
     return _element("ParticipantObjectDetail", given)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from pathlib import Path
 
+import msgspec
 import pytest
 from lxml import etree
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from lightwell.observe.audit.forms.atna import atna_messages
 from lightwell.observe.audit.forms.meaning import meaning
 from lightwell.observe.audit.forms.syslog import syslog_frames
-from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.record import AuditRecord, Change
 from tests.unit.observe.audit.forms.examples import (
     ANCHOR,
     COMMAND,
@@ -118,6 +119,33 @@ def test_a_search_tells_of_everybody_who_was_shown() -> None:
     assert max(len(text.encode()) for text in messages) < 32_768
     found = [patient for message in parsed(many) for patient in ids(message, "2")]
     assert found == list(many.patients)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(SEARCH, patients=tuple(f"{'&' * 61}{number:03}" for number in range(100))),
+        replace(SEARCH, query={"StudyInstanceUID": ["1." + "2" * 60] * 900}),
+        replace(ANCHOR, change=tuple(Change(f"http-{at}", "9" * 20, "ab" * 32) for at in range(400))),
+        replace(READ, items=tuple(str(100_000 + at) for at in range(9_000))),
+    ],
+)
+def test_no_message_is_longer_than_every_receiver_takes(record: AuditRecord) -> None:
+    texts = atna_messages(record, PLACE)
+    assert len(texts) > 1
+    assert max(len(text.encode()) for text in texts) <= 30_200
+    messages = parsed(record)
+    for message in messages:
+        SCHEMA.assertValid(message)
+    assert [each for message in messages for each in ids(message, "2")] == list(
+        record.patients or filter(None, [record.patient])
+    )
+    found = {name: value for message in messages for name, value in said(message).items()}
+    for name, whole in (("query", record.query), ("change", record.change), ("items", record.items)):
+        if f"{name} 1/" in " ".join(found):
+            parts = {int(key.split()[1].split("/")[0]): found[key] for key in found if f"{name} " in key}
+            assert "".join(parts[at] for at in sorted(parts)) == msgspec.json.encode(whole).decode()
+    assert any(" 1/" in name for name in found) or len(record.patients) == 100
 
 
 @pytest.mark.parametrize(
