@@ -239,17 +239,19 @@ def test_finds_wrong_least_and_greatest_values(server: Importing, made: str) -> 
 @pytest.mark.long
 def test_drops_damaged_documents_and_says_so(server: Importing, made: str) -> None:
     documents = server.stores.documents
-    documents.put(7, 1, 3, "json.gz", b"document" * 50)
-    documents.put(8, 1, 3, "json.gz", b"document" * 50)
+    with server.stores.db.read() as conn:
+        key = conn.execute(select(tables.image_set.c.key)).scalar_one()
+    documents.put(key, 1, 3, "json.gz", b"document" * 50)
+    (path,) = documents.root.glob("*/*/*")
+    documents.put(key, 1, 4, "json.gz", b"document" * 50)
     report = verifier(server).run()
     assert (report.documents, report.problems) == (2, [])
-    (path,) = [path for path in documents.root.glob("*/*/*") if int(path.parent.name, 16) == 7]
     data = bytearray(path.read_bytes())
     data[-3] ^= 4
     path.write_bytes(data)
     (problem,) = verifier(server).run().problems
     assert "cached document" in problem.reason and not path.exists()
-    assert documents.get(8, 1, 3, "json.gz") == b"document" * 50
+    assert documents.get(key, 1, 4, "json.gz") == b"document" * 50
 
 
 @pytest.mark.long
