@@ -41,6 +41,9 @@ RECORDED: dict[str, tuple[list[str], str]] = {
     ),
     "console": (["--public-url", "https://pacs.example.org"], "access"),
     "data backup": (["BACKUP"], "read"),
+    "data keys list": ([], "access"),
+    "data keys rewrap": ([], "access"),
+    "data keys rotate": (["other"], "access"),
     "data migrate": ([], "change"),
     "data verify": (["--quick"], "read"),
     "datastore create": (["d"], "access"),
@@ -87,7 +90,7 @@ RECORDED: dict[str, tuple[list[str], str]] = {
 
 NOT_RECORDED: dict[str, str] = {
     "completion": "it prints a script, and looks at no data folder",
-    "config": "it shows settings to whoever gave them, secrets masked",
+    "config show": "it shows settings to whoever gave them, secrets masked",
     "demo": "it starts a server, and asks that for everything; its import is that of `import`",
     "doctor": "it tells whether things fit together, of nobody and no key",
     "import": "tested where it is: what the command and its engine do is on record each",
@@ -100,13 +103,14 @@ NOT_RECORDED: dict[str, str] = {
 NAMED = {"audit query": "AuditQuery"}
 
 
-def commands(parser: CommandParser) -> Iterator[str]:
-    verbs: Any = next(
-        each for each in parser._actions if each.dest != "help" and hasattr(each, "choices") and each.choices
-    )
-    for verb, below in verbs.choices.items():
-        actions = [each for each in below._actions if each.dest == "action" and each.choices]
-        yield from [f"{verb} {action}" for each in actions for action in each.choices] or [verb]
+def commands(parser: CommandParser, before: str = "") -> Iterator[str]:
+    words = ("VERB", "ACTION", "STEP")
+    below: Any = next((each for each in parser._actions if each.metavar in words), None)
+    if below is None:
+        yield before
+        return
+    for word, its in below.choices.items():
+        yield from commands(its, f"{before} {word}".strip())
 
 
 def test_every_command_is_on_record_or_there_is_a_reason() -> None:
@@ -137,11 +141,13 @@ def test_commands_leave_a_record(place: Path, words: str) -> None:
     before = len(records(data)) if (data / "audit" / "cli").exists() else 0
     done = lightwell_here(*words.split(), *arguments, data=data)
     new = records(data)[before:]
-    assert {each["do"] for each in new} == {NAMED.get(words, words)}, done.err
+    name, step = " ".join(words.split()[:2]), words.split()[2:]
+    assert {each["do"] for each in new} == {NAMED.get(words, name)}, done.err
     assert {each["kind"] for each in new} == {kind}
     if words not in NAMED:
         assert [each["phase"] for each in new] == ["begun", "ended"]
         assert new[0]["id"] == new[1]["id"]
+        assert [new[0]["query"]["step"]] == step if step else "step" not in new[0].get("query", {})
     if words == "data move":
         assert new[0]["query"]["to_storage_url"] == f"file://{place / 'MOVED'}"
     if words == "role put":
