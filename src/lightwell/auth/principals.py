@@ -51,7 +51,8 @@ class Principal:
     and root; ``issued_at`` is when temporary credentials were issued. ``parent`` is the access key that
     temporary credentials without a role stand for. ``subject`` is who took the role with a token of an OpenID
     provider, as the provider calls that person; ``provider`` is its issuer. ``taken_by`` is the `owner` of
-    who took the role with other credentials. ``emergency``: the role is one for emergencies.
+    who took the role with other credentials. ``emergency``: the role is one for emergencies, or was when the
+    session was taken, or whoever took it had a session of which that holds.
     """
 
     access_key_id: str
@@ -154,7 +155,8 @@ class Principals:
             key.subject,
             key.provider,
             key.taken_by,
-            has_role and found.role is not None and found.role.is_for_emergencies,
+            # As it was taken, too: who has the session may take other roles, or change this one.
+            bool(key.emergency) or (has_role and found.role is not None and found.role.is_for_emergencies),
         )
 
 

@@ -89,8 +89,8 @@ class WantedSession:
 class AssumedRole:
     """The result of AssumeRole. ``expires_at`` is milliseconds, ``packed`` PackedPolicySize, in percent.
 
-    ``decisions`` are those of the caller's own policies, if these count. ``reason`` is why a role for
-    emergencies was taken, None for other roles.
+    ``decisions`` are those of the caller's own policies, if these count. ``emergency``: the role is for
+    emergencies, or was taken with a session of one; ``reason`` is why, if that was said.
     """
 
     credentials: Credentials
@@ -100,6 +100,7 @@ class AssumedRole:
     id: str
     packed: int | None
     decisions: tuple[Decision, ...] = ()
+    emergency: bool = False
     reason: str | None = None
 
 
@@ -115,7 +116,7 @@ class Sessions:
         account: str,
         announce: Callable[[Connection, AccessKey], None] = lambda conn, key: None,
     ) -> None:
-        """``announce`` is called in the transaction that makes a session of a role for emergencies."""
+        """``announce`` is called in the transaction that makes a session for an emergency."""
         self._announce = announce
         self._db = db
         self._secret_box = secret_box
@@ -233,6 +234,7 @@ class Sessions:
     ) -> AssumedRole:
         session, policy = wanted.name, wanted.policy
         identity = taker if isinstance(taker, WebIdentity) else None
+        emergency = assumed.emergency or (isinstance(taker, Principal) and taker.emergency)
         made, token = new_credentials(temporary=True), secrets.token_urlsafe(96)
         assert assumed.role is not None
         key = AccessKey(
@@ -250,6 +252,7 @@ class Sessions:
             provider=None if identity is None else identity.issuer,
             subject=None if identity is None else identity.subject,
             taken_by=taker.owner if isinstance(taker, Principal) else None,
+            emergency=emergency,
         )
 
         def work(conn: Connection) -> None:
@@ -257,7 +260,7 @@ class Sessions:
             if identity is not None:
                 check_room(conn, key, now)
             table.insert(conn, key)
-            if assumed.emergency:
+            if emergency:
                 self._announce(conn, key)
 
         self._db.write(work)
@@ -268,7 +271,8 @@ class Sessions:
             arns.session_arn(self._account, f"{assumed.role}/{session}"),
             f"{role_id(self._account, assumed.role)}:{session}",
             None if policy is None else max(1, round(len(policy) * 100 / LONGEST_POLICY)),
-            reason=wanted.why() if assumed.emergency else None,
+            emergency=emergency,
+            reason=wanted.why() if emergency else None,
         )
 
 

@@ -224,6 +224,7 @@ class Dispatcher:
             PendingCommit(
                 target=target,
                 caller=store.caller,
+                emergency=store.emergency,
                 count=len(store.files),
                 result=result,
                 failed=pending.failed,

@@ -43,13 +43,15 @@ class Spooled(msgspec.Struct, frozen=True, array_like=True):
 class Store(msgspec.Struct, tag=True, frozen=True):
     """Keep these files, in one transaction, as versions of image sets.
 
-    ``study``: instances of another study are refused. ``caller`` is an ARN.
+    ``study``: instances of another study are refused. ``caller`` is an ARN, of a session for an emergency if
+    ``emergency``.
     """
 
     datastore_id: str
     study: str | None
     caller: str
     files: list[Spooled]
+    emergency: bool = False
 
 
 class Ping(msgspec.Struct, tag=True, frozen=True):

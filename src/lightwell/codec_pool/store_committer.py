@@ -66,6 +66,7 @@ class PendingCommit:
 
     target: StoreTarget
     caller: str
+    emergency: bool
     count: int
     result: ChunkResult
     failed: dict[int, tuple[int, str]]
@@ -236,11 +237,11 @@ class StoreCommitter:
         held = datastores.get(conn, target.id, hold=True)
         if held is None or held.status != DatastoreStatus.ACTIVE:
             return None
-        deposits = [StoreCommit(one.caller, one.result) for one in batch]
+        deposits = [StoreCommit(one.caller, one.emergency, one.result) for one in batch]
         place = ImportTarget(self._settings.region, self._settings.account_id, target.key, target.id)
         merge = Merge(conn, place, self._ids, self._clock.now(), verdicts)
         versions = store_commit.commit(merge, deposits)
-        return _Committed(versions, on_record.of_stores(conn, place, merge.written))
+        return _Committed(versions, on_record.of_stores(place, merge.written))
 
 
 def _stored(pending: PendingCommit, joined: dict[int, VersionRef]) -> Stored:

@@ -62,6 +62,7 @@ class Group:
     levels: Levels
     columns: SearchColumns
     caller: str
+    emergency: bool
 
 
 AnyGroup = TypeVar("AnyGroup", bound=Group)
@@ -78,7 +79,8 @@ class VersionRef:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A version of an image set that was made: about whom, with how many instances, and who sent them."""
+    """A version of an image set that was made: about whom, with how many instances, and who sent them,
+    in an emergency or not."""
 
     image_set: str
     version: int
@@ -87,6 +89,7 @@ class Written:
     series: str
     instances: int
     caller: str
+    emergency: bool
 
 
 class TwinsMet(LightwellError):
@@ -129,7 +132,7 @@ def prepare(conn: Connection, job: Job, waiting: WaitingSeries) -> list[Group]:
         )
         grouping = Grouping.from_json(row.grouping)
         columns = search_columns(grouping, bodies[of.patient], bodies[of.study], bodies[of.series])
-        groups.append(Group(batch, grouping, row.files, of, columns, job.caller))
+        groups.append(Group(batch, grouping, row.files, of, columns, job.caller, bool(job.emergency)))
     return groups
 
 
@@ -214,7 +217,8 @@ def _written(row: SetRow, group: Group, instances: int) -> Written:
     # A set that grows has the grouping values of what joins it, and so its PatientID.
     patient, batch = group.columns.patient_id, group.batch
     study, series = batch.study_instance_uid, batch.series_instance_uid
-    return Written(row.id, row.latest_version, patient, study, series, instances, group.caller)
+    who = group.caller, group.emergency
+    return Written(row.id, row.latest_version, patient, study, series, instances, *who)
 
 
 def _values(columns: SearchColumns) -> tuple[str, ...]:

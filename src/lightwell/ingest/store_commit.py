@@ -35,9 +35,11 @@ _NO_JOB = 0
 
 @dataclass(frozen=True, slots=True)
 class StoreCommit:
-    """What one request has stored, durable but not committed; ``caller`` is an ARN."""
+    """What one request has stored, durable but not committed; ``caller`` is an ARN, ``emergency``: of a
+    session for an emergency."""
 
     caller: str
+    emergency: bool
     result: ChunkResult
 
 
@@ -73,7 +75,7 @@ def commit(putting: Merge, stores: Sequence[StoreCommit]) -> list[dict[int, Vers
         versions: dict[int, VersionRef] = {}
         versions_of_stores.append(versions)
         for of_group in _by_group(store.result.records):
-            groups.append(_group(target.datastore, store.caller, of_group, keys, bodies, versions))
+            groups.append(_group(target.datastore, store, of_group, keys, bodies, versions))
 
     def settle(group: _StoredGroup, batch: StagedBatch, version: VersionRef) -> None:
         importing.list_unused(conn, [*batch.unused, *batch.unchanged])
@@ -113,7 +115,7 @@ def _by_group(of_store: Sequence[NewRecord]) -> list[list[NewRecord]]:
 
 def _group(
     datastore: int,
-    caller: str,
+    store: StoreCommit,
     of_group: Sequence[NewRecord],
     keys: dict[bytes, int],
     bodies: dict[bytes, bytes],
@@ -129,7 +131,8 @@ def _group(
         files=len(of_group),
         levels=Levels(*(keys[digest] for digest in hashes)),
         columns=search_columns(grouping, patient, study, series),
-        caller=caller,
+        caller=store.caller,
+        emergency=store.emergency,
         records=of_group,
         versions=versions,
     )

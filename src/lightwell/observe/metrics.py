@@ -57,7 +57,7 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("frame", "database"),
     ),
     "lightwell_emergency_total": (
-        "Sessions of roles for emergencies that were begun, and requests that were made with them",
+        "Sessions for emergencies that were begun, and requests that were made with them",
         "what",
         ("session", "request"),
     ),

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The principal that signed the request; ``whose`` as `Principal.owner`, if not the ARN."""
+    """The principal that signed the request; ``whose`` as `Principal.owner`, if not the ARN; ``emergency`` as
+    there."""
 
     account: str
     arn: str
     access_key_id: str
     whose: str | None = None
+    emergency: bool = False
 
     @property
     def owner(self) -> str:

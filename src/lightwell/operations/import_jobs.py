@@ -220,6 +220,7 @@ def _submit(
             output_node=output_node,
             assumes_role=ctx.is_restricted,
             owner=ctx.caller.owner,
+            emergency=ctx.caller.emergency,
         )
         import_jobs.add(conn, job)
         units.add(conn, transitions.queued(job, JobPhase.LIST), [units.NewUnit(0)], ctx.stores.enqueue)

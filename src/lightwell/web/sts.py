@@ -278,15 +278,15 @@ def _reason(parameters: Parameters) -> tuple[Parameters, str | None]:
 
 
 def _flag(state: AppState, request: Request, assumed: AssumedRole) -> None:
-    """Tell that a role for emergencies was taken. The reason is on record only: it may be about somebody."""
-    if assumed.reason is None:
+    """Tell that a role was taken for an emergency. The reason is on record only: it may be about somebody."""
+    if not assumed.emergency:
         return
     request.noted.emergency, request.noted.reason = True, assumed.reason
     state.recorder.count("lightwell_emergency_total", "session", 1)
     event(
         log,
         logging.WARNING,
-        "a role for emergencies was taken",
+        "a role was taken for an emergency",
         request=request.id,
         role=assumed.arn.split("/")[1],
         access_key=assumed.credentials.access_key_id,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from lightwell.clock import Clock
@@ -61,6 +62,7 @@ def test_an_import_job_has_a_record_for_each_image_set_that_it_writes(
     assert {each.image_set for each in sets} == {
         each["imageSetId"] for each in report.manifest["imageSetsSummary"]
     }
+    assert not any(each.emergency for each in chain.records)
     for record in chain.records:
         said = (record.via, record.kind, record.who, record.role, record.job, record.store, record.at > 0)
         assert said == ("engine", "change", ADA, ROLE, report.job.id, server.datastore, True)
@@ -106,11 +108,12 @@ def test_what_a_request_has_stored_is_on_record_where_it_is_committed(
     server, (sqlite.trail, chain) = sqlite, trail
     with opened(server, trail=sqlite.trail) as (pool, _):
         asked = store_request(server, ct(1, PatientID="P1"), ct(2, PatientID="P1"))
-        first, _ = stored(pool.ask(asked, 30))
+        first, _ = stored(pool.ask(msgspec.structs.replace(asked, emergency=True), 30))
     sqlite.trail.flush()
     (record,) = chain.records
     assert (record.via, record.operation, record.who) == ("engine", "StoreIntoImageSet", ARN)
     assert (record.patient, record.instances, record.store) == ("P1", 2, server.datastore)
+    assert record.emergency
     assert record.image_set == getattr(first, "image_set", None)
 
 

@@ -13,12 +13,12 @@ from botocore.credentials import Credentials
 from sqlalchemy import select
 
 from lightwell.auth.roles import RoleError, Roles, ServicePrincipal
-from lightwell.domain.imports.jobs import Job
-from lightwell.domain.states import JobPhase, JobStatus
+from lightwell.domain.states import JobStatus
 from lightwell.ingest import on_record
 from lightwell.observe.audit.record import AuditRecord, FrameRecord, decode_line, encode_lines
 from lightwell.observe.audit.search import Wanted
 from lightwell.stores.db.tables import outbox
+from lightwell.stores.jobs import import_jobs
 from tests.imports.audit.world import JSON, SERIES, World, members, of
 
 ROLE = "arn:aws:iam::000000000000:role/BreakGlass"
@@ -51,9 +51,9 @@ def _role(world: World) -> None:
     assert shown["emergency"] is True
 
 
-def assume(world: World, **parameters: str) -> tuple[int, str, AuditRecord]:
+def assume(world: World, key: Credentials | None = None, **parameters: str) -> tuple[int, str, AuditRecord]:
     given = {"Action": "AssumeRole", "Version": "2011-06-15", "RoleArn": ROLE, **parameters}
-    answer, (record,) = world.ask("POST", "/", urlencode(given).encode(), service="sts", **FORM)
+    answer, (record,) = world.ask("POST", "/", urlencode(given).encode(), key, service="sts", **FORM)
     return answer.status, answer.body.decode(), record
 
 
@@ -63,6 +63,19 @@ def credentials(body: str) -> Credentials:
         for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")
     ]
     return Credentials(*(each[1] for each in found if each is not None))
+
+
+def told(world: World, session: Credentials) -> dict[str, Any]:
+    """The event that was made of a session."""
+    with world.trail.gateway.state.stores.db.read() as conn:
+        events = [json.loads(each) for each in conn.execute(select(outbox.c.event)).scalars()]
+    (event,) = (
+        each
+        for each in events
+        if each["detail-type"] == "Emergency Role Assumed"
+        and each["detail"]["accessKeyId"] == session.access_key
+    )
+    return dict(event)
 
 
 def test_nobody_takes_one_without_a_reason(world: World) -> None:
@@ -97,7 +110,7 @@ def test_taking_one_is_told_and_each_use_is_flagged(world: World, caplog: pytest
         )
     assert (status, record.emergency, record.reason) == (200, True, why)
     (line,) = caplog.records
-    assert "a role for emergencies was taken" in line.getMessage() and why not in str(vars(line))
+    assert "a role was taken for an emergency" in line.getMessage() and why not in str(vars(line))
     session = credentials(body)
     frame = f"/datastore/{world.store}/imageSet/{world.sets[SERIES]}/getImageFrame"
     answer, (used,) = world.ask("POST", frame, {"imageFrameId": world.frame}, key=session, **JSON)
@@ -107,14 +120,7 @@ def test_taking_one_is_told_and_each_use_is_flagged(world: World, caplog: pytest
     assert answer.status == 200 and listed.emergency and listed.reason is None
     answer, (usual,) = world.ask("POST", frame, {"imageFrameId": world.frame}, **JSON)
     assert not usual.emergency
-    with state.stores.db.read() as conn:
-        events = [json.loads(each) for each in conn.execute(select(outbox.c.event)).scalars()]
-    (event,) = (
-        each
-        for each in events
-        if each["detail-type"] == "Emergency Role Assumed"
-        and each["detail"]["accessKeyId"] == session.access_key
-    )
+    event = told(world, session)
     assert (event["source"], event["resources"]) == ("lightwell", [ROLE])
     assert event["detail"].keys() == {"accessKeyId", "expiresAt", "takenBy"} and why not in str(event)
     lines = state.recorder.meter.render([]).decode().splitlines()
@@ -130,14 +136,55 @@ def test_a_name_of_a_session_may_be_the_reason(world: World) -> None:
     assert (status, record.emergency, record.reason) == (200, True, "ticket-4711")
 
 
-def test_what_the_engine_does_for_a_session_of_one_is_flagged(world: World) -> None:
-    job = Job(
-        1, "j" * 32, 1, None, JobStatus.IN_PROGRESS, JobPhase.REPORT, None, ROLE, "s3://a/", "s3://b/", None,
-        None, None, "arn:aws:sts::000000000000:assumed-role/BreakGlass/ada", 1, None, 1, 1,
-    )  # fmt: skip
+def put_role(world: World, name: str, key: Credentials | None = None, *, emergency: bool) -> None:
+    role = {"trustPolicy": document({"Effect": "Allow", **TRUSTED}), "policies": [document(EVERYTHING)]}
+    answer, _ = world.ask("PUT", f"/console/api/roles/{name}", role | {"emergency": emergency}, key, **JSON)
+    assert answer.status == 200, answer.body
+
+
+def test_nobody_sheds_the_flag_of_a_session(world: World) -> None:
+    """Neither by a usual role, taken with the session, nor by making its role a usual one."""
+    put_role(world, "Everyday", emergency=False)
+    put_role(world, "Glass", emergency=True)
+    state, arn = world.trail.gateway.state, ROLE.replace("BreakGlass", "{}").format
+    _, body, record = assume(world, RoleSessionName="reason=x", RoleArn=arn("Glass"))
+    first = credentials(body)
+    assert (record.emergency, record.reason) == (True, "x")
+    status, body, record = assume(world, first, RoleSessionName="ada", RoleArn=arn("Everyday"))
+    assert (status, record.emergency, record.reason) == (200, True, None)
+    chained = credentials(body)
+    assert told(world, chained)["resources"] == [arn("Everyday")]
+    put_role(world, "Glass", chained, emergency=False)
+    # As after a moment, when what was looked up is forgotten.
+    for key in (first, chained):
+        state.authenticator.forget(key.access_key)
+        answer, (used,) = world.ask("GET", "/console/api/keys", key=key)
+        assert answer.status == 200 and used.emergency
+
+
+@pytest.mark.parametrize("emergency", [True, False])
+def test_what_the_engine_does_for_a_session_is_flagged(world: World, *, emergency: bool) -> None:
+    """As it was when it was begun."""
+    put_role(world, "Loader", emergency=False)
+    # Roles are looked up anew after a moment only, so each case has its own.
+    name = f"Glass{emergency}"
+    put_role(world, name, emergency=emergency)
+    _, body, _ = assume(world, RoleSessionName="reason=x", RoleArn=ROLE.replace("BreakGlass", name))
+    asked = {
+        "dataAccessRoleArn": ROLE.replace("BreakGlass", "Loader"),
+        "clientToken": f"emergency-{emergency}",
+        "inputS3Uri": "s3://in-bucket/in/",
+        "outputS3Uri": "s3://out-bucket/out/",
+    }
+    url, key = f"/startDICOMImportJob/datastore/{world.store}", credentials(body)
+    answer, _ = world.ask("POST", url, asked, key, **JSON)
+    assert answer.status == 200, answer.body
+    put_role(world, name, emergency=not emergency)
     with world.trail.gateway.state.stores.db.read() as conn:
-        record = on_record.end_of_job(conn, job, world.store, JobStatus.FAILED, 1, 2)
-    assert record.emergency and record.error == "ImportJobFailed"
+        job = import_jobs.find_anywhere(conn, json.loads(answer.body)["jobId"])
+    assert job is not None
+    record = on_record.end_of_job(job, world.store, JobStatus.FAILED, 1, 2)
+    assert record.emergency is emergency and record.error == "ImportJobFailed"
 
 
 def test_flagged_records_are_found_in_their_lines() -> None:

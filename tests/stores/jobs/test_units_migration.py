@@ -17,6 +17,8 @@ from tests.support.imports import Importing, importing, taken
 
 # What 0018 and later ones do, undone.
 BACK_TO_0017 = (
+    "ALTER TABLE access_key DROP COLUMN emergency",
+    "ALTER TABLE import_job DROP COLUMN emergency",
     "ALTER TABLE pack DROP COLUMN seal",
     "ALTER TABLE pack DROP COLUMN data_key",
     "DROP TABLE data_key",

@@ -45,6 +45,7 @@ class Job:
     ``assumes_role``: in buckets, the job has the rights of the role ``role_arn``, not those of the server.
     Of two jobs, the one with the higher ``priority`` is worked on first. ``caller`` is the ARN of who started
     it, ``owner`` whose it is, None for older ones: the session's name in an ARN may be anybody's.
+    ``emergency``: whoever started it had a session for an emergency (`Principal.emergency`).
     """
 
     key: int
@@ -70,6 +71,7 @@ class Job:
     assumes_role: bool | None = None
     priority: int = 0
     owner: str | None = None
+    emergency: bool | None = None
 
 
 def may_work_at_phase(phase: JobPhase, node: str, input_node: str | None, output_node: str | None) -> bool:

@@ -186,9 +186,9 @@ def _store(
     identify: Callable[[int], tuple[str | None, str | None]],
 ) -> StoreResult:
     """``identify``: SOPClassUID and SOPInstanceUID of a file that could not be stored, by its number."""
-    answer = _pool(ctx).ask(
-        Store(target.datastore_id, target.study, ctx.caller.arn, files), _SECONDS, ctx.caller.arn
-    )
+    caller = ctx.caller
+    store = Store(target.datastore_id, target.study, caller.arn, files, caller.emergency)
+    answer = _pool(ctx).ask(store, _SECONDS, caller.arn)
     if not isinstance(answer, Stored):
         raise InternalError(f"The work process answered {type(answer).__name__}.")
     _note(ctx, target, answer.files)

@@ -33,6 +33,7 @@ _COLUMNS = (
     access_key.c.disabled_at,
     access_key.c.updated_at,
     access_key.c.replaced_by,
+    access_key.c.emergency,
 )
 _GET = select(*_COLUMNS).where(access_key.c.id == bindparam("access_key_id"))
 
@@ -56,7 +57,8 @@ class AccessKey:
     took the role, if that was somebody with a token of an OpenID provider, else ``taken_by`` does: the
     `Principal.owner` of who did. ``last_used_at`` is exact to a minute, ``last_used_from`` the address;
     a key that is ``disabled_at`` some time is refused until it is enabled. ``updated_at`` is when its
-    policies were changed, ``replaced_by`` the key that it was rotated to.
+    policies were changed, ``replaced_by`` the key that it was rotated to. ``emergency``: when the session was
+    taken, its role was one for emergencies, or the session that took it was such a session.
     """
 
     id: str
@@ -79,6 +81,7 @@ class AccessKey:
     disabled_at: int | None = None
     updated_at: int | None = None
     replaced_by: str | None = None
+    emergency: bool | None = None
 
 
 def get(conn: Connection, id: str, *, lock: bool = False) -> AccessKey | None:

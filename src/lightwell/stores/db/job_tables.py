@@ -35,6 +35,7 @@ import_job = Table(
     Column("assumes_role", Boolean),  # it may do what role_arn may; NULL before 0006: whatever the server may
     Column("priority", SmallInteger, nullable=False, server_default=text("0")),  # higher comes first
     Column("owner", _TEXT),  # see `operations.context.Caller`; NULL before 0017: as caller
+    Column("emergency", Boolean),  # a session for an emergency started it; NULL before 0022
     Index("job_by_store", "datastore", "submitted_at", "key"),
     Index("job_by_status", "datastore", "status", "submitted_at", "key"),
     Index("job_by_phase", "phase"),

@@ -379,6 +379,7 @@ access_key = Table(
     Column("disabled_at", BigInteger),  # NULL: it is good
     Column("updated_at", BigInteger),  # when its policies were changed; NULL: never
     Column("replaced_by", _TEXT),  # the key that it was rotated to
+    Column("emergency", Boolean),  # of a session: see `stores.account.principals`; NULL before 0022
     Index("session_by_end", "expires_at"),
     Index("session_by_parent", "parent", "expires_at"),
     Index("session_by_person", "provider", "subject", "expires_at"),

@@ -39,6 +39,7 @@ _COLUMNS = [
         "assumes_role",
         "priority",
         "owner",
+        "emergency",
     )
 ]
 _UNFINISHED = (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT)

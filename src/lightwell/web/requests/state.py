@@ -130,7 +130,8 @@ class AppState:
 
     def caller(self, principal: Principal) -> Caller:
         """Whoever signed a request, as operations know them."""
-        return Caller(self.settings.account_id, principal.arn, principal.access_key_id, principal.owner)
+        account, key = self.settings.account_id, principal.access_key_id
+        return Caller(account, principal.arn, key, principal.owner, principal.emergency)
 
     def context(self, caller: Caller, request: Request) -> Context:
         """What an operation may use, for one request."""

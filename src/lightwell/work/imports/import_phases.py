@@ -191,8 +191,8 @@ class ImportPhases:
         self._count("lightwell_import_jobs_total", status, 1)
         with self._stores.db.read() as conn:
             files = staging.counts(conn, job.key)
-            failed = files.customer + files.server
-            record = on_record.end_of_job(conn, job, datastore_id, status, files.imported, failed)
+        failed = files.customer + files.server
+        record = on_record.end_of_job(job, datastore_id, status, files.imported, failed)
         self._records.put([record])
         for outcome in (OutcomeKind.IMPORTED, OutcomeKind.CUSTOMER, OutcomeKind.SERVER):
             self._count("lightwell_import_files_total", outcome, getattr(files, outcome))
@@ -365,7 +365,7 @@ class ImportPhases:
             # Last, since a transaction that begins anew still needs its claim.
             if is_last and not self._dispatch.done(conn, token):
                 raise ClaimLost(job.id)
-            return on_record.of_job(conn, job, target, merging.written)
+            return on_record.of_job(job, target, merging.written)
 
         self._records.check()
         try:
@@ -397,7 +397,7 @@ class ImportPhases:
             self._keep_claim(conn, token)
             written = merge.give_up(conn, job, target, group, message=message, now=now)
             failed = [] if written is None else [written]
-            return on_record.of_job(conn, job, target, failed, "ImportFailed")
+            return on_record.of_job(job, target, failed, "ImportFailed")
 
         self._records.put(self._stores.db.write(work))
 
