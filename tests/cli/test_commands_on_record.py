@@ -178,8 +178,14 @@ def test_settings_that_differ_from_the_last_start_are_on_record(tmp_path: Path) 
     assert changes["(root access key)"] == (None, "AKIAROOTROOTROOTROOT")
     assert "hidden" not in str(first) and "wonderful" not in str(first)
     assert changes["all settings"][0] is None
-    # The same again is nothing new.
-    assert started(audit_full="serve", database_url="postgresql://u:hidden@h/d", **secret) == []
+    # The same again is nothing new, but a start.
+    (again,) = started(audit_full="serve", database_url="postgresql://u:hidden@h/d", **secret)
+    (whole,) = again.change
+    assert (whole.what, whole.before, whole.after) == (
+        "all settings",
+        changes["all settings"][1],
+        whole.before,
+    )
     (second,) = started(**{**secret, "root_secret_access_key": "another"})
     changes = {each.what: (each.before, each.after) for each in second.change}
     assert changes.keys() == {"all settings", "audit_full", "database_url", "root_secret_access_key"}
@@ -195,4 +201,21 @@ def test_settings_that_differ_from_the_last_start_are_on_record(tmp_path: Path) 
     chain.is_broken = False
     until(lambda: trail.failure() is None)
     assert "throttle" in {each.what for record in started(throttle="aws") for each in record.change}
+    # A long value is compared to its end, and told from others by a digest.
+    hosts = ",".join(f"10.1.{each}.0/24" for each in range(20))
+    started(trusted_proxies=hosts)
+    (wider,) = started(trusted_proxies=f"{hosts},0.0.0.0/1")
+    (_, change) = wider.change
+    assert change.what == "trusted_proxies" and change.before != change.after
+    assert max(len(str(change.before)), len(str(change.after))) < 250
+    # Who writes into the file what is to come hides nothing: the start is told as a first one.
+    path = data / "audit" / FILE
+    written = json.loads(path.read_text())
+    values = written["values"] | {"audit_mask": "none"}
+    forgeries: list[Any] = [written | {"values": values}, values, []]
+    for forged in forgeries:
+        path.write_text(json.dumps(forged))
+        (record,) = started(audit_mask="none", trusted_proxies=f"{hosts},0.0.0.0/1")
+        told = {each.what: each.before for each in record.change}
+        assert told["all settings"] is None and {"audit_mask", "trusted_proxies"} <= told.keys()
     trail.close()
