@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from lightwell.errors import ConfigurationError, DamagedError, StorageError
 from lightwell.settings import Settings
@@ -15,9 +17,11 @@ from lightwell.stores.background import installation
 from lightwell.stores.backup import claim, pieces, snapshots
 from lightwell.stores.backup.runs import Backups
 from lightwell.stores.backup.targets import target
+from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import schema_state
+from lightwell.stores.jobs import import_jobs
 from lightwell.stores.objects.interface import Objects
 from lightwell.work.backup import backup as work
 from lightwell.work.backup import restore as work_restore
@@ -25,6 +29,7 @@ from lightwell.work.backup.backup import Backup
 from lightwell.work.backup.restore import Restore, RestoreReport
 from tests.backup.places import Kind, back_up, contents, opened, packs, restore
 from tests.support import invariants
+from tests.support.ct_files import write_series
 from tests.support.imports import Importing
 
 
@@ -89,6 +94,27 @@ def test_brings_back_each_row_and_each_pack(place: Importing, made: Objects, new
     report = restore(made, new)
     assert report.is_usable and not report.lost and report.frames == 4
     check_same(place, new)
+
+
+def test_lets_any_server_go_on_with_a_job_whose_data_folder_is_gone(
+    tmp_path: Path, migrated_sqlite_url: str
+) -> None:
+    """Only the server of that folder would go on with it otherwise, and nobody has that any more."""
+    kind = Kind(tmp_path, None)
+    place = kind.importing(migrated_sqlite_url)
+    write_series(place.input / "a", 1)
+    job = place.start("a/")
+    nodes = {"input_node": "f" * 32, "output_node": NOBODY}
+    place.stores.db.write(lambda conn: conn.execute(update(tables.import_job).values(nodes)))
+    destination = kind.objects("backup")
+    back_up(place.stores, destination)
+    place.close()
+    new = kind.settings("new", f"sqlite:///{tmp_path / 'new.db'}")
+    new.data.mkdir()
+    assert restore(destination, new).open_jobs == [job.id]
+    with opened(new) as stores, stores.db.read() as conn:
+        found = import_jobs.find_anywhere(conn, job.id)
+    assert found is not None and (found.input_node, found.output_node) == (None, NOBODY)
 
 
 def test_copies_only_what_the_destination_lacks(place: Importing, kind: Kind) -> None:

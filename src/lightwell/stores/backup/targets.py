@@ -17,14 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete, text, update
 
+from lightwell.domain.states import JobPhase
 from lightwell.errors import ConfigurationError, StorageError
 from lightwell.stores.background.installation import set_id
 from lightwell.stores.backup.postgresql_tools import connection_options, failure
+from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.db.errors import explain, is_failure
+from lightwell.stores.db.job_tables import import_job
 from lightwell.stores.db.schema import RESTORING
 from lightwell.stores.db.server_tables import installation, integrity_fault, integrity_run, server
 from lightwell.stores.objects.local import storage_error, sync_folder
@@ -98,10 +101,20 @@ def settle(conn: Connection, begun: UnderWay, revision: str) -> None:
     )
 
 
-def forget_findings(conn: Connection) -> None:
-    """Take out what `lightwell data verify` had found at the place that it comes from; of this schema."""
+def forget_old_place(conn: Connection) -> None:
+    """Take out what else was true of the place that it comes from; of a database of this schema.
+
+    What `lightwell data verify` had found there, and whose folders the buckets of open jobs are in: nobody
+    with that data folder will come to go on with them.
+    """
     conn.execute(delete(integrity_fault))
     conn.execute(delete(integrity_run))
+    for node in (import_job.c.input_node, import_job.c.output_node):
+        conn.execute(
+            update(import_job)
+            .where(import_job.c.phase != JobPhase.DONE, node != NOBODY)
+            .values({node.name: None})
+        )
 
 
 # SQLite -----------------------------------------------------------------------------------------------------

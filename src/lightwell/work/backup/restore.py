@@ -113,7 +113,7 @@ class Restore:
         with self._target.opened() as db:
             problems = self._settle(db, begun, run)
             migrate(db)
-            db.write(targets.forget_findings)
+            db.write(targets.forget_old_place)
             _analyze(db)
             seen, damaged = look_at_frames(db, self._options.opened(db, self._objects), names)
             problems += damaged
