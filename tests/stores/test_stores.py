@@ -21,11 +21,11 @@ def test_keeps_everything_below_the_data_folder(tmp_path: Path) -> None:
     data = tmp_path / "a" / "data"
     assert migrate(stores.db) is True
     stores.objects.put("a", b"x")
-    stores.documents.put(1, 1, 0, "native", b"x")
+    assert stores.documents.root == data / "documents"
     (data / "buckets" / "inn").mkdir()
     assert stores.buckets.is_local("inn")
     assert sorted(path.name for path in data.iterdir() if not path.name.startswith("lightwell.db-")) == [
-        "buckets", "documents", "lightwell.db", "lightwell.db.lock", "objects", "spool",
+        "buckets", "lightwell.db", "lightwell.db.lock", "objects", "spool",
     ]  # fmt: skip
     assert data.stat().st_mode & 0o777 == 0o700
     stores.close()

@@ -100,17 +100,21 @@ def segments(folder: Path) -> list[Segment]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a writer's folder and those above, for their owner only, durably. Raises `OSError`."""
+    """Make a writer's folder and that of the trail, for their owner only, durably. Raises `OSError`.
+
+    The trail belongs to whoever begins it, as all data beside it.
+    """
     for path in (folder.parent, folder):
         parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.mkdir(path.name, 0o700, dir_fd=parent)
-            # Whoever owns the parent may have put something else there meanwhile.
-            made = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-            try:
-                give_away(made, path.parent)
-            finally:
-                os.close(made)
+            if path == folder:
+                # Whoever owns the parent may have put something else there meanwhile.
+                made = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+                try:
+                    give_away(made, path.parent)
+                finally:
+                    os.close(made)
             os.fsync(parent)
         except FileExistsError:
             pass
