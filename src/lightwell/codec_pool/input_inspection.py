@@ -54,5 +54,7 @@ def _members(path: Path, stream: IO[bytes]) -> Iterator[tuple[str, int, int]]:
         )
     for index, member in enumerate(members):
         last = member.filename.rsplit("/", 1)[-1]
-        if not (member.is_dir() or last.upper() == "DICOMDIR" or member.filename.startswith("__MACOSX/")):
+        # Until Python 3.12 `is_dir` fails for a member without a name.
+        is_folder = member.filename.endswith("/")
+        if not (is_folder or last.upper() == "DICOMDIR" or member.filename.startswith("__MACOSX/")):
             yield member.filename, member.file_size, index

@@ -39,6 +39,13 @@ def damaged_pages(path: Path) -> Iterator[PagesRead]:
         end = part.end
 
 
+def has_checksums(path: Path) -> bool:
+    """Whether the pages of a file have checksums, and these can be compared here. Raises `OSError`."""
+    return why_unavailable() is None and os.pread(_descriptor(path), _RESERVED_AT + 1, 0)[-1:] == bytes(
+        (RESERVED,)
+    )
+
+
 def read_pages(path: Path, after: int) -> PagesRead | None:
     """Compare the next `_AT_ONCE` pages behind the one numbered ``after`` (0 to begin); None behind the last.
 
@@ -46,9 +53,9 @@ def read_pages(path: Path, after: int) -> PagesRead | None:
     held: a page that changes meanwhile is looked at again. The write-ahead log is not looked at: SQLite
     compares that with checksums of its own when it takes over what a crash has left. Raises `OSError`.
     """
-    fd = _descriptor(path)
-    if why_unavailable() is not None or os.pread(fd, _RESERVED_AT + 1, 0)[-1:] != bytes((RESERVED,)):
+    if not has_checksums(path):
         return None
+    fd = _descriptor(path)
     data = os.pread(fd, _AT_ONCE * PAGE, after * PAGE)
     count = len(data) // PAGE
     if not count:

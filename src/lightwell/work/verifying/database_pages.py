@@ -10,7 +10,7 @@ from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.integrity.faults import Fault
 from lightwell.stores.page_checksums import relations, write_ahead_log
-from lightwell.stores.page_checksums.pages import read_pages
+from lightwell.stores.page_checksums.pages import has_checksums, read_pages
 from lightwell.stores.page_checksums.vfs import PAGE
 
 START = -1
@@ -39,7 +39,8 @@ def check(db: Database, after: int) -> PartOfPages | None:
 def size(db: Database) -> int:
     """The bytes of all pages that there are to read."""
     if db.dialect == "sqlite":
-        return sqlite_path(db.url).stat().st_size
+        path = sqlite_path(db.url)
+        return path.stat().st_size if has_checksums(path) else 0
     with db.read() as conn:
         return sum(table.pages * table.page_size for table in relations.tables(conn))
 
