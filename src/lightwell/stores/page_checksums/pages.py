@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightwell.stores.page_checksums.kept_files import descriptor
 from lightwell.stores.page_checksums.vfs import PAGE, RESERVED, why_unavailable
 
 _AT_ONCE = 1024
 # A page that a checkpoint is writing just now is looked at again.
 _TRIES, _PAUSE_SECONDS = 4, 0.05
 _RESERVED_AT = 20
-
-_kept: dict[tuple[int, int], int] = {}
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ def damaged_pages(path: Path) -> Iterator[PagesRead]:
 
 def has_checksums(path: Path) -> bool:
     """Whether the pages of a file have checksums, and these can be compared here. Raises `OSError`."""
-    return why_unavailable() is None and os.pread(_descriptor(path), _RESERVED_AT + 1, 0)[-1:] == bytes(
+    return why_unavailable() is None and os.pread(descriptor(path), _RESERVED_AT + 1, 0)[-1:] == bytes(
         (RESERVED,)
     )
 
@@ -55,7 +52,7 @@ def read_pages(path: Path, after: int) -> PagesRead | None:
     """
     if not has_checksums(path):
         return None
-    fd = _descriptor(path)
+    fd = descriptor(path)
     data = os.pread(fd, _AT_ONCE * PAGE, after * PAGE)
     count = len(data) // PAGE
     if not count:
@@ -79,14 +76,3 @@ def _page(fd: int, number: int) -> bytes:
 
 def _is_right(judge: sqlite3.Connection, page: bytes) -> bool:
     return not page or bool(judge.execute("SELECT verify_checksum(?)", (page,)).fetchone()[0])
-
-
-def _descriptor(path: Path) -> int:
-    """Of the file, for reading. It stays open: closing any would release the locks of all connections that
-    this process has to the file (https://sqlite.org/howtocorrupt.html, 2.2)."""
-    status = path.stat()
-    place = status.st_dev, status.st_ino
-    with _lock:
-        if place not in _kept:
-            _kept[place] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return _kept[place]

@@ -20,7 +20,6 @@ import fcntl
 import os
 import struct
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lightwell.stores.page_checksums.frame_sums import FrameSums, plain_sum
+from lightwell.stores.page_checksums.kept_files import descriptor
 
 _HEAD = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
@@ -43,9 +43,6 @@ _TRIES, _PAUSE_SECONDS = 4, 0.1
 
 # Of so many frames in a row, each may have been changed, or the checksum that it ends with.
 _SEEDS = 16
-
-_kept: dict[tuple[int, int], int] = {}
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +203,4 @@ def _is_open(path: Path) -> bool:
 
 
 def _index_descriptor(path: Path) -> int:
-    """Of ``-shm``, for reading. It stays open: closing any would release the locks of all connections that
-    this process has to the file (https://sqlite.org/howtocorrupt.html, 2.2)."""
-    index = path.with_name(path.name + "-shm")
-    status = index.stat()
-    place = status.st_dev, status.st_ino
-    with _lock:
-        if place not in _kept:
-            _kept[place] = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
-        return _kept[place]
+    return descriptor(path.with_name(path.name + "-shm"))
