@@ -1,11 +1,12 @@
 """What keeps the audit trail of a data folder provable and small.
 
 The heads of its chains are noted in the database every ten seconds, and in the chain of this process every
-minute, if any has moved. Segments that are complete are compressed and get their index, one a round, and
-those that are older than ``audit_keep`` are removed, once that is on record. A clock that is wrong must not
-remove what is not old: nothing goes in the first minutes after a start, when a machine may not have set its
-clock yet, and the time by which it goes is a week at most ahead of what this process has seen to pass since
-the last one was there.
+minute, if any has moved. At the start it is looked whether the chains still have what was noted of them
+before; what is missing goes on record, since later notes take the place of those. Segments that are complete
+are compressed and get their index, one a round, and those that are older than ``audit_keep`` are removed,
+once that is on record. A clock that is wrong must not remove what is not old: nothing goes in the first
+minutes after a start, when a machine may not have set its clock yet, and the time by which it goes is a week
+at most ahead of what this process has seen to pass since the last one was there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,17 @@ from time import monotonic
 
 from lightwell.clock import Clock
 from lightwell.errors import StorageError, UnavailableError
-from lightwell.observe.audit.heads import Head, Place, anchor, durable_heads, parts_missing, removals
+from lightwell.observe.audit.heads import (
+    Head,
+    Place,
+    anchor,
+    durable_heads,
+    ends_missing,
+    goes_through,
+    last_anchored,
+    parts_missing,
+    removals,
+)
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.retention import Expired, announced, expired
 from lightwell.observe.audit.segments import compress, index_path, segments, writers
@@ -98,13 +109,16 @@ class AuditUpkeep:
             self._noted = heads
 
     def look_back(self) -> None:
-        """Find out when the data folder was kept last, before anything is noted.
+        """Find out when the data folder was kept last, and what was noted then, before anything is noted.
 
         Raises `OSError`, and `StorageError` if the database is away.
         """
         if self._seen is None:
+            node = self._folder.node() or ""
             with self._db.read() as conn:
-                noted = audit_heads.newest(conn, self._folder.node() or "")
+                noted = audit_heads.newest(conn, node)
+                heads = audit_heads.of_nodes(conn, [node])
+            self._look_for(heads)
             # A trail of which nothing is noted may be of another database: then nothing goes.
             self._seen = (noted or 0), monotonic()
 
@@ -207,6 +221,29 @@ class AuditUpkeep:
                     place.number,
                 )
             self._trail.put(parts_missing(new, self._now()))
+
+    def _look_for(self, heads: list[Head]) -> None:
+        """Say which chains do not have any more what was noted of them."""
+        keys = self._folder.keys()
+        # The newest of each: a chain goes through all that it had come to before.
+        known = {head.writer: Place(head.writer, head.number, head.mac) for head in heads}
+        missing = []
+        for place in {*known.values(), *last_anchored(self._root, keys, self._writer)}:
+            try:
+                if not goes_through(self._root / place.writer, keys, place):
+                    missing.append(place)
+            except PermissionError:
+                log.info("the audit trail of %s belongs to another user and is not looked at", place.writer)
+        if not missing:
+            return
+        for place in sorted(missing):
+            log.error(
+                "the end of the audit trail of %s is missing: record %s was noted before; somebody has "
+                "removed or changed it, or an older copy was put in its place; see lightwell audit verify",
+                place.writer,
+                place.number,
+            )
+        self._trail.put(ends_missing(sorted(missing), self._now()))
 
     def _run(self) -> None:
         rounds = 0

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from lightwell.clock import Clock
 from lightwell.errors import UnavailableError
 from lightwell.observe.audit.block import decode_head
 from lightwell.observe.audit.chain import RESUME_MS, Chain
-from lightwell.observe.audit.heads import MISSING, REMOVED, anchor, durable_heads, expectations
+from lightwell.observe.audit.heads import (
+    END_MISSING,
+    MISSING,
+    REMOVED,
+    anchor,
+    durable_heads,
+    expectations,
+)
 from lightwell.observe.audit.record import AuditRecord
 from lightwell.observe.audit.search import Wanted, search
 from lightwell.observe.audit.segments import compress, index_path, segments
@@ -22,6 +30,7 @@ from lightwell.observe.audit.verification import ChainReport, verify
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.db.database import Database
+from lightwell.stores.db.tables import audit_head
 from lightwell.work.audit_upkeep import AuditUpkeep
 from tests.support.server import until
 
@@ -318,3 +327,53 @@ def test_copies_of_complete_files_are_proved_by_themselves(days: Days, tmp_path:
     assert findings(is_part=True) == ["segment 2 is missing"]
     first.path.unlink()
     assert findings(is_part=True) == ["the segments before it are missing"]
+
+
+@pytest.mark.parametrize("is_noted_in", ["database", "chain"])
+def test_an_end_that_is_missing_stays_missed_however_the_chain_goes_on(
+    tmp_path: Path, migrated_sqlite_url: str, caplog: pytest.LogCaptureFixture, is_noted_in: str
+) -> None:
+    """A process that starts goes on behind the cut, and is soon further than it was."""
+    days, most = Days(tmp_path), 1 << 20
+    path = days.folder.root / "http-0" / "000000000001.jsonl"
+    with closing(Database(migrated_sqlite_url)) as db:
+        days.write(rotate_bytes=most)
+        cut = path.read_bytes()
+        days.write(rotate_bytes=most)
+        with days.upkeep(db=db) as upkeep:
+            upkeep.do_round(0)
+        if is_noted_in == "chain":
+            db.write(lambda conn: conn.execute(delete(audit_head)))
+        with days.upkeep(db=db) as upkeep:
+            upkeep.do_round(0)
+        assert days.is_whole() and "is missing" not in caplog.text
+        path.write_bytes(cut)
+        days.day += 1
+        for _ in range(3):
+            days.write(rotate_bytes=most)
+        for _ in range(2):
+            with days.upkeep(db=db) as upkeep:
+                upkeep.do_round(0)
+    assert (
+        caplog.text.count("the end of the audit trail of http-0 is missing: record 2 was noted before") == 1
+    )
+    (finding,) = days.reports()["http-0"].findings
+    assert "record 2 is not sealed as was noted elsewhere" in finding.text
+    found = search(days.folder.root, Wanted(), lambda *why: None)
+    (told,) = [each.record for each in found if each.record.operation == END_MISSING]
+    assert (told.kind, [change.what for change in told.change]) == ("security", ["http-0"])
+
+
+def test_the_end_of_the_own_chain_is_missed_by_the_database(tmp_path: Path, migrated_sqlite_url: str) -> None:
+    days = Days(tmp_path)
+    with closing(Database(migrated_sqlite_url)) as db:
+        for _ in range(2):
+            days.write("work")
+        with days.upkeep(db=db) as upkeep:
+            upkeep.do_round(0)
+        segments(days.folder.root / "work")[-1].path.unlink()
+        for _ in range(2):
+            with days.upkeep(db=db) as upkeep:
+                upkeep.do_round(0)
+    (finding,) = days.reports()["work"].findings
+    assert "record 2 is not sealed as was noted elsewhere" in finding.text

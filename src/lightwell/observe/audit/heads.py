@@ -1,7 +1,9 @@
 """How far chains have come, and the records that say so in other chains: the heads of all, anchored together.
 
 The process that works in the background notes the head of every chain of its data folder as a record of its
-own chain. So the end of one chain cannot be cut off unless that of the other is, too.
+own chain. So the end of one chain cannot be cut off unless that of the other is, too. A process that opens a
+chain goes on behind whatever is there; so what it had come to before is looked for at each start, and what is
+missing goes on record: later notes would no longer tell.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from lightwell.observe.audit.block import decode_head
+from lightwell.observe.audit.block import before, blocks, decode_head
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AuditRecord, Change
 from lightwell.observe.audit.sealed import newest_sealed
@@ -24,10 +26,13 @@ from lightwell.observe.audit.verification import Expected, Known
 ANCHOR: Final = "AuditAnchor"
 REMOVED: Final = "AuditRemoved"
 MISSING: Final = "AuditPartMissing"
+END_MISSING: Final = "AuditEndMissing"
 _SEAL = re.compile(rb'^\{"seal":(\d{1,18}),"at":\d{1,18},"mac":"([0-9a-f]{64})"\}\n', re.MULTILINE)
 # More than the longest block, of which a crash may have left a part behind the last seal.
 _TAIL = 4 << 20
 _HEAD = 4 << 10
+# Of the anchors of so many milliseconds, the newest is kept to compare with.
+_APART_MS = 600_000
 
 
 class Head(NamedTuple):
@@ -106,6 +111,50 @@ def parts_missing(places: Iterable[Place], now: int) -> AuditRecord:
     return _record(MISSING, places, now, "security")
 
 
+def ends_missing(places: Iterable[Place], now: int) -> AuditRecord:
+    """The record that says which seals, noted elsewhere, chains have no more, though they go on."""
+    return _record(END_MISSING, places, now, "security")
+
+
+def goes_through(folder: Path, keys: AuditKeys, place: Place) -> bool:
+    """Whether the chain of a writer has the seal that was noted of it, and what proves it. Raises `OSError`.
+
+    So it counts as long as nobody can tell: where the chain begins behind it, since that was removed, or was
+    sealed with a key that is not here.
+    """
+    for segment in reversed(segments(folder)):
+        try:
+            data = segment.read()
+        except ValueError:
+            continue
+        head = decode_head(data)
+        if head is None:
+            continue
+        key = keys.seal_key(head.key, head.node, folder.name)
+        if key is None:
+            return True
+        if any(block.mac == place.mac for block in blocks(data, key, before(head))):
+            return True
+        if head.first <= place.number and (head.left is None or not head.left.again):
+            return False
+    return bool(segments(folder)) and place.number < _first(folder)
+
+
+def _first(folder: Path) -> int:
+    """The number of the record with which a chain begins that is still there; 0 if no head says so."""
+    for segment in segments(folder)[:1]:
+        head = decode_head(segment.start(_HEAD))
+        return 0 if head is None else head.first
+    return 0
+
+
+def last_anchored(root: Path, keys: AuditKeys, writer: str) -> list[Place]:
+    """What the newest proved anchor in the chain of a writer names. Raises `OSError`."""
+    return [
+        place for record in islice(newest_sealed(root / writer, keys, ANCHOR), 1) for place in places(record)
+    ]
+
+
 def _record(
     operation: str, places: Iterable[tuple[str, int, bytes]], now: int, kind: str = "system"
 ) -> AuditRecord:
@@ -116,8 +165,9 @@ def _record(
 def expectations(root: Path, keys: AuditKeys, noted: Iterable[Head]) -> dict[str, Expected]:
     """What must be found in each chain: heads that were noted elsewhere, and those in the chains of others.
 
-    The newest of each are enough, since a chain goes through all before. Of the chains only what a seal
-    proves is believed. Raises `OSError`.
+    Of these the newest, one for each ten minutes before, and what was found missing: a chain that was cut off
+    and written on goes through the newest alone. Of the chains only what a seal proves is believed. Raises
+    `OSError`.
     """
     seals: dict[str, set[Known]] = {}
     removed: dict[str, set[bytes]] = {}
@@ -126,7 +176,10 @@ def expectations(root: Path, keys: AuditKeys, noted: Iterable[Head]) -> dict[str
     for folder in writers(root):
         if folder.name.startswith("http"):
             continue  # Only others note heads, or remove anything.
-        for record in islice(newest_sealed(folder, keys, ANCHOR), 1):
+        for record in (
+            *_apart(newest_sealed(folder, keys, ANCHOR)),
+            *newest_sealed(folder, keys, END_MISSING),
+        ):
             for place in places(record):
                 seals.setdefault(place.writer, set()).add(Known(place.number, place.mac))
         for record in newest_sealed(folder, keys, REMOVED):
@@ -136,6 +189,16 @@ def expectations(root: Path, keys: AuditKeys, noted: Iterable[Head]) -> dict[str
         writer: Expected(sorted(seals.get(writer, ())), frozenset(removed.get(writer, ())))
         for writer in seals | removed
     }
+
+
+def _apart(newest: Iterable[AuditRecord]) -> Iterator[AuditRecord]:
+    """Of records, the newest first, one for each `_APART_MS`: years of anchors do not fit into memory."""
+    last: int | None = None
+    for record in newest:
+        period = record.at // _APART_MS
+        if period != last:
+            last = period
+            yield record
 
 
 def places(record: AuditRecord) -> Iterator[Place]:

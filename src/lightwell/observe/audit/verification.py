@@ -23,6 +23,9 @@ _RECORD = b'\n{"n":'
 _NUMBER = re.compile(rb"(?<=:)\d+")
 _SEAL = b'{"seal":0,"at":0,"mac":"'
 _MAC = re.compile(rb'[0-9a-f]{0,64}("\}?)?')
+# A crash leaves what was not synced yet, which is done within a second, unless the disk is stuck: then
+# nothing is appended either.
+_MOST_UNSYNCED_MS = 60_000
 
 
 class Finding(NamedTuple):
@@ -113,6 +116,9 @@ class _Walk:
         self._tail = b""
         self._doubts: list[Finding] = []
         self._stated: _Place | None = None
+        # Of seals in there: those that were noted elsewhere, and the times of the first and of the last one.
+        self._noted_in_rest: list[Known] = []
+        self._rest_times: tuple[int, int] | None = None
 
     def run(self) -> ChainReport:
         report, last = self._report, 0
@@ -172,12 +178,14 @@ class _Walk:
         report.records += count
         report.first_at = report.first_at or block.at
         report.last_at = max(report.last_at, block.at)
-        self._awaited.pop(block.mac, None)
+        noted = self._awaited.pop(block.mac, None)
         place = self._stated or self._proved
         if block.number - place.number != count:
             self._find(segment, f"records before number {block.number} are missing")
         if self._rest:
-            self._leave(segment, data[block.start : block.end])
+            if noted is not None:
+                self._noted_in_rest.append(noted)
+            self._leave_block(segment, data[block.start : block.end], block)
             self._stated = _Place(block.mac, block.number)
         else:
             self._proved = _Place(block.mac, block.number)
@@ -194,8 +202,13 @@ class _Walk:
                 f"says that it ends with record {block.number}, of {_time(block.at)}",
             )
         )
-        self._leave(segment, data)
+        self._leave_block(segment, data, block)
         self._stated = _Place(block.mac, block.number)
+
+    def _leave_block(self, segment: int, data: bytes, block: Block) -> None:
+        first = self._rest_times[0] if self._rest_times else block.at
+        self._rest_times = first, block.at
+        self._leave(segment, data)
 
     def _leave(self, segment: int, data: bytes) -> None:
         """Bytes that nothing proves so far."""
@@ -220,10 +233,7 @@ class _Walk:
             and start == proved.mac
             and (left.size, left.digest) == (self._rest, self._digest.hexdigest())
         ):
-            self._remark(
-                self._rest_in, f"{left.size} bytes behind record {proved.number} were left by a crash"
-            )
-            self._doubts.clear()
+            self._explain(proved.number)
         else:
             if self._rest and not self._doubts:
                 self._find(self._rest_in, f"{self._rest} bytes behind record {proved.number} are not proved")
@@ -242,6 +252,28 @@ class _Walk:
             self._seals = {start: head.first - 1}
         self._proved = _Place(start, head.first - 1)
         self._settle()
+
+    def _explain(self, number: int) -> None:
+        """Take what is behind a record for what a crash has left, as the next segment says, if it can be.
+
+        Whoever opened the chain next could not tell what a crash leaves from what was changed.
+        """
+        first, last = self._rest_times or (0, 0)
+        if self._noted_in_rest:
+            why = f"record {max(self._noted_in_rest).number} among them was noted elsewhere"
+        elif last - first > _MOST_UNSYNCED_MS:
+            why = f"they were written until {_time(last)}, for more than a minute"
+        else:
+            self._remark(self._rest_in, f"{self._rest} bytes behind record {number} were left by a crash")
+            self._doubts.clear()
+            return
+        if not self._doubts:
+            self._find(self._rest_in, f"{self._rest} bytes behind record {number} are not proved")
+        self._find(
+            self._rest_in,
+            f"a process that started later took {self._rest} bytes behind record {number} for what a crash "
+            f"had left, but {why}: they were changed before it started",
+        )
 
     def _begin(self, segment: int, head: SegmentHead, start: bytes) -> None:
         """The first segment that is there."""
@@ -266,7 +298,8 @@ class _Walk:
     def _settle(self) -> None:
         self._report.findings += self._doubts
         self._doubts = []
-        self._stated = None
+        self._stated = self._rest_times = None
+        self._noted_in_rest = []
         self._rest, self._digest = 0, sha256()
 
     def _forget(self) -> None:
@@ -318,7 +351,10 @@ def _missing(first: int, last: int) -> str:
 def _unmet(seal: Known, number: int) -> str:
     if seal.number > number:
         return f"its end is missing: record {seal.number} was noted elsewhere, and {number} is the last"
-    return f"record {seal.number} is not sealed as was noted elsewhere: the chain was written anew"
+    return (
+        f"record {seal.number} is not sealed as was noted elsewhere: "
+        "the chain was cut off before it and went on, or was written anew"
+    )
 
 
 def _time(at: int) -> str:

@@ -111,7 +111,37 @@ def test_a_chain_written_anew_with_its_key_is_found_by_what_was_noted_elsewhere(
     noted = Expected((Known(whole.number, whole.mac),))
     shutil.rmtree(at.folder)
     write(at, [12])
-    assert texts(at, noted) == ["record 12 is not sealed as was noted elsewhere: the chain was written anew"]
+    expected = (
+        "record 12 is not sealed as was noted elsewhere: the chain was cut off before it and went on, or was "
+        "written anew"
+    )
+    assert texts(at, noted) == [expected]
+
+
+def test_what_was_noted_elsewhere_was_not_left_by_a_crash(tmp_path: Path) -> None:
+    """Whoever opens a chain takes all that no seal proves for what a crash has left, and says so in it."""
+    at = place(tmp_path)
+    write(at, [1, 2, 2])
+    noted = Expected((Known(5, report(at).mac),))
+    path = segments(at.folder)[0].path
+    written = path.read_bytes()
+    changed = written.replace(b'"r0"', b'"r7"', 1)
+    path.write_bytes(changed)
+    write(at, [3])
+    assert "but record 5 among them was noted elsewhere: they were changed before" in " ".join(
+        texts(at, noted)
+    )
+    assert texts(at) == [], "two blocks within a moment may be what a crash has left"
+
+
+def test_what_was_written_for_minutes_was_not_left_by_a_crash(tmp_path: Path) -> None:
+    times = iter(range(1_796_000_000_000, 1_797_000_000_000, 40_000))
+    at = replace(place(tmp_path), now=lambda: next(times))
+    write(at, [1, 2, 2, 2])
+    path = segments(at.folder)[0].path
+    path.write_bytes(path.read_bytes().replace(b'"r0"', b'"r7"', 1))
+    write(at, [3])
+    assert "for more than a minute: they were changed before it started" in " ".join(texts(at))
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -100,7 +100,7 @@ def _alert(type: Code) -> Meaning:
 
 
 # Records that tell of others that are missing, here or elsewhere.
-_GAPS: Final = ("AuditInterrupted", "AuditLost", "AuditForwardMissed", "AuditPartMissing")
+_GAPS: Final = ("AuditInterrupted", "AuditLost", "AuditForwardMissed", "AuditPartMissing", "AuditEndMissing")
 
 # By the operation, or of a command by its first word; what is not here goes by the kind of the record.
 _BY_OPERATION: Final[dict[str, Meaning]] = {
