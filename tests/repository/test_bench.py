@@ -20,10 +20,11 @@ from bench.measure.cpu_meter import CpuMeter
 from bench.measure.repeat import least_disturbed
 from bench.minimal_import import convert
 from bench.results import BARS, Options, ratios, spread
-from bench.servers import nginx
+from bench.servers import nginx, unrecorded
 from bench.servers.process_tree import ProcessTree, ServerFailed
 from pydicom import dcmread
 
+from lightwell.settings import load
 from tests.support.server import until
 
 
@@ -328,6 +329,16 @@ def test_measures_again_until_nobody_disturbs() -> None:
 def test_takes_the_least_disturbed_measurement_in_the_end() -> None:
     found = iter([{"others": 0.9, "rate": 9.0}, {"others": 0.5, "rate": 1.0}])
     assert least_disturbed(lambda: next(found), "others", Options(tries=2))["rate"] == 1.0
+
+
+def test_keeps_a_trail_of_what_happens_in_the_background_where_requests_leave_none(tmp_path: Path) -> None:
+    settings = load({"data": tmp_path}, environ={})
+    with unrecorded.no_trail_of_requests(settings, "http-0", None) as trail:
+        assert trail is None
+    with unrecorded.no_trail_of_requests(settings, "work", None) as trail:
+        assert trail is not None
+        trail.flush()
+    assert [folder.name for folder in (tmp_path / "audit").iterdir()] == ["work"]
 
 
 def test_charges_a_paced_load_for_what_came_due_meanwhile(files: tuple[Path, tuple[str, int]]) -> None:

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from bench.inputs import corpus
+from collections.abc import Mapping
+from typing import Any
+
 from bench.results import Options, Outcome
-from bench.scenarios.trust.read_pairs import compare, native_frames, web_frames
+from bench.scenarios.trust.read_pairs import compare, loaded, native_frames, web_frames
 from bench.servers import lightwell_server
 from bench.servers.imported_series import ImportedSeries
-from bench.servers.lightwell_server import Server
 
 _BARS = {"encrypted-frames": native_frames, "encrypted-web-frames": web_frames}
-_SIDES = {"encrypted": {"LIGHTWELL_ENCRYPTION": "always"}, "plain": {}}
+_SIDES: Mapping[str, Mapping[str, Any]] = {
+    "encrypted": {"settings": {"LIGHTWELL_ENCRYPTION": "always"}},
+    "plain": {},
+}
 
 
 def run(options: Options) -> list[Outcome]:
     if reason := lightwell_server.missing():
         return [Outcome(bar, skipped=reason) for bar in _BARS]
-    servers: dict[str, Server] = {}
-    try:
-        files = corpus.ct(100 if options.quick else corpus.COUNT)
-        loaded: dict[str, ImportedSeries] = {}
-        for side, settings in _SIDES.items():
-            servers[side] = Server(f"lightwell {side}", workers=2, settings=settings)
-            loaded[side] = ImportedSeries(servers[side], files)
-        _check(loaded)
-        return [compare(bar, reads, loaded, options) for bar, reads in _BARS.items()]
-    finally:
-        for server in servers.values():
-            server.stop()
+    with loaded(_SIDES, options) as series:
+        _check(series)
+        return [compare(bar, reads, series, options) for bar, reads in _BARS.items()]
 
 
-def _check(loaded: dict[str, ImportedSeries]) -> None:
+def _check(loaded: Mapping[str, ImportedSeries]) -> None:
     """Both give the same frame, and one of them keeps it encrypted."""
     if loaded["plain"].frame(0) != loaded["encrypted"].frame(0):
         raise RuntimeError("an encrypted frame is another than the same frame in plain")

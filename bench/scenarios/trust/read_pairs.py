@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 from bench.clients.dicomweb import DicomwebClient
 from bench.clients.http_load import Request, drive
+from bench.inputs import corpus
 from bench.measure.cpu_meter import CpuMeter
 from bench.measure.repeat import alternating, least_disturbed
 from bench.results import Options, Outcome, noise, ratios, spread
 from bench.scenarios.web_frames import CONNECTIONS, FRAMES_AS, path_of
 from bench.servers.imported_series import ImportedSeries
+from bench.servers.lightwell_server import Server
 
 
 def native_frames(series: ImportedSeries) -> list[Request]:
@@ -31,6 +35,22 @@ def metadata(series: ImportedSeries) -> list[Request]:
     """GetImageSetMetadata, warm."""
     named = {"datastoreId": series.datastore, "imageSetId": series.image_set}
     return [Request(series.sign("get_image_set_metadata", **named).data, len(series.metadata))]
+
+
+@contextmanager
+def loaded(sides: Mapping[str, Mapping[str, Any]], options: Options) -> Iterator[dict[str, ImportedSeries]]:
+    """A server of each side, with the arguments of `Server` that make it differ, and the CT series in it.
+
+    They are stopped at the end.
+    """
+    files = corpus.ct(100 if options.quick else corpus.COUNT)
+    with ExitStack() as stack:
+        found: dict[str, ImportedSeries] = {}
+        for side, arguments in sides.items():
+            server = Server(f"lightwell {side}", workers=2, **arguments)
+            stack.callback(server.stop)
+            found[side] = ImportedSeries(server, files)
+        yield found
 
 
 def compare(
