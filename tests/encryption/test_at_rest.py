@@ -21,9 +21,9 @@ from lightwell.stores.db import tables
 from lightwell.stores.image_sets import dicom_json_instances, native_instances
 from lightwell.stores.image_sets.records import level_bodies
 from tests.cli.running import lightwell_here
-from tests.dicomweb.support.uploads import Store
+from tests.dicomweb.support.uploads import Store, part10
 from tests.support.ct_files import ct
-from tests.support.server import running
+from tests.support.server import Server, ended_job, running
 
 ALWAYS = {"LIGHTWELL_ENCRYPTION": "always"}
 HIDDEN = {
@@ -50,6 +50,7 @@ SEARCHED = {
 }
 """Those that docs/howto/encryption.md says stand in the database as they are."""
 EDITED = {"AdditionalPatientHistory": "an edited history"}
+FILE_NAME = "NAMED^AFTER^SOMEBODY"
 PRIVATE = b"a private value that is long enough"
 
 
@@ -60,6 +61,32 @@ class Filled:
     data: Path
     datastore: str
     documents: list[dict[str, Any]]
+    running: list[bytes]
+    """The database's files while it ran, after an import."""
+    log: list[str]
+
+
+def _import(server: Server, datastore: str) -> None:
+    """An import job that has every fate of a file, all of which are named after a patient."""
+    buckets = server.data / "buckets"
+    folder = buckets / "in-bucket" / "incoming" / FILE_NAME
+    folder.mkdir(parents=True)
+    (buckets / "out-bucket").mkdir()
+    good = part10(ct(1, study="7.1", size=64))
+    for name, content in {"good.dcm": good, "cut.dcm": good[: len(good) // 2], "a.txt": b"a text"}.items():
+        (folder / f"{FILE_NAME}-{name}").write_bytes(content)
+    client = server.client()
+    started = client.start_dicom_import_job(
+        datastoreId=datastore,
+        jobName="a-job",
+        dataAccessRoleArn="arn:aws:iam::000000000000:role/any",
+        inputS3Uri="s3://in-bucket/incoming/",
+        outputS3Uri="s3://out-bucket/reports/",
+    )
+    assert ended_job(client, datastore, started["jobId"])["jobStatus"] == "COMPLETED"
+    reports = [path.read_text() for path in (buckets / "out-bucket").rglob("*.ndjson")]
+    named = [report.count(f"{FILE_NAME}-") for report in reports]
+    assert sum(named) >= 3, reports
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +131,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
         assert hit["00100010"]["Value"] == [{"Alphabetic": SEARCHED["PatientName"]}]
         again = client.get_image_set_metadata(datastoreId=id, imageSetId=found["imageSetId"], versionId="1")
         assert HIDDEN["PatientComments"].encode() in gzip.decompress(again["imageSetMetadataBlob"].read())
-    yield Filled(data, id, documents)
+        _import(server, id)
+        while_running = [path.read_bytes() for path in data.glob("lightwell.db*")]
+    yield Filled(data, id, documents, while_running, server.out + server.err)
 
 
 def test_whoever_may_read_it_is_shown_all(filled: Filled) -> None:
@@ -146,6 +175,18 @@ def test_only_what_searches_need_is_readable_on_the_disk(filled: Filled) -> None
     stores.close()
 
 
+def test_files_of_an_import_are_named_in_its_report_alone(filled: Filled) -> None:
+    name = FILE_NAME.encode()
+    kept = [
+        path
+        for path in filled.data.rglob("*")
+        if path.is_file() and "buckets" not in path.relative_to(filled.data).parts
+    ]
+    assert [path for path in kept if name in path.read_bytes()] == []
+    assert len(filled.running) >= 2 and not any(name in content for content in filled.running)
+    assert [line for line in filled.log if FILE_NAME in line] == []
+
+
 def _run(stores: Stores, statement: Update) -> None:
     stores.db.write(lambda conn: conn.execute(statement))
 
@@ -157,7 +198,8 @@ def test_values_that_were_exchanged_or_changed_are_found_and_never_served(filled
     record, block = tables.record, tables.level_value
     with stores.db.read() as conn:
         of_import = tables.image_set.c.origin == "import"
-        (found,) = conn.execute(select(tables.image_set.c.key).where(of_import)).scalars()
+        by_age = select(tables.image_set.c.key).where(of_import).order_by(tables.image_set.c.created_at)
+        found = conn.execute(by_age).scalars().all()[0]
         of_set = select(tables.member.c.record).where(tables.member.c.image_set == found)
         first, second, *_ = conn.execute(select(record).where(record.c.key.in_(of_set))).all()
         body = conn.execute(select(block).where(block.c.key == first.patient_value)).one()

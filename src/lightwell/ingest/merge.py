@@ -128,7 +128,12 @@ def prepare(conn: Connection, job: Job, waiting: WaitingSeries) -> list[Group]:
     for row in rows:
         of = levels[row.first_record]
         batch = Batch(
-            job.key, job.datastore, waiting.study_instance_uid, waiting.series_instance_uid, row.grouping
+            job.key,
+            job.datastore,
+            waiting.study_instance_uid,
+            waiting.series_instance_uid,
+            row.grouping,
+            row.stored,
         )
         grouping = Grouping.from_json(row.grouping)
         columns = search_columns(grouping, bodies[of.patient], bodies[of.study], bodies[of.series])

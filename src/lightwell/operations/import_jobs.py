@@ -222,6 +222,7 @@ def _submit(
             owner=ctx.caller.owner,
             emergency=ctx.caller.emergency,
         )
+        ctx.stores.keys.give_key(conn, store.key, ctx.ids.key, now)
         import_jobs.add(conn, job)
         units.add(conn, transitions.queued(job, JobPhase.LIST), [units.NewUnit(0)], ctx.stores.enqueue)
         outbox.append(conn, event)
@@ -309,6 +310,7 @@ def get_dicom_import_job(
     """The properties of a job. Raises `NotFoundError` for an unknown data store or job."""
     with ctx.stores.db.read() as conn:
         job = _find_job(conn, request.datastore_id, request.job_id)
+        job = job and import_jobs.opened(conn, job)
     if job is None:
         raise NotFoundError(
             f"Import job {request.job_id} does not exist in datastore {request.datastore_id}."

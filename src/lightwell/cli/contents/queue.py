@@ -166,7 +166,7 @@ def retry(ctx: Context, job: Job) -> Job:
         datastore_id, _ = import_jobs.datastore_of(conn, job.key)
         base = job.output_uri.rstrip("/").rpartition("/")[0]
         made = replace(
-            job,
+            import_jobs.opened(conn, job),  # it is sealed for the row of its own job
             key=key,
             id=id,
             status=JobStatus.SUBMITTED if is_whole else JobStatus.IN_PROGRESS,

@@ -38,6 +38,8 @@ def clean_message(text: str) -> str:
 class Job:
     """A row of ``import_job``. Times are milliseconds since the epoch.
 
+    ``configuration`` and ``source`` are as in the row, which may hold them sealed; see `import_jobs.opened`.
+
     ``input_node`` and ``output_node``: the node whose folders hold the input and the output, and which alone
     reads or writes them (`stores.data_folder.node`); "" for S3, which needs no particular node; None for any
     node, as on SQLite, where there is only one.

@@ -44,9 +44,9 @@ INSERT INTO outcome (job, file, input_file, kind, image_set, version, is_primary
 SELECT job, file, input_file, 'imported', CAST(:id AS TEXT), CAST(:version AS INTEGER),
        CAST(:is_primary AS BOOLEAN), warnings
 FROM staged
-WHERE job = :job AND study_instance_uid = :study AND series_instance_uid = :series AND grouping = :grouping
+WHERE job = :job AND study_instance_uid = :study AND series_instance_uid = :series AND grouping IN :grouping
 """
-)
+).bindparams(bindparam("grouping", expanding=True))
 
 
 _CLOSE = (

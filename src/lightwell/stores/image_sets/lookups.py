@@ -15,6 +15,7 @@ from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import datastore, image_set, import_job, staged, version
+from lightwell.stores.keys.job_values import opened_grouping
 
 _SET = tuple(image_set.c[name] for name in ImageSet.__slots__)
 _VERSION = tuple(version.c[name] for name in Version.__slots__)
@@ -76,7 +77,7 @@ _RUNNING: Select[Any] = (
     .limit(1)
 )
 _WAITING: Select[Any] = (
-    select(staged.c.grouping)
+    select(staged.c.job, staged.c.grouping)
     .join(import_job, import_job.c.key == staged.c.job)
     .where(
         import_job.c.datastore == bindparam("store"),
@@ -231,7 +232,7 @@ def awaits_instances(conn: Connection, found: ImageSet) -> bool:
         },
     )
     wanted = json.loads(grouping.to_json())
-    return any(json.loads(row.grouping) == wanted for row in rows)
+    return any(json.loads(opened_grouping(conn, *row)) == wanted for row in rows)
 
 
 def set_last_accessed(conn: Connection, keys: Sequence[int], now: int) -> None:

@@ -14,6 +14,7 @@ from lightwell.domain.imports.units import QueuedJob, Unit
 from lightwell.stores.db.tables import chunk
 from lightwell.stores.jobs import units
 from lightwell.stores.jobs.units import Enqueue, NewUnit
+from lightwell.stores.keys import job_values
 
 
 def add(
@@ -24,9 +25,16 @@ def add(
 ) -> None:
     """Chunks as (number, first file, file count, `compress_files`), and their units of *read*."""
     values, new = [], []
+    sealer = job_values.sealer(conn, job.key)
     for number, first, count, files_z in rows:
         values.append(
-            {"job": job.key, "number": number, "first_file": first, "file_count": count, "files_z": files_z}
+            {
+                "job": job.key,
+                "number": number,
+                "first_file": first,
+                "file_count": count,
+                "files_z": job_values.seal(sealer, job_values.FILES, job.key, number, files_z),
+            }
         )
         new.append(NewUnit(number, count))
     if values:
@@ -50,16 +58,23 @@ def get(conn: Connection, job: int, numbers: Sequence[int]) -> dict[int, Chunk]:
         number: Chunk(
             job,
             number,
-            domain.unpack_files(zstandard.ZstdDecompressor().decompress(files_z), first),
-            json.loads(deaths) if deaths else {},
+            unpack(conn, job, number, first, files_z),
+            json.loads(job_values.opened(conn, job_values.DEATHS, job, number, deaths)) if deaths else {},
         )
         for number, first, files_z, deaths in rows
     }
 
 
+def unpack(conn: Connection, job: int, number: int, first: int, files_z: bytes) -> tuple[InputFile, ...]:
+    """The files of a row. Raises `StorageError` where its key is not to be had."""
+    packed = job_values.opened(conn, job_values.FILES, job, number, files_z)
+    return domain.unpack_files(zstandard.ZstdDecompressor().decompress(packed), first)
+
+
 def record_deaths(conn: Connection, one: Unit, deaths: dict[str, list[str]]) -> None:
     """Note which files of a chunk killed workers, and what else has failed."""
     value = json.dumps(deaths, separators=(",", ":")).encode() if deaths else None
+    sealed = job_values.seal(job_values.sealer(conn, one.job), job_values.DEATHS, one.job, one.number, value)
     conn.execute(
-        update(chunk).where(chunk.c.job == one.job, chunk.c.number == one.number).values(deaths=value)
+        update(chunk).where(chunk.c.job == one.job, chunk.c.number == one.number).values(deaths=sealed)
     )

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-import zstandard
 from sqlalchemy import Connection, delete, select
 
-from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.domain.states import JobPhase, OutcomeKind, UnitState
 from lightwell.stores.db.tables import chunk, outcome, unit
+from lightwell.stores.jobs import chunks
 
 
 def phases(conn: Connection, job: int) -> set[JobPhase]:
@@ -33,9 +32,11 @@ def files(conn: Connection, job: int) -> list[InputFile]:
         ).scalars()
     )
     rows = conn.execute(
-        select(chunk.c.first_file, chunk.c.files_z).where(chunk.c.job == job).order_by(chunk.c.first_file)
+        select(chunk.c.number, chunk.c.first_file, chunk.c.files_z)
+        .where(chunk.c.job == job)
+        .order_by(chunk.c.first_file)
     )
-    found = (domain.unpack_files(zstandard.ZstdDecompressor().decompress(row[1]), row[0]) for row in rows)
+    found = (chunks.unpack(conn, job, *row) for row in rows)
     return [file for some in found for file in some if file.number in failed]
 
 

@@ -12,6 +12,7 @@ from lightwell.domain.imports.jobs import Job
 from lightwell.domain.states import JobPhase, JobStatus
 from lightwell.stores.db.tables import datastore, import_job
 from lightwell.stores.jobs import units
+from lightwell.stores.keys import job_values, values
 
 _COLUMNS = [
     import_job.c[name]
@@ -45,20 +46,42 @@ _COLUMNS = [
 _UNFINISHED = (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT)
 
 
-def _job(row: Any) -> Job:
-    values = dict(row._mapping)
-    values["status"], values["phase"] = JobStatus(values["status"]), JobPhase(values["phase"])
-    return Job(**values)
+def _job(conn: Connection, row: Any) -> Job:
+    found = dict(row._mapping)
+    found["status"], found["phase"] = JobStatus(found["status"]), JobPhase(found["phase"])
+    key, message = found["key"], found["message"]
+    found["message"] = job_values.shown_text(conn, job_values.JOB_MESSAGE, key, 0, message)
+    return Job(**found)
 
 
 def add(conn: Connection, job: Job) -> None:
     """Insert a new job."""
-    conn.execute(insert(import_job), {column.name: getattr(job, column.name) for column in _COLUMNS})
+    row = {column.name: getattr(job, column.name) for column in _COLUMNS}
+    sealer = values.sealer(conn, job.datastore)
+    row["configuration"] = job_values.seal(sealer, job_values.CONFIGURATION, job.key, 0, job.configuration)
+    row["source"] = job_values.seal(sealer, job_values.SOURCE, job.key, 0, job.source)
+    conn.execute(insert(import_job), row)
+
+
+def opened(conn: Connection, job: Job) -> Job:
+    """The job with its configuration and source as they were given, which its row may hold sealed.
+
+    Raises `StorageError` where their key is not to be had: only whoever needs the two asks for it.
+    """
+
+    def value(place: bytes, given: bytes | None) -> bytes | None:
+        return None if given is None else job_values.opened(conn, place, job.key, 0, given)
+
+    return replace(
+        job,
+        configuration=value(job_values.CONFIGURATION, job.configuration),
+        source=value(job_values.SOURCE, job.source),
+    )
 
 
 def get(conn: Connection, key: int) -> Job | None:
     row = conn.execute(select(*_COLUMNS).where(import_job.c.key == key)).first()
-    return _job(row) if row else None
+    return _job(conn, row) if row else None
 
 
 def is_in(conn: Connection, key: int, phase: JobPhase) -> bool:
@@ -81,13 +104,13 @@ def find(conn: Connection, store: int, job_id: str) -> Job | None:
     row = conn.execute(
         select(*_COLUMNS).where(import_job.c.id == job_id, import_job.c.datastore == store)
     ).first()
-    return _job(row) if row else None
+    return _job(conn, row) if row else None
 
 
 def find_anywhere(conn: Connection, job_id: str) -> Job | None:
     """The job with this id, whatever its data store."""
     row = conn.execute(select(*_COLUMNS).where(import_job.c.id == job_id)).first()
-    return _job(row) if row else None
+    return _job(conn, row) if row else None
 
 
 def page(
@@ -113,7 +136,7 @@ def page(
             or_(import_job.c.submitted_at < submitted_at, import_job.c.key < key),
         )
     query = query.order_by(import_job.c.submitted_at.desc(), import_job.c.key.desc()).limit(limit)
-    return [_job(row) for row in conn.execute(query)]
+    return [_job(conn, row) for row in conn.execute(query)]
 
 
 def output_uris(conn: Connection) -> list[str]:

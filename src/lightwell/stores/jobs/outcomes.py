@@ -11,8 +11,10 @@ from sqlalchemy import Connection, func, select
 from lightwell.domain.imports.jobs import ALREADY_THERE, NOT_DICOM
 from lightwell.domain.states import OutcomeKind
 from lightwell.stores.db.tables import image_set, outcome
+from lightwell.stores.keys.job_values import INPUT_FILE, MESSAGE, WARNINGS, shown_text
 
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w.-])")
+_PLACES = (INPUT_FILE, MESSAGE, WARNINGS)
 _MOST_CAUSES, _MOST_NAMES = 1000, 1000
 
 
@@ -112,13 +114,18 @@ def _add_causes(conn: Connection, job: int, result: Tally, most: int | None = No
     failures: dict[str, OutcomeCause] = {}
     warnings: dict[str, OutcomeCause] = {}
     seen = 0
-    rows = conn.execution_options(yield_per=1000).execute(
-        select(outcome.c.input_file, outcome.c.message, outcome.c.warnings)
+    # An option of the statement: one of the connection would stay with it.
+    rows = conn.execute(
+        select(outcome.c.file, outcome.c.input_file, outcome.c.message, outcome.c.warnings)
         .where(outcome.c.job == job, (outcome.c.message.is_not(None)) | (outcome.c.warnings.is_not(None)))
         .order_by(outcome.c.file)
         .limit(most)
+        .execution_options(yield_per=1000)
     )
-    for name, message, warned in rows:
+    for file, *texts in rows:
+        name, message, warned = (
+            shown_text(conn, place, job, file, text) for place, text in zip(_PLACES, texts, strict=True)
+        )
         seen += 1
         if message == ALREADY_THERE:
             result.already_there += 1
@@ -128,11 +135,17 @@ def _add_causes(conn: Connection, job: int, result: Tally, most: int | None = No
                 result.not_dicom_names.append(name)
         elif message is not None:
             _add(failures, message, name)
-        for reason in {f"{w['type']}: {w['message']}" for w in json.loads(warned or "[]")}:
+        for reason in _reasons(warned):
             _add(warnings, reason, name)
     result.failures = sorted(failures.values(), key=lambda cause: -cause.files)
     result.warnings = sorted(warnings.values(), key=lambda cause: -cause.files)
     return seen
+
+
+def _reasons(warned: str | None) -> set[str]:
+    if warned is None or not warned.startswith("["):
+        return set() if warned is None else {warned}  # nobody can open them: see `shown_text`
+    return {f"{w['type']}: {w['message']}" for w in json.loads(warned)}
 
 
 def _add(causes: dict[str, OutcomeCause], text: str, example: str) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, case, func, select
 
+from lightwell.domain.imports.units import Unit
 from lightwell.domain.states import JobPhase, UnitState
 from lightwell.stores.db.now import now
 from lightwell.stores.db.tables import datastore, import_job, unit
-from lightwell.stores.jobs.units import OPEN, is_due
+from lightwell.stores.jobs.units import OPEN, is_due, shown_note
 
 _SHOWN = (*OPEN, UnitState.DEAD)
 
@@ -126,6 +127,7 @@ def of_state(
             unit.c.claim,
             now(conn) - unit.c.claimed_at,
             unit.c.note,
+            unit.c.job,
         )
         .join(import_job, import_job.c.key == unit.c.job)
         .where(unit.c.state == state.value)
@@ -135,6 +137,15 @@ def of_state(
     if job is not None:
         query = query.where(import_job.c.id == job)
     return [
-        OneUnit(row[0], JobPhase(row[1]), row[2], row[3], row[4], row[5], row[6], row[7])
+        OneUnit(
+            row[0],
+            JobPhase(row[1]),
+            row[2],
+            row[3],
+            row[4],
+            row[5],
+            row[6],
+            shown_note(conn, Unit(row[8], JobPhase(row[1]), row[2]), row[7]),
+        )
         for row in conn.execute(query)
     ]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select
 
-from lightwell.domain.imports.jobs import Outcome
+from lightwell.domain.imports.jobs import ALREADY_THERE, NOT_DICOM, Outcome
 from lightwell.domain.imports.manifests import OutcomeCounts, SetSummary
 from lightwell.domain.imports.records import NewRecord
 from lightwell.domain.states import OutcomeKind
 from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import outcome, staged
+from lightwell.stores.keys import job_values
+from lightwell.stores.keys.job_values import INPUT_FILE, MESSAGE, WARNINGS, opened_text, seal_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,14 @@ class WaitingSeries:
 
 @dataclass(frozen=True, slots=True)
 class WaitingGroup:
-    """The staged rows of one series with equal grouping values, and the record of the first one."""
+    """The staged rows of one series with equal grouping values, and the record of the first one.
+
+    ``grouping`` is JSON, ``stored`` what it is in the rows: more than one text where some are sealed, or with
+    another key.
+    """
 
     grouping: str
+    stored: tuple[str, ...]
     first_file: int
     files: int
     first_record: int
@@ -37,26 +44,33 @@ class WaitingGroup:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a job has staged for one group of a series; ``grouping`` is the JSON of the group's values."""
+    """What a job has staged for one group of a series; ``grouping`` is the JSON of the group's values,
+    ``stored`` as in `WaitingGroup`, () where nothing is staged.
+    """
 
     job: int
     datastore: int
     study_instance_uid: str
     series_instance_uid: str
     grouping: str
+    stored: tuple[str, ...] = ()
 
     def values(self, **more: object) -> dict[str, object]:
         return {
             "job": self.job,
             "study": self.study_instance_uid,
             "series": self.series_instance_uid,
-            "grouping": self.grouping,
+            "grouping": self.stored,
             **more,
         }
 
 
 def stage(conn: Connection, job: int, records: Sequence[NewRecord]) -> None:
     """Stage records until the last chunk of their job is done."""
+    if not records:
+        return
+    sealer = job_values.sealer(conn, job)
+    groupings = {text: job_values.seal_alike(sealer, job, text) for text in {r.grouping for r in records}}
     insert_many(
         conn,
         staged,
@@ -67,9 +81,9 @@ def stage(conn: Connection, job: int, records: Sequence[NewRecord]) -> None:
                 "record": r.key,
                 "study_instance_uid": r.study_instance_uid,
                 "series_instance_uid": r.series_instance_uid,
-                "input_file": r.input_file,
-                "grouping": r.grouping,
-                "warnings": r.warnings,
+                "input_file": seal_text(sealer, INPUT_FILE, job, r.file, r.input_file),
+                "grouping": groupings[r.grouping],
+                "warnings": seal_text(sealer, WARNINGS, job, r.file, r.warnings),
             }
             for r in records
         ],
@@ -107,7 +121,12 @@ def waiting_groups(conn: Connection, job: int, series: WaitingSeries) -> list[Wa
             select(staged.c.file, staged.c.record).where(staged.c.job == job, staged.c.file.in_(files))
         )
         records.update((file, key) for file, key in found)
-    return [WaitingGroup(grouping, file, count, records[file]) for grouping, file, count in rows]
+    groups: dict[str, WaitingGroup] = {}
+    for stored, file, count in rows:
+        grouping = job_values.opened_grouping(conn, job, stored)
+        group = groups.setdefault(grouping, WaitingGroup(grouping, (), file, 0, records[file]))
+        groups[grouping] = replace(group, stored=(*group.stored, stored), files=group.files + count)
+    return list(groups.values())
 
 
 def of_batch(batch: Batch) -> list[ColumnElement[bool]]:
@@ -116,7 +135,7 @@ def of_batch(batch: Batch) -> list[ColumnElement[bool]]:
         staged.c.job == batch.job,
         staged.c.study_instance_uid == batch.study_instance_uid,
         staged.c.series_instance_uid == batch.series_instance_uid,
-        staged.c.grouping == batch.grouping,
+        staged.c.grouping.in_(batch.stored),
     ]
 
 
@@ -125,7 +144,7 @@ def staged_files(conn: Connection, batch: Batch) -> list[tuple[int, str]]:
     rows = conn.execute(
         select(staged.c.file, staged.c.input_file).where(*of_batch(batch)).order_by(staged.c.file)
     )
-    return [(file, name) for file, name in rows]
+    return [(file, opened_text(conn, INPUT_FILE, batch.job, file, name)) for file, name in rows]
 
 
 def clear(conn: Connection, batch: Batch) -> None:
@@ -134,7 +153,19 @@ def clear(conn: Connection, batch: Batch) -> None:
 
 
 def add_outcomes(conn: Connection, job: int, outcomes: Sequence[Outcome]) -> None:
-    insert_many(conn, outcome, [{"job": job, **asdict(o)} for o in outcomes])
+    if not outcomes:
+        return
+    sealer = job_values.sealer(conn, job)
+
+    def row(one: Outcome) -> dict[str, object]:
+        name = seal_text(sealer, INPUT_FILE, job, one.file, one.input_file)
+        warnings = seal_text(sealer, WARNINGS, job, one.file, one.warnings)
+        # The two by which rows are counted stay as they are, and say nothing of anybody.
+        by = None if one.message in (ALREADY_THERE, NOT_DICOM) else sealer
+        message = seal_text(by, MESSAGE, job, one.file, one.message)
+        return {"job": job, **asdict(one), "input_file": name, "message": message, "warnings": warnings}
+
+    insert_many(conn, outcome, [row(one) for one in outcomes])
 
 
 def outcomes(conn: Connection, job: int, after: int, limit: int) -> list[Outcome]:
@@ -146,7 +177,16 @@ def outcomes(conn: Connection, job: int, after: int, limit: int) -> list[Outcome
         .order_by(outcome.c.file)
         .limit(limit)
     )
-    return [Outcome(*row) for row in rows]
+    return [_opened(conn, job, Outcome(*row)) for row in rows]
+
+
+def _opened(conn: Connection, job: int, one: Outcome) -> Outcome:
+    return replace(
+        one,
+        input_file=opened_text(conn, INPUT_FILE, job, one.file, one.input_file),
+        message=opened_text(conn, MESSAGE, job, one.file, one.message),
+        warnings=opened_text(conn, WARNINGS, job, one.file, one.warnings),
+    )
 
 
 def counts(conn: Connection, job: int) -> OutcomeCounts:

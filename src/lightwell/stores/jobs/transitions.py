@@ -24,6 +24,7 @@ from lightwell.stores.db.tables import chunk, import_job, outcome, staged, unit
 from lightwell.stores.jobs import import_jobs, units
 from lightwell.stores.jobs.staging import WaitingSeries
 from lightwell.stores.jobs.units import Enqueue, NewUnit
+from lightwell.stores.keys import job_values
 
 # A unit of *commit* has whole studies: as many as have so many series or files.
 _SERIES, _FILES = 32, 1000
@@ -211,10 +212,11 @@ def end(conn: Connection, key: int, message: str, now: int) -> None:
 
 
 def _end(conn: Connection, key: int, status: JobStatus, message: str | None, now: int) -> bool:
+    said = job_values.seal_reason(conn, job_values.JOB_MESSAGE, key, 0, message)
     done = conn.execute(
         update(import_job)
         .where(import_job.c.key == key, import_job.c.phase != JobPhase.DONE)
-        .values(status=status, phase=JobPhase.DONE, message=message, ended_at=now)
+        .values(status=status, phase=JobPhase.DONE, message=said, ended_at=now)
     )
     # What was listed between the first statement that deletes units and the lock on the job's row.
     _remove_units(conn, key)

@@ -34,6 +34,7 @@ from lightwell.stores.background.wakeups import CHANNEL
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.now import now, now_by
 from lightwell.stores.db.tables import unit
+from lightwell.stores.keys import job_values
 
 LEASE_MS = {"sqlite": 10_000, "postgresql": 4_000}
 """How long a claim holds without being renewed. On SQLite there is one engine, which can outlive no other."""
@@ -65,7 +66,8 @@ def announce(conn: Connection, job: QueuedJob, numbers: Sequence[int]) -> None:
 
 def add(conn: Connection, job: QueuedJob, new: Iterable[NewUnit], enqueue: Enqueue = announce) -> None:
     """Write the rows of units, and queue them."""
-    since = now(conn)
+    since, every = now(conn), list(new)
+    sealer = job_values.sealer(conn, job.key) if any(each.content for each in every) else None
     rows = [
         {
             "job": job.key,
@@ -75,9 +77,11 @@ def add(conn: Connection, job: QueuedJob, new: Iterable[NewUnit], enqueue: Enque
             "files": each.files,
             "not_before": 0,
             "tries": 0,
-            "content": each.content,
+            "content": job_values.seal(
+                sealer, _about(job_values.CONTENT, job.phase), job.key, each.number, each.content
+            ),
         }
-        for each in new
+        for each in every
     ]
     if rows:
         conn.execute(insert(unit).values(since=since), rows)
@@ -179,9 +183,22 @@ def hold(conn: Connection, token: Token) -> bool:
 
 def close(conn: Connection, token: Token, dead: str | None = None) -> bool:
     """End a unit: it is done, or ``dead`` says why it was given up. False if it is not this token's."""
-    ending = UnitState.DONE if dead is None else UnitState.DEAD
-    done = conn.execute(_CLOSE, {**_named(token.unit), "name": token.claim, "ending": ending, "why": dead})
+    ending, note = (UnitState.DONE, None) if dead is None else (UnitState.DEAD, _note(conn, token.unit, dead))
+    done = conn.execute(_CLOSE, {**_named(token.unit), "name": token.claim, "ending": ending, "why": note})
     return done.rowcount == 1
+
+
+def _note(conn: Connection, one: Unit, why: str) -> str:
+    return job_values.seal_reason(conn, _about(job_values.NOTE, one.phase), one.job, one.number, why)
+
+
+def shown_note(conn: Connection, one: Unit, note: str | None) -> str | None:
+    """Why a unit was given up, of the column that says so."""
+    return job_values.shown_text(conn, _about(job_values.NOTE, one.phase), one.job, one.number, note)
+
+
+def _about(place: bytes, phase: JobPhase) -> bytes:
+    return b"%s %s" % (place, phase.encode())
 
 
 def release(conn: Connection, token: Token, delay_ms: int = 0) -> bool:
@@ -244,12 +261,16 @@ def files_done(conn: Connection, jobs: Sequence[int]) -> dict[int, int]:
 
 def content(conn: Connection, one: Unit) -> bytes | None:
     """The content of a unit of *commit*, or how far one of *list* has come."""
-    return conn.execute(select(unit.c.content).where(is_unit(one))).scalar()
+    found = conn.execute(select(unit.c.content).where(is_unit(one))).scalar()
+    about = _about(job_values.CONTENT, one.phase)
+    return None if found is None else job_values.opened(conn, about, one.job, one.number, found)
 
 
 def keep_content(conn: Connection, one: Unit, content: bytes | None) -> None:
     """For whoever holds the unit."""
-    conn.execute(update(unit).where(is_unit(one)).values(content=content))
+    sealer = None if content is None else job_values.sealer(conn, one.job)
+    sealed = job_values.seal(sealer, _about(job_values.CONTENT, one.phase), one.job, one.number, content)
+    conn.execute(update(unit).where(is_unit(one)).values(content=sealed))
 
 
 def remove(conn: Connection, job: int, phase: JobPhase) -> None:

@@ -15,6 +15,8 @@ from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import datastore, import_job, outcome, upload, uploaded_file
 from lightwell.stores.jobs import import_jobs
+from lightwell.stores.keys.data_keys import KeyDestroyedError
+from lightwell.stores.keys.job_values import INPUT_FILE, opened_text
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
@@ -223,7 +225,10 @@ def finished(conn: Connection, job: int, after: int, limit: int) -> list[tuple[i
         .order_by(outcome.c.file)
         .limit(limit)
     )
-    return [(number, name) for number, name in rows]
+    try:
+        return [(number, opened_text(conn, INPUT_FILE, job, number, name)) for number, name in rows]
+    except KeyDestroyedError:
+        return []  # the data store was deleted; they are removed with the upload
 
 
 def _of(store: int, caller: str) -> list[Any]:

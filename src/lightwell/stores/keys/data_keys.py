@@ -12,7 +12,7 @@ from lightwell.errors import StorageError
 from lightwell.sealing.providers.interface import DataKey, KeyPurpose
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.look_up import LookUp
-from lightwell.stores.db.tables import data_key, datastore, image_set, pack
+from lightwell.stores.db.tables import data_key, datastore, image_set, import_job, pack
 
 _COLUMNS = (
     data_key.c.key,
@@ -32,6 +32,12 @@ _OF_SET = (
     select(datastore.c.id)
     .join(image_set, image_set.c.datastore == datastore.c.key)
     .where(image_set.c.key == bindparam("of_set"))
+)
+_NEWEST_OF_JOB = (
+    _ALL.join(import_job, import_job.c.datastore == data_key.c.datastore)
+    .where(import_job.c.key == bindparam("of_job"), data_key.c.destroyed_at.is_(None))
+    .order_by(data_key.c.number.desc())
+    .limit(1)
 )
 _NAMED = _ALL.where(data_key.c.key == bindparam("of_key"))
 
@@ -68,6 +74,12 @@ def of_row(row: Sequence[Any]) -> StoredKey:
 def newest(conn: Connection, datastore_key: int) -> StoredKey | None:
     """The key that seals what is written to a data store now; None if it has none, or had it destroyed."""
     row = conn.execute(_NEWEST, {"of_datastore": datastore_key}).first()
+    return None if row is None else of_row(row)
+
+
+def newest_of_job(conn: Connection, job: int) -> StoredKey | None:
+    """`newest` of the data store that a job imports into."""
+    row = conn.execute(_NEWEST_OF_JOB, {"of_job": job}).first()
     return None if row is None else of_row(row)
 
 

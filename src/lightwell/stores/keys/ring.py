@@ -100,6 +100,10 @@ class KeyRing:
         packs.insert_open(conn, keys, datastore_key, now, sealing.key)
         return [OpenPack(key, grant_of(sealing.plain, key)) for key in keys]
 
+    def give_key(self, conn: Connection, datastore_key: int, new_key: Callable[[], int], now: int) -> None:
+        """Make the key that a data store should have and has not, before names of files are written."""
+        self._sealing_key(conn, datastore_key, new_key, now)
+
     def _sealing_key(
         self, conn: Connection, datastore_key: int, new_key: Callable[[], int], now: int
     ) -> _SealingKey | None:
@@ -194,6 +198,11 @@ class KeyRing:
     def value_sealer(self, conn: Connection, datastore_key: int) -> ValueCipher | None:
         """What seals values of a data store now; None if it has no key yet, or had it destroyed."""
         found = data_keys.newest(conn, datastore_key)
+        return None if found is None else self._of_values(found, conn)[1]
+
+    def job_sealer(self, conn: Connection, job: int) -> ValueCipher | None:
+        """`value_sealer` of the data store that an import job, by its key, imports into."""
+        found = data_keys.newest_of_job(conn, job)
         return None if found is None else self._of_values(found, conn)[1]
 
     def value_ciphers(self, conn: Connection, datastore_key: int) -> list[ValueCipher]:

@@ -36,13 +36,13 @@ def about(place: bytes, row: int) -> bytes:
 
 def sealer(conn: Connection, datastore_key: int) -> ValueCipher | None:
     """What seals the values of a data store now; None if they are not sealed. Raises `StorageError`."""
-    ring = _ring(conn)
+    ring = ring_of(conn)
     return None if ring is None else ring.value_sealer(conn, datastore_key)
 
 
 def sealer_of_set(conn: Connection, image_set_key: int) -> ValueCipher | None:
     """`sealer` for the data store of an image set. Raises `StorageError` if the set is no more, too."""
-    if _ring(conn) is None:
+    if ring_of(conn) is None:
         return None
     key = conn.execute(select(image_set.c.datastore).where(image_set.c.key == image_set_key)).scalar()
     if key is None:
@@ -52,7 +52,7 @@ def sealer_of_set(conn: Connection, image_set_key: int) -> ValueCipher | None:
 
 def ciphers(conn: Connection, datastore_key: int) -> Sequence[ValueCipher]:
     """Those of all keys that a data store has, the one that seals now first."""
-    ring = _ring(conn)
+    ring = ring_of(conn)
     return () if ring is None else ring.value_ciphers(conn, datastore_key)
 
 
@@ -78,7 +78,7 @@ def cipher_of(conn: Connection, value: bytes, image_set_key: int | None = None) 
 
     if not is_sealed(value):
         return None
-    ring = _ring(conn)
+    ring = ring_of(conn)
     if ring is None:
         raise KeyProviderError("Attributes in the database are encrypted, but this process has no key.")
     return ring.value_cipher(key_of(value), conn, image_set_key)
@@ -99,6 +99,7 @@ def opened_about(conn: Connection, what: bytes, value: bytes, image_set_key: int
         raise damaged_database(str(error).removesuffix(".")) from None
 
 
-def _ring(conn: Connection) -> KeyRing | None:
+def ring_of(conn: Connection) -> KeyRing | None:
+    """The ring that the connection carries."""
     ring: KeyRing | None = conn.get_execution_options().get(CARRIED)
     return ring

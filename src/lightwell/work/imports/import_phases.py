@@ -97,6 +97,8 @@ class ImportPhases:
             job = import_jobs.get(conn, token.unit.job)
             if job is None:
                 return
+            if token.unit.phase == JobPhase.LIST:
+                job = import_jobs.opened(conn, job)
             datastore_id, _ = import_jobs.datastore_of(conn, job.key)
         target = ImportTarget(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
         try:

@@ -291,6 +291,7 @@ class Leases:
 def _facts_of(conn: Connection, key: int) -> _JobFacts:
     job = import_jobs.get(conn, key)
     assert job is not None
+    job = import_jobs.opened(conn, job)
     _, storage_format = import_jobs.datastore_of(conn, key)
     bucket, prefix = domain.split_uri(job.input_uri)
     return _JobFacts(
