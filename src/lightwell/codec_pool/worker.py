@@ -163,7 +163,7 @@ class Worker:
             raise
         except Exception as error:
             name = asked.path.decode("utf-8", "replace")
-            cause, reason = self._why(error, f"{name} could not be read")
+            cause, reason = self._why(error, "what an import looks into could not be read")
             text = INSPECTION[cause].text(reason, name)
             last = InputInspected(asked.task, cause=cause, reason=text, is_last=True)
         self._send(last)

@@ -27,6 +27,7 @@ from lightwell.codec_pool.messages import (
     PacksOpened,
 )
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
+from lightwell.domain.imports.names_in_logs import without_files
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -161,7 +162,8 @@ class ChunkReader:
         elif isinstance(message, ChunkFailed):
             leased = self._sent.pop(message.task).leased
             if CHUNK[message.cause].tries is not None:
-                log.warning("a chunk could not be kept: %s", message.reason)
+                reason = without_files(message.reason, leased.chunk.files)
+                log.warning("a chunk could not be kept: %s", reason)
             self._leases.settle(leased, message.cause, message.reason)
             if not self._sent:
                 # A storage that was mounted anew is another place to a worker confined to the old one.

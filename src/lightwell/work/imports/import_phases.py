@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from lightwell.clock import Clock, Ids
 from lightwell.domain.events import EventHeader, ImportJobEventType, import_job_event
 from lightwell.domain.imports import jobs as domain
+from lightwell.domain.imports import names_in_logs
 from lightwell.domain.imports.bucket_rights import Rights
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.imports.listing_progress import ListingProgress
@@ -161,8 +162,8 @@ class ImportPhases:
 
     def fail(self, job: Job, datastore_id: str, token: Token, message: str, dead: str | None = None) -> None:
         """End the job as FAILED."""
+        log.warning("import job %s failed: %s", job.id, names_in_logs.of_job(message, job))
         message = domain.clean_message(message)
-        log.warning("import job %s failed: %s", job.id, message)
         self._end(job, datastore_id, token, JobStatus.FAILED, message, dead)
 
     def _end(

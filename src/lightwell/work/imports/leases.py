@@ -16,6 +16,7 @@ from lightwell.codec_pool.messages import ReadChunk
 from lightwell.domain.backoff import AGAIN, Backoff
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import Chunk, Outcome
+from lightwell.domain.imports.names_in_logs import without_files
 from lightwell.domain.imports.records import ChunkResult, Failure, NewRecord
 from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase, OutcomeKind
@@ -251,7 +252,8 @@ class Leases:
         consequence, chunk = CHUNK[cause], leased.chunk
         if consequence.tries is None:
             facts = self._facts.get(chunk.job)
-            self._pauses.begin(chunk.job, f"import job {facts.id}" if facts else "an import job", reason)
+            why = without_files(reason, chunk.files)
+            self._pauses.begin(chunk.job, f"import job {facts.id}" if facts else "an import job", why)
             self.release(leased)
             return
         deaths = {key: list(value) for key, value in chunk.deaths.items()}
