@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import zstandard
@@ -21,6 +22,8 @@ _WRITER = re.compile(r"[a-z]{1,16}(-\d{1,4})?")
 # Several times what a segment may hold before the next is begun: more is not one of ours.
 MOST_BYTES = 1 << 29
 _LEVEL = 3
+# Of a segment that is read by lines; no record is as long as the second.
+_PART, _LONGEST = 1 << 20, 64 << 20
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,6 +51,26 @@ class Segment:
                 except zstandard.ZstdError as error:
                     raise ValueError(f"it cannot be decompressed: {error}") from None
             return data
+
+    def lines(self) -> Iterator[bytes]:
+        """Each complete line without its end, in the memory of one of them.
+
+        Raises `OSError`, and `ValueError` if the file cannot be decompressed.
+        """
+        if not self.is_compressed and not self.path.exists():
+            yield from Segment(self.number, _compressed(self.path)).lines()
+            return
+        with self.path.open("rb", buffering=_PART) as file:
+            lines = file
+            if self.is_compressed:
+                plain = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False)
+                lines = BufferedReader(plain, _PART)
+            try:
+                while line := lines.readline(_LONGEST):
+                    if line.endswith(b"\n"):
+                        yield line[:-1]
+            except zstandard.ZstdError as error:
+                raise ValueError(f"it cannot be decompressed: {error}") from None
 
     def start(self, size: int) -> bytes:
         """The first bytes of it, none if they cannot be decompressed. Raises `OSError`."""

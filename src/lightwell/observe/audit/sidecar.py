@@ -104,12 +104,13 @@ def terms_of(record: AuditRecord) -> Iterator[bytes]:
 
 def build(segment: Segment, keys: AuditKeys) -> None:
     """Write the index of a complete segment. Raises `OSError`, `ValueError` if it cannot be decompressed."""
-    data, key = segment.read(), keys.index_key(keys.newest)
+    key = keys.index_key(keys.newest)
     assert key is not None, "the newest key is there"
     found: set[bytes] = set()
     seen: set[tuple[object, ...]] = set()
     first = last = 0
-    for record in _records(data):
+    # Line by line: a segment may be larger than all that a server holds otherwise.
+    for record in _records(segment):
         first = min(first or record.at, record.at)
         last = max(last, record.at, record.until)
         # Thousands of frames have all of these in common.
@@ -123,7 +124,7 @@ def build(segment: Segment, keys: AuditKeys) -> None:
     digests = array("I", sorted({_digest(key, each) for each in found}))
     if sys.byteorder == "big":
         digests.byteswap()
-    head = _Head(FORMAT, _identity(data), keys.newest, first, last)
+    head = _Head(FORMAT, _identity(segment.start(_HEAD)), keys.newest, first, last)
     body = msgspec.json.encode(head) + b"\n" + digests.tobytes()
     path = index_path(segment.path)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -163,13 +164,11 @@ def hint(segment: Segment, keys: AuditKeys) -> Hint | None:
     return Hint(head.first, head.last, found, key)
 
 
-def _records(data: bytes) -> Iterator[AuditRecord]:
-    start = 0
-    while (end := data.find(b"\n", start)) >= 0:
-        if data.startswith(_RECORD, start):
+def _records(segment: Segment) -> Iterator[AuditRecord]:
+    for line in segment.lines():
+        if line.startswith(_RECORD):
             with suppress(ValueError):
-                yield decode_line(data[start:end])
-        start = end + 1
+                yield decode_line(line)
 
 
 def _identity(data: bytes) -> str:

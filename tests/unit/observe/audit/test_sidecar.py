@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,23 @@ def test_nobody_is_named_in_an_index(folder: Path) -> None:
     assert not any(word in data for word in (b"PATIENT-77", b"SET-77"))
     build(second, AuditKeys((bytes(range(1, 33)), *KEYS.keys)))
     assert data.partition(b"\n")[2][:-32] != index_path(second.path).read_bytes().partition(b"\n")[2][:-32]
+
+
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_an_index_is_made_in_little_memory(tmp_path: Path, is_compressed: bool) -> None:
+    chain = Chain(place(tmp_path))
+    chain.append([AuditRecord(at=number, who=ADA, query={"name": "q" * 4000}) for number in range(2000)])
+    chain.sync()
+    chain.close()
+    segment = segments(tmp_path / "http-0")[0]
+    if is_compressed:
+        segment = compress(segment)
+    tracemalloc.start()
+    try:
+        build(segment, KEYS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(segment.read()) > 8_000_000
+    assert peak < 4_000_000
+    assert hint(segment, KEYS) is not None
