@@ -20,6 +20,7 @@ from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import read_original
 from lightwell.imaging.pixels.stored_frames import decode_verified
 from lightwell.stores import Stores
+from lightwell.stores.collector import references
 from lightwell.stores.db import compression, tables
 from lightwell.stores.image_sets import native_instances, part10_instances
 from lightwell.stores.image_sets.edits import unpack
@@ -33,6 +34,7 @@ def check(stores: Stores, *, decode: bool = False) -> None:
         _packs(conn, stores)
         _sets(conn)
         _members(conn)
+        _references(conn)
         search_index.check(conn)
         _records(conn, stores)
         _frames(conn, stores, decode)
@@ -210,6 +212,11 @@ def _members(conn: Connection) -> None:
         if sets[level.image_set].state != "DELETED":
             base = level.level, json.dumps(bodies[level.base], sort_keys=True)
             assert base in carried[level.image_set], "a base that no open member carries"
+
+
+def _references(conn: Connection) -> None:
+    for row in _rows(conn, tables.image_set, tables.image_set.c.state == "ACTIVE"):
+        assert not references.faults_of_set(conn, row), f"what {row.id} refers to"
 
 
 def _records(conn: Connection, stores: Stores) -> None:

@@ -16,6 +16,7 @@ from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of
 from lightwell.domain.integrity import MadeChecks, PackToVerify, PixelsToVerify, RecordToVerify, SharedValues
 from lightwell.domain.states import DatastoreStatus, ImageSetState, PackState
 from lightwell.errors import DamagedError, StorageError
+from lightwell.stores.collector import references
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import (
     datastore,
@@ -303,6 +304,7 @@ def faults_of_set(conn: Connection, key: int) -> list[str]:
         *_versions(conn, row),
         *_lost_of_members(conn, key),
         *_wrong_members(conn, key),
+        *references.faults_of_set(conn, row),
         *_content(conn, row),
         *_index(conn, row),
     ]
