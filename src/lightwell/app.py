@@ -26,7 +26,6 @@ from lightwell.codec_pool.client import CodecPoolClient
 from lightwell.domain.arn import root_arn
 from lightwell.domain.events import EventHeader, emergency_event, unverified_event
 from lightwell.errors import LightwellError
-from lightwell.observe.audit.background import BackgroundRecords
 from lightwell.observe.audit.masking import QueryMask
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.metrics import Meter, Recorder
@@ -36,9 +35,11 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.account.principals import AccessKey
 from lightwell.stores.background import outbox
+from lightwell.stores.background.records import BackgroundRecords, Debtor
 from lightwell.stores.background.servers import Server
 from lightwell.stores.data_folder import uploads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
+from lightwell.stores.data_folder.node import Node
 from lightwell.stores.db.schema import schema_state
 from lightwell.stores.integrity.damage_reports import DamageReports
 from lightwell.stores.objects import checked_reads
@@ -63,6 +64,7 @@ from lightwell.work.audit_upkeep import AuditUpkeep
 from lightwell.work.collector import Collector
 from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.engine_lock import EngineLock
+from lightwell.work.owed_records import owed_records
 from lightwell.work.queue_gauges import keep_measuring
 from lightwell.work.request_pool import RequestPool
 from lightwell.work.server_heartbeat import ServerHeartbeat
@@ -386,7 +388,10 @@ def _without_engine(
         target=keep_measuring, args=(stores, recorder.measure, stopping), name="queue-gauges", daemon=True
     )
     measuring.start()
-    records = BackgroundRecords(trail, clock.now)
+    records = BackgroundRecords(trail, clock.now, Debtor(Node(settings.data), ids.id))
+    owed = None if trail is None else owed_records(settings, stores, trail, records)
+    if owed is not None:
+        owed.begin()
     pool = RequestPool(stores, settings, clock, ids, records) if settings.pool == "own" else None
     if pool is not None:
         pool.open()
@@ -395,6 +400,8 @@ def _without_engine(
     measuring.join()
     if pool is not None:
         pool.close(_LINGER_SECONDS)
+    if owed is not None:
+        owed.end()
     return collector.is_refused
 
 

@@ -1,9 +1,11 @@
-"""An engine in a process of its own, to be killed: ``… engine_main DATA URL WORKERS [N WHEN [pool]]``.
+"""An engine in a process of its own, to be killed: ``… engine_main DATA URL WORKERS [N WHEN [pool|trail]]``.
 
 TEST_ENGINE is the setting ``engine``.
 
-Prints ``done`` and ends when no job is unfinished; with ``pool`` it serves requests until it is killed. With
-N it kills itself right before or after (WHEN) its n-th transaction.
+Prints ``done`` and ends when no job is unfinished; with ``pool`` it serves requests until it is killed,
+with ``trail`` it keeps an audit trail. With
+N it kills itself right before or after (WHEN) its n-th transaction, or (``unrecorded``) before what its n-th
+one has done goes into the trail.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lightwell.cli.trails.process_trail import process_trail
 from lightwell.settings import Settings
 from lightwell.stores import open_stores
+from lightwell.stores.background.records import BackgroundRecords, Owed
 from lightwell.stores.db.database import Database
 from lightwell.stores.jobs import import_jobs
 from lightwell.work.engine import Engine, EngineOptions
@@ -26,6 +31,16 @@ from lightwell.work.engine_lock import EngineLock
 
 def _die_at(number: int, when: str) -> None:
     count = itertools.count(1)
+    if when == "unrecorded":
+
+        def dying(records: BackgroundRecords, owed: Owed) -> None:
+            if owed.id and next(count) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            put_owed(records, owed)
+
+        put_owed = BackgroundRecords.put_owed
+        BackgroundRecords.put_owed = dying  # type: ignore[method-assign,assignment]
+        return
     write = Database.write
 
     def counting(db: Database, work: Callable[[Any], Any]) -> Any:
@@ -40,7 +55,7 @@ def _die_at(number: int, when: str) -> None:
     Database.write = counting  # type: ignore[method-assign,assignment]
 
 
-def main(data: str, url: str, workers: str, number: str = "0", when: str = "", pool: str = "") -> int:
+def main(data: str, url: str, workers: str, number: str = "0", when: str = "", how: str = "") -> int:
     if number != "0":
         _die_at(int(number), when)
     engine = os.environ.get("TEST_ENGINE", "auto")
@@ -53,14 +68,15 @@ def main(data: str, url: str, workers: str, number: str = "0", when: str = "", p
         return 1
 
     def over() -> bool:
-        if pool:
+        if how == "pool":
             return False
         with stores.db.read() as conn:
             return not import_jobs.unfinished(conn)
 
     print("started", flush=True)
-    options = EngineOptions(alone=alone, pool_linger=0.0 if pool else None)
-    Engine(stores, settings, options=options).run(over)
+    with process_trail(settings, "work", None) if how == "trail" else nullcontext() as trail:
+        options = EngineOptions(alone=alone, pool_linger=0.0 if how == "pool" else None, trail=trail)
+        Engine(stores, settings, options=options).run(over)
     stores.close()
     print("done", flush=True)
     return 0

@@ -24,9 +24,11 @@ def _run(output: Connection, engine: str, arguments: list[str]) -> None:
 class EngineProcess:
     """A running engine, in a process group of its own."""
 
-    def __init__(self, server: Importing, workers: int = 1, kill_at: int = 0, when: str = "") -> None:
+    def __init__(
+        self, server: Importing, workers: int = 1, kill_at: int = 0, when: str = "", how: str = ""
+    ) -> None:
         ours, theirs = _FORKS.Pipe(duplex=False)
-        arguments = [str(server.settings.data), server.stores.db.url, str(workers), str(kill_at), when]
+        arguments = [str(server.settings.data), server.stores.db.url, str(workers), str(kill_at), when, how]
         self.process = _FORKS.Process(target=_run, args=(theirs, server.settings.engine, arguments))
         self.process.start()
         theirs.close()

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from lightwell.stores.db import tables
+from tests.faults import trails
 from tests.faults.engine_process import EngineProcess
 from tests.support import invariants, queued_units
 from tests.support.ct_files import ct, write, write_series
@@ -149,7 +150,8 @@ def test_finishes_after_a_kill_at_each_transaction(
 ) -> None:
     """The engine dies right before, or right after, its n-th transaction; another finishes the job.
 
-    With a step of two every other transaction has a kill before it, and the rest have one after it.
+    With a step of two every other transaction has a kill before it, and the rest have one after it. The audit
+    trail has each version and the end of each job once, whenever that was.
     """
     url = request.getfixturevalue(
         {"sqlite": "migrated_sqlite_url", "postgresql": "migrated_postgres_url"}[kind]
@@ -160,18 +162,36 @@ def test_finishes_after_a_kill_at_each_transaction(
     while True:
         number += step
         job = server.start()
-        engine = EngineProcess(server, kill_at=number, when=when)
+        engine = EngineProcess(server, kill_at=number, when=when, how="trail")
         output = engine.output()
         if output.endswith("done\n"):
             break
         assert engine.exit_code == -signal.SIGKILL
         if kind == "postgresql":
             _shorten_leases(server)
-        EngineProcess(server).finish()
+        EngineProcess(server, how="trail").finish()
         assert server.report(job.id).manifest["numberOfImportedFiles"] == 51
         invariants.check(server.stores)
     assert number > 15
+    trails.check(server)
     server.close()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_a_killed_engine_has_committed_is_on_record(killable: Importing, number: int) -> None:
+    """It dies between a commit and the record of it: of the image sets, and of the end of the job."""
+    killable.start()
+    engine = EngineProcess(killable, kill_at=number, when="unrecorded", how="trail")
+    engine.output()
+    assert engine.exit_code == -signal.SIGKILL
+    owed = set(trails.owed(killable))
+    if killable.stores.db.dialect == "postgresql":
+        _shorten_leases(killable)
+    EngineProcess(killable, how="trail").finish()
+    recovered = trails.check(killable)
+    # What the trail had already, though it was still owed, is not there twice.
+    assert len({each.id for each in recovered} & owed) == len({each.id for each in recovered}) == 1
+    assert all(0 < each.at <= each.recovered for each in recovered)
 
 
 @pytest.mark.slow

@@ -25,11 +25,10 @@ from lightwell.errors import CommitUnknownError, StorageError
 from lightwell.ingest import on_record, store_commit, twins
 from lightwell.ingest.merge import ImportTarget, Merge, VersionRef
 from lightwell.ingest.store_commit import StoreCommit
-from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
-from lightwell.observe.audit.record import AuditRecord
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.account import datastores
+from lightwell.stores.background.records import NOT_RECORDED, BackgroundRecords, Owed
 from lightwell.stores.db.now import Skew
 from lightwell.stores.image_sets.existing_instances import Verdicts
 from lightwell.stores.objects import packs
@@ -77,7 +76,7 @@ class _Committed(NamedTuple):
     """In which version each file of each request is, by file number, and what is on record of them."""
 
     versions: list[dict[int, VersionRef]]
-    records: list[AuditRecord]
+    owed: Owed
 
 
 class StoreCommitter:
@@ -204,7 +203,7 @@ class StoreCommitter:
                 return
         else:
             if found is not None:
-                self._records.put(found.records)
+                self._records.put_owed(found.owed)
             for place, one in enumerate(batch):
                 one.reply(_GONE if found is None else _stored(one, found.versions[place]))
             return
@@ -241,7 +240,7 @@ class StoreCommitter:
         place = ImportTarget(self._settings.region, self._settings.account_id, target.key, target.id)
         merge = Merge(conn, place, self._ids, self._clock.now(), verdicts)
         versions = store_commit.commit(merge, deposits)
-        return _Committed(versions, on_record.of_stores(place, merge.written))
+        return _Committed(versions, self._records.owe(conn, on_record.of_stores(place, merge.written)))
 
 
 def _stored(pending: PendingCommit, joined: dict[int, VersionRef]) -> Stored:

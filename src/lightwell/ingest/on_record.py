@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lightwell.domain.imports.jobs import Job
+from lightwell.domain.imports.manifests import OutcomeCounts
 from lightwell.domain.states import JobStatus
 from lightwell.ingest.merge import ImportTarget, Written
 from lightwell.observe.audit.record import AuditRecord
@@ -29,7 +31,7 @@ def of_stores(target: ImportTarget, written: Sequence[Written]) -> list[AuditRec
     return [_record(STORED, target, each) for each in written]
 
 
-def end_of_job(job: Job, datastore_id: str, status: JobStatus, imported: int, failed: int) -> AuditRecord:
+def end_of_job(job: Job, datastore_id: str, status: JobStatus, files: OutcomeCounts) -> AuditRecord:
     """How an import job has ended, whose image sets are on record already."""
     return AuditRecord(
         operation=JOB_ENDED,
@@ -38,11 +40,15 @@ def end_of_job(job: Job, datastore_id: str, status: JobStatus, imported: int, fa
         store=datastore_id,
         job=job.id,
         role=job.role_arn or None,
-        # Not its input: folders are named after people.
-        query={"status": str(status), "imported": imported, "failed": failed},
+        query=counted(status, files),
         error=None if status == JobStatus.COMPLETED else "ImportJobFailed",
         emergency=bool(job.emergency),
     )
+
+
+def counted(status: JobStatus, files: OutcomeCounts) -> dict[str, Any]:
+    """How it has ended, and for how many files. Not its input: folders are named after people."""
+    return {"status": str(status), "imported": files.imported, "failed": files.customer + files.server}
 
 
 def _record(operation: str, target: ImportTarget, written: Written) -> AuditRecord:

@@ -19,7 +19,6 @@ from sqlalchemy import Connection
 from lightwell.clock import Clock, Ids
 from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import ConfigurationError, StorageError
-from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.observe.logs import event
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -36,6 +35,7 @@ from lightwell.stores.background.gc_candidates import (
     GcCandidate,
 )
 from lightwell.stores.background.installation import check_before_removal, is_of_another
+from lightwell.stores.background.records import NOT_RECORDED, BackgroundRecords
 from lightwell.stores.backup import claim
 from lightwell.stores.collector import removal
 from lightwell.stores.db.online_indexes import STUDY_ORDERS

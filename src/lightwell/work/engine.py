@@ -23,10 +23,11 @@ from lightwell.domain.backoff import AGAIN
 from lightwell.domain.imports.units import Token, Unit
 from lightwell.domain.states import JobPhase
 from lightwell.errors import StorageError, StorageUnavailableError
-from lightwell.observe.audit.background import BackgroundRecords
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.settings import Settings
 from lightwell.stores import Stores
+from lightwell.stores.background.records import BackgroundRecords, Debtor
+from lightwell.stores.data_folder.node import Node
 from lightwell.stores.jobs import queue_view, transitions, units
 from lightwell.work.collector import Collector
 from lightwell.work.engines.choice import make_dispatch
@@ -37,6 +38,7 @@ from lightwell.work.imports.import_phases import ClaimLost, Count, ImportPhases,
 from lightwell.work.imports.leases import Leases
 from lightwell.work.imports.pauses import Pauses
 from lightwell.work.imports.role_access import RoleAssumer
+from lightwell.work.owed_records import owed_records
 from lightwell.work.queue_gauges import measure_queue
 from lightwell.work.request_pool import RequestPool
 
@@ -107,7 +109,8 @@ class Engine:
         self._pauses = Pauses(self._clock)
         owner = f"{socket.gethostname()}:{os.getpid()}:{self._ids.id()[:8]}"
         self._dispatch = make_dispatch(settings.engine, stores, owner)
-        records = BackgroundRecords(options.trail, self._clock.now)
+        records = BackgroundRecords(options.trail, self._clock.now, Debtor(Node(settings.data), self._ids.id))
+        self._owed = None if options.trail is None else owed_records(settings, stores, options.trail, records)
         self._phases = ImportPhases(
             stores,
             settings,
@@ -157,6 +160,8 @@ class Engine:
             threading.Thread(target=self._collector.run, name="collect"),
         ]
         self._dispatch.open()
+        if self._owed is not None:
+            self._owed.begin()
         for thread in threads:
             thread.start()
         if self._pool is not None:
@@ -177,6 +182,8 @@ class Engine:
                 self._pool.close(self._pool_linger or 0.0)
             for thread in threads:
                 thread.join()
+            if self._owed is not None:
+                self._owed.end()
             self._dispatch.close()
 
     @property

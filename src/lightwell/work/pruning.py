@@ -15,10 +15,10 @@ from time import monotonic
 from sqlalchemy import Connection
 
 from lightwell.clock import Clock
-from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import obsolete_rows
+from lightwell.stores.background.records import NOT_RECORDED, BackgroundRecords
 from lightwell.work import removal_records
 
 _EVERY_SECONDS = 600.0

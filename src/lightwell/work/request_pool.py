@@ -9,9 +9,9 @@ from lightwell.codec_pool.dispatcher import Dispatcher
 from lightwell.codec_pool.queue import RequestQueue
 from lightwell.codec_pool.server import PoolServer
 from lightwell.codec_pool.store_committer import StoreCommitter
-from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.settings import Settings
 from lightwell.stores import Stores
+from lightwell.stores.background.records import NOT_RECORDED, BackgroundRecords
 
 # Requests that are under way when the pool is told to close may take so long.
 _REQUEST_SECONDS = 4.0

@@ -17,9 +17,9 @@ from lightwell.domain.imports.jobs import Job, split_uri
 from lightwell.domain.imports.uploads import KEEP_MS, Upload
 from lightwell.domain.states import JobPhase
 from lightwell.errors import InputError, StorageError
-from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
 from lightwell.settings import Settings
 from lightwell.stores import Stores
+from lightwell.stores.background.records import NOT_RECORDED, BackgroundRecords
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.jobs import uploads

@@ -12,10 +12,10 @@ import pytest
 
 from lightwell.clock import Clock
 from lightwell.errors import StorageUnavailableError
-from lightwell.observe.audit.background import BackgroundRecords
 from lightwell.observe.audit.record import AuditRecord
 from lightwell.observe.audit.trail import AuditTrail, TrailOptions
 from lightwell.operations.context import Caller
+from lightwell.stores.background.records import BackgroundRecords
 from lightwell.work.collector import Collector
 from tests.imports.codec_pool.test_requests import ARN, opened, store_request, stored
 from tests.support.collector import delete, living

@@ -21,6 +21,7 @@ def process_trail(settings: Settings, writer: str, recorder: Recorder | None) ->
     """Records when the process starts and ends; no other process has the same ``writer``."""
     folder, clock = AuditFolder(settings.data, settings.audit_key_file), Clock()
     options = TrailOptions(
+        writer=writer,
         refuses=settings.audit_full == "refuse",
         is_sync=settings.audit_sync,
         process="http" if writer.startswith("http") else "work",

@@ -10,8 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EAGAIN, EEXIST
 from hashlib import sha256
@@ -277,6 +277,20 @@ class Chain:
             os.close(file)
             raise
         self._file, self._size, self._began = file, len(data), monotonic()
+
+
+@contextmanager
+def closed(folder: Path) -> Iterator[bool]:
+    """Whether nobody has the chain of a writer open; then nobody opens it meanwhile. Raises `OSError`."""
+    try:
+        lock = _locked(folder / segments.LOCK, 0.0)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.close(lock)
 
 
 def _left(rest: bytes, behind: Sequence[segments.Segment]) -> Left | None:

@@ -5,14 +5,18 @@ A line that has no seal, or whose seal is not right, was written by anybody who 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from lightwell.observe.audit.block import Block, before, blocks, decode_head, stated
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AuditRecord, decode_line
 from lightwell.observe.audit.segments import Segment, segments
+
+# Records of what was just done are in the last segments; more are not read for them.
+_LAST: Final = 4
 
 
 def sealed_blocks(writer: str, segment: Segment, data: bytes, keys: AuditKeys) -> Iterator[Block]:
@@ -51,3 +55,26 @@ def newest_sealed(folder: Path, keys: AuditKeys, operation: str) -> Iterator[Aud
                         record = decode_line(line)
                         if record.operation == operation:
                             yield record
+
+
+def sealed_with_ids(folder: Path, keys: AuditKeys, ids: Collection[str], since: int) -> Iterator[AuditRecord]:
+    """The proved records of a writer with one of these ids that were written since a time in milliseconds.
+
+    Of the last segments. Raises `OSError`.
+    """
+    for segment in reversed(segments(folder)[-_LAST:]):
+        try:
+            data = segment.read()
+        except ValueError:
+            continue
+        wanted = [id for id in ids if f'"id":"{id}"'.encode() in data]
+        for block in sealed_blocks(folder.name, segment, data, keys) if wanted else ():
+            for line in data[block.start : block.end].splitlines():
+                if line.startswith(b'{"n":'):
+                    with suppress(ValueError):
+                        record = decode_line(line)
+                        if record.id in wanted:
+                            yield record
+        first = stated(data, 0)
+        if first is not None and first.at < since:
+            return

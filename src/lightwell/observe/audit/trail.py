@@ -71,12 +71,14 @@ def pause_after(seconds: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class TrailOptions:
-    """``refuses``: without room, nothing may be done; otherwise records are lost, and counted.
+    """``writer``: its chain. ``refuses``: without room, nothing may be done; otherwise records are lost, and
+    counted.
 
     ``is_sync``: no answer is sent before its record is durable. ``count`` and ``measure`` are those of
     `observe.metrics.Recorder`, and ``process`` is the value of the gauge's label.
     """
 
+    writer: str = ""
     refuses: bool = True
     is_sync: bool = False
     process: str = "http"
@@ -85,12 +87,16 @@ class TrailOptions:
 
 
 class _Durable:
-    """Stands in the queue behind the records that somebody wants to be durable."""
+    """Stands in the queue behind the records that somebody wants to be durable.
 
-    __slots__ = ("tell",)
+    Who is patient is told once that is so, however long it takes, and never that it is not.
+    """
 
-    def __init__(self, tell: Callable[[bool], None]) -> None:
+    __slots__ = ("is_patient", "tell")
+
+    def __init__(self, tell: Callable[[bool], None], *, is_patient: bool = False) -> None:
         self.tell = tell
+        self.is_patient = is_patient
 
 
 class AuditTrail:
@@ -107,6 +113,7 @@ class AuditTrail:
         options: TrailOptions = TrailOptions(),
     ) -> None:
         self.is_sync = options.is_sync
+        self.writer = options.writer
         self._open_chain = open_chain
         self._now = now
         self._options = options
@@ -126,6 +133,7 @@ class AuditTrail:
         self._chain: AppendOnly | None = None
         self._pending: list[AnyRecord] = []
         self._waiting: list[_Durable] = []
+        self._patient: list[_Durable] = []
         self._is_dirty = False
         self._sync_due = 0.0
         self._thread = Thread(target=self._run, name="audit-trail", daemon=True)
@@ -218,6 +226,16 @@ class AuditTrail:
 
         self._ask(tell)
         return told.wait(seconds) and kept[0]
+
+    def tell_when_kept(self, tell: Callable[[], None]) -> None:
+        """Call ``tell``, in the thread of the trail, once all records put before are on the disk.
+
+        Nothing is hurried for it; where it is never so, it is never called.
+        """
+        self._queue.append(_Durable(lambda is_kept: tell(), is_patient=True))
+        if self._is_idle:
+            self._is_idle = False
+            self._wake.set()
 
     def failure(self) -> str | None:
         """Why records cannot be written at the moment; None if they can."""
@@ -323,7 +341,7 @@ class AuditTrail:
             if type(item) is FrameRecord:  # as most are
                 records.append(item)
             elif isinstance(item, _Durable):
-                self._waiting.append(item)
+                (self._patient if item.is_patient else self._waiting).append(item)
             else:
                 records.append(item)
                 if item.patients or item.image_sets or item.items:
@@ -336,6 +354,9 @@ class AuditTrail:
 
     def _tell(self, is_kept: bool) -> None:
         waiting, self._waiting = self._waiting, []
+        if is_kept:
+            waiting += self._patient
+            self._patient = []
         for one in waiting:
             one.tell(is_kept)
 

@@ -37,6 +37,17 @@ audit_head = Table(
     Column("noted_at", BigInteger, nullable=False),
 )
 
+# Records that audit trails owe; see `stores.background.audit_owed`.
+audit_owed = Table(
+    "audit_owed",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("node", TEXT, nullable=False),  # DATA/node.id
+    Column("writer", TEXT, nullable=False),  # in whose chain they belong
+    Column("at", BigInteger, nullable=False),
+    Column("records", TEXT, nullable=False),  # lines of JSON
+)
+
 # A run of `data verify`: an unfinished one goes on where it was interrupted.
 integrity_run = Table(
     "integrity_run",

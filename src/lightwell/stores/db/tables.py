@@ -37,6 +37,7 @@ from lightwell.stores.db.qido_tables import primary_instance as primary_instance
 from lightwell.stores.db.qido_tables import primary_series as primary_series
 from lightwell.stores.db.qido_tables import study as study
 from lightwell.stores.db.server_tables import audit_head as audit_head
+from lightwell.stores.db.server_tables import audit_owed as audit_owed
 from lightwell.stores.db.server_tables import installation as installation
 from lightwell.stores.db.server_tables import integrity_fault as integrity_fault
 from lightwell.stores.db.server_tables import integrity_run as integrity_run

@@ -30,6 +30,7 @@ from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.columns import metadata
 from lightwell.stores.db.tables import (
     audit_head,
+    audit_owed,
     installation,
     integrity_fault,
     integrity_run,
@@ -44,7 +45,9 @@ Key = tuple[Any, ...]
 _ROWS = 1000
 # What is true of the old place only: its servers and their audit trails, which storage it belongs to, and
 # what is damaged there.
-_NOT_MOVED = (server.name, installation.name, integrity_run.name, integrity_fault.name, audit_head.name)
+_NOT_MOVED = tuple(
+    table.name for table in (server, installation, integrity_run, integrity_fault, audit_head, audit_owed)
+)
 
 
 def tables() -> list[Table]:

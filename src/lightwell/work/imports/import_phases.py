@@ -17,17 +17,17 @@ from lightwell.domain.imports import names_in_logs
 from lightwell.domain.imports.bucket_rights import Rights
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.imports.listing_progress import ListingProgress
+from lightwell.domain.imports.manifests import OutcomeCounts
 from lightwell.domain.imports.units import Token
 from lightwell.domain.imports.uploads import UPLOADS
 from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.ingest import merge, on_record, report, twins
 from lightwell.ingest.merge import Group, ImportTarget, Merge
-from lightwell.observe.audit.background import NOT_RECORDED, BackgroundRecords
-from lightwell.observe.audit.record import AuditRecord
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import outbox
+from lightwell.stores.background.records import NOT_RECORDED, BackgroundRecords, Owed
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.image_sets.existing_instances import Verdicts
 from lightwell.stores.jobs import import_jobs, staging, transitions, units, uploads
@@ -181,24 +181,29 @@ class ImportPhases:
         )
         event = self._event(name, job, datastore_id, status, now)
 
-        def work(conn: Connection) -> bool:
+        def work(conn: Connection) -> Owed | None:
             if not self._dispatch.done(conn, token, dead=dead):
-                return False
+                return None
             if not transitions.finish(conn, token.unit.job, status, message, now):
-                return False
+                return None
             outbox.append(conn, event)
-            return True
+            return self._records.owe(conn, [so_far])
 
-        if not self._stores.db.write(work):
+        so_far = on_record.end_of_job(job, datastore_id, status, self._counts(job))
+        owed = self._stores.db.write(work)
+        if owed is None:
             raise ClaimLost(job.id)
         self._count("lightwell_import_jobs_total", status, 1)
-        with self._stores.db.read() as conn:
-            files = staging.counts(conn, job.key)
-        failed = files.customer + files.server
-        record = on_record.end_of_job(job, datastore_id, status, files.imported, failed)
-        self._records.put([record])
+        # Of one that fails, others may have committed files until now.
+        files = self._counts(job)
+        so_far.query = on_record.counted(status, files)
+        self._records.put_owed(owed)
         for outcome in (OutcomeKind.IMPORTED, OutcomeKind.CUSTOMER, OutcomeKind.SERVER):
             self._count("lightwell_import_files_total", outcome, getattr(files, outcome))
+
+    def _counts(self, job: Job) -> OutcomeCounts:
+        with self._stores.db.read() as conn:
+            return staging.counts(conn, job.key)
 
     def _event(
         self, name: ImportJobEventType, job: Job, datastore_id: str, status: JobStatus, now: int
@@ -361,18 +366,18 @@ class ImportPhases:
         """Commit groups in one transaction, which ends the unit if it ``is_last``; whether it has done so."""
         now = self._clock.now()
 
-        def work(conn: Connection, verdicts: Verdicts) -> list[AuditRecord]:
+        def work(conn: Connection, verdicts: Verdicts) -> Owed:
             self._keep_claim(conn, token)
             merging = Merge(conn, target, self._ids, now, verdicts)
             merge.commit(merging, groups)
             # Last, since a transaction that begins anew still needs its claim.
             if is_last and not self._dispatch.done(conn, token):
                 raise ClaimLost(job.id)
-            return on_record.of_job(job, target, merging.written)
+            return self._records.owe(conn, on_record.of_job(job, target, merging.written))
 
         self._records.check()
         try:
-            records = twins.write(self._stores.db, self._stores.objects, work)
+            owed = twins.write(self._stores.db, self._stores.objects, work)
         except LightwellError:
             raise
         except Exception:
@@ -383,7 +388,7 @@ class ImportPhases:
                 log.exception("import job %s: a series could not be committed", job.id)
                 self._give_up(job, target, token, groups[0], _FAULT)
             return False
-        self._records.put(records)
+        self._records.put_owed(owed)
         return is_last
 
     def _give_up_waiting(self, job: Job, target: ImportTarget, token: Token, message: str) -> None:
@@ -396,13 +401,13 @@ class ImportPhases:
     def _give_up(self, job: Job, target: ImportTarget, token: Token, group: Group, message: str) -> None:
         now = self._clock.now()
 
-        def work(conn: Connection) -> list[AuditRecord]:
+        def work(conn: Connection) -> Owed:
             self._keep_claim(conn, token)
             written = merge.give_up(conn, job, target, group, message=message, now=now)
             failed = [] if written is None else [written]
-            return on_record.of_job(job, target, failed, "ImportFailed")
+            return self._records.owe(conn, on_record.of_job(job, target, failed, "ImportFailed"))
 
-        self._records.put(self._stores.db.write(work))
+        self._records.put_owed(self._stores.db.write(work))
 
     def _keep_claim(self, conn: Connection, token: Token) -> None:
         if not units.hold(conn, token):

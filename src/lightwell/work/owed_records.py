@@ -1,0 +1,183 @@
+"""Records of the audit trail that a process owed when it was killed: they are written after all.
+
+They stand in the database since the transaction that did what they tell (`stores.background.records`). Each
+is written once: those that the trail has, sealed, are left out. A start writes what was left by processes of
+its data folder that are gone, and what any other has left for a day, since nobody may ever start there again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final
+
+from lightwell.clock import Clock
+from lightwell.errors import ConfigurationError, StorageError, UnavailableError
+from lightwell.observe.audit.chain import closed
+from lightwell.observe.audit.record import AuditRecord, decode_line
+from lightwell.observe.audit.sealed import sealed_with_ids
+from lightwell.observe.audit.trail import AuditTrail
+from lightwell.observe.logs import event
+from lightwell.settings import Settings
+from lightwell.stores import Stores
+from lightwell.stores.background import audit_owed
+from lightwell.stores.background.audit_owed import Debt
+from lightwell.stores.background.records import BackgroundRecords
+from lightwell.stores.data_folder.audit_folder import AuditFolder
+from lightwell.stores.data_folder.node import Node
+from lightwell.stores.db.database import Database
+
+log = logging.getLogger(__name__)
+
+_SECONDS: Final = 5.0
+# How often to look for what others have left, and how many debts at once.
+_ROUNDS: Final = 720
+_AT_ONCE: Final = 100
+_DAY: Final = 86_400_000
+# A clock may have been set meanwhile.
+_MARGIN: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class OwedPlaces:
+    """Where debts are, and where they are paid."""
+
+    db: Database
+    folder: AuditFolder
+    trail: AuditTrail
+    clock: Clock
+
+
+class OwedRecords:
+    """For one process that works in the background, with the ``records`` of it."""
+
+    def __init__(self, places: OwedPlaces, records: BackgroundRecords) -> None:
+        self._places = places
+        self._db = places.db
+        self._root: Path = places.folder.root
+        self._records = records
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="audit-owed", daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop. What the trail has by then is owed no more."""
+        self._stopping.set()
+        self._thread.join()
+        with suppress(UnavailableError, StorageError):
+            self._places.trail.flush()
+            self.settle()
+
+    def settle(self) -> None:
+        """Clear the debts whose records are on the disk. Raises `StorageError`."""
+        if ids := self._records.kept():
+            self._db.write(lambda conn: audit_owed.clear(conn, ids))
+            self._records.cleared(ids)
+
+    def recover(self) -> int:
+        """Write what processes owe that are gone; how many debts that were.
+
+        Raises `StorageError`, `OSError`, `ConfigurationError`, and `UnavailableError` if the trail cannot be
+        written.
+        """
+        node, paid = Node(self._root.parent).id, 0
+        now = self._places.clock.now()
+        with self._db.read() as conn:
+            left = audit_owed.left(conn, node, now - _DAY, _AT_ONCE)
+        own = self._places.trail.writer
+        strangers = [debt for debt in left if debt.node != node]
+        if strangers:
+            left = [debt for debt in left if debt.node == node]
+            left += self._db.write(lambda conn: audit_owed.take_over(conn, strangers, node, own))
+        left.sort(key=lambda debt: debt.writer)
+        for writer, debts in groupby(left, key=lambda debt: debt.writer):
+            with ExitStack() as stack:
+                if writer == own:
+                    old = [debt for debt in debts if not self._records.owes(debt.id)]
+                elif stack.enter_context(closed(self._root / writer)):
+                    old = list(debts)
+                else:
+                    continue  # It works, and pays by itself.
+                paid += self._pay(old, {writer, own}, now)
+        return paid
+
+    def _pay(self, debts: Sequence[Debt], writers: Iterable[str], now: int) -> int:
+        if not debts:
+            return 0
+        known = self._on_record(debts, writers)
+        records = [
+            record for debt in debts for record in _records(debt) if (record.id, *_about(record)) not in known
+        ]
+        trail = self._places.trail
+        for record in records:
+            record.number, record.recovered = 0, now
+        if not all(trail.put(record) for record in records[:-1]):
+            raise UnavailableError("there is no room for them in the trail")
+        if records:
+            trail.keep(records[-1])
+            event(
+                log,
+                logging.WARNING,
+                "records that a killed process had not written are in the audit trail now",
+                records=len(records),
+            )
+        ids = [debt.id for debt in debts]
+        self._db.write(lambda conn: audit_owed.clear(conn, ids))
+        return len(debts)
+
+    def _on_record(self, debts: Sequence[Debt], writers: Iterable[str]) -> set[tuple[object, ...]]:
+        """What the trail has of them already, as its seals prove."""
+        keys, ids = self._places.folder.ensure_keys(), {debt.id for debt in debts}
+        since = min(debt.at for debt in debts) - _MARGIN
+        return {
+            (record.id, *_about(record))
+            for writer in writers
+            for record in sealed_with_ids(self._root / writer, keys, ids, since)
+        }
+
+    def _run(self) -> None:
+        rounds = 0
+        while True:
+            try:
+                self.settle()
+                if rounds % _ROUNDS == 0:
+                    while self.recover():
+                        pass
+                rounds += 1
+            except (OSError, StorageError, UnavailableError, ConfigurationError) as error:
+                log.info("records that the audit trail owes have to wait: %s", error)
+            except Exception:
+                log.exception("records that the audit trail owes cannot be written")
+                rounds += 1
+            if self._stopping.wait(_SECONDS):
+                return
+
+
+def owed_records(
+    settings: Settings, stores: Stores, trail: AuditTrail, records: BackgroundRecords
+) -> OwedRecords:
+    """Those of a process with these settings."""
+    folder = AuditFolder(settings.data, settings.audit_key_file)
+    return OwedRecords(OwedPlaces(stores.db, folder, trail, Clock()), records)
+
+
+def _records(debt: Debt) -> list[AuditRecord]:
+    found = []
+    for line in debt.records.splitlines():
+        try:
+            found.append(decode_line(line.encode()))
+        except ValueError:
+            log.error("a record that the audit trail owes is damaged: debt %s", debt.id)
+    return found
+
+
+def _about(record: AuditRecord) -> tuple[object, ...]:
+    """What tells a record from the others of its transaction."""
+    return record.operation, record.image_set, record.version
