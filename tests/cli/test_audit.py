@@ -165,6 +165,19 @@ def test_proves_copies_of_files_by_the_key_of_the_data_folder(data: Path, tmp_pa
         "http-0",
         "http-1",
     ]
+    # It can be asked, too, where there is no trail and no key; where there is a trail, that is on record.
+    elsewhere = tmp_path / "elsewhere"
+    asked = ["audit", "query", "--json", "--patient", "P1", "--archive"]
+    for where in (data, elsewhere):
+        done = lightwell_here(*asked, str(archive), data=where)
+        assert [json.loads(line)["at"] for line in done.out.splitlines()] == [1_000, 2_000, 3_000]
+    assert not (data / "audit").exists() and not elsewhere.exists()
+    (data / "audit").mkdir()
+    assert lightwell_here(*asked, str(archive), data=data).out == done.out
+    (record,) = on_record(data, "AuditQuery")[:1]
+    assert record["query"] == {"patient": "P1", "archive": str(archive)}
+    done = lightwell_here(*asked, str(tmp_path), data=data)
+    assert done.status == 1 and "holds no audit trail: name the folder" in done.err
     path = segments(archive / "http-1")[0].path
     path.write_bytes(path.read_bytes().replace(b"bob@", b"eve@"))
     done = verify(data, str(archive), "--json")

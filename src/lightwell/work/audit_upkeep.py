@@ -13,29 +13,34 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
 
 from lightwell.clock import Clock
 from lightwell.errors import StorageError, UnavailableError
+from lightwell.observe.audit.chain import Chain, closed
 from lightwell.observe.audit.heads import (
     Head,
     Place,
     anchor,
     durable_heads,
+    ended,
     ends_missing,
+    expectations,
     goes_through,
     last_anchored,
     parts_missing,
     removals,
 )
 from lightwell.observe.audit.keys import AuditKeys
-from lightwell.observe.audit.retention import Expired, announced, expired
+from lightwell.observe.audit.retention import Expired, announced, expired, may_be_gone
 from lightwell.observe.audit.segments import compress, index_path, segments, writers
 from lightwell.observe.audit.sidecar import build
 from lightwell.observe.audit.trail import AuditTrail
+from lightwell.observe.audit.verification import NOTHING, verify_chain
 from lightwell.observe.logs import event
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
@@ -169,14 +174,15 @@ class AuditUpkeep:
                         return True
         return False
 
-    def remove_old(self, now: int) -> int:
+    def remove_old(self, now: int, noted: Sequence[Head] = ()) -> int:
         """Remove segments that are older than is kept at this time; how many.
 
-        Raises `OSError` and `UnavailableError`.
+        ``noted`` is what the database knows of the chains. Raises `OSError` and `UnavailableError`.
         """
         if not self._keep_ms:
             return 0
         keys, before = self._folder.keys(), now - self._keep_ms
+        self._end_gone(keys, before, noted)
         old = self._expired(keys, before)
         if not old:
             return 0
@@ -187,7 +193,8 @@ class AuditUpkeep:
             if not old:
                 return 0
         # Otherwise nothing would prove that they were meant to go.
-        self._trail.keep(removals([*again, *(each.begins for each in old)], self._now()))
+        places, newest = [*again, *(each.begins for each in old)], max(each.newest for each in old)
+        self._trail.keep(removals(places, now, self._keep_ms // _DAY, newest))
         for each in old:
             index_path(each.segment.path).unlink(missing_ok=True)
             each.segment.path.unlink()
@@ -203,7 +210,39 @@ class AuditUpkeep:
         self.compress_one()
         self.index_one()
         if self._keep_ms and number % _REMOVE_ROUNDS == _FIRST_REMOVAL:
-            self.remove_old(self.sure_now())
+            self.remove_old(self.sure_now(), self._noted_heads())
+
+    def _noted_heads(self) -> list[Head]:
+        with self._db.read() as conn:
+            return audit_heads.of_nodes(conn, [self._folder.node() or ""])
+
+    def _end_gone(self, keys: AuditKeys, before: int, noted: Sequence[Head]) -> None:
+        """Go on behind chains whose processes are gone, with nothing but their end, so that the rest may go.
+
+        Not behind one that is not whole: what is wrong with it must not look as if a crash had left it.
+        """
+        expected = None
+        for folder in may_be_gone(self._root, before):
+            with suppress(BlockingIOError, PermissionError):
+                with closed(folder) as is_closed:
+                    if not is_closed:
+                        continue
+                if expected is None:
+                    expected = expectations(self._root, keys, noted)
+                if verify_chain(folder, keys, expected.get(folder.name, NOTHING)).findings:
+                    continue
+                chain = Chain(self._folder.chain(folder.name, self._now), patience=0.0)
+                try:
+                    chain.append([ended(self._now())])
+                    chain.sync()
+                finally:
+                    chain.close()
+                event(
+                    log,
+                    logging.INFO,
+                    "the audit trail of a process that is gone was ended",
+                    writer=folder.name,
+                )
 
     def _expired(self, keys: AuditKeys, before: int, apart: Collection[str] = ()) -> list[Expired]:
         old = expired(self._root, keys, before, _MOST_REMOVED, apart)

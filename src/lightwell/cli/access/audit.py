@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lightwell.observe.audit.heads import Head
+    from lightwell.observe.audit.keys import AuditKeys
     from lightwell.observe.audit.record import AuditRecord
     from lightwell.observe.audit.search import Found, Wanted
     from lightwell.observe.audit.verification import ChainReport
@@ -50,6 +51,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--from", dest="since", metavar="WHEN", help="a moment, or so long ago: 2026-12-01 or 7d"
     )
     query.add_argument("--until", metavar="WHEN", help="before such a moment")
+    query.add_argument(
+        "--archive",
+        metavar="FOLDER",
+        type=Path,
+        help="look in a copy of complete files instead, with a folder for each process",
+    )
     form = query.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a line of JSON for each record, complete")
     form.add_argument("--cloudtrail", action="store_true", help="the same as --as cloudtrail")
@@ -91,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
     folder = AuditFolder(settings.data, settings.audit_key_file)
     if args.action == "verify" and args.folder is not None:
         return _verify_copy(args, folder)
-    if not folder.root.is_dir():
+    if args.action == "query" and args.archive is not None:
+        _check_archive(args.archive)
+    elif not folder.root.is_dir():
         raise LightwellError(f"There is no audit trail in {settings.data}: check --data")
     return _query(args, settings, folder) if args.action == "query" else _verify(args, settings, folder)
 
@@ -116,7 +125,10 @@ def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) ->
         is_denied=args.denied,
         is_emergency=args.emergency,
     )
-    _record(settings, wanted, now)
+    archive = args.archive
+    # On another machine there may be no trail to which it belongs.
+    if archive is None or folder.root.is_dir():
+        _record(settings, wanted, now, archive)
     damaged: list[str] = []
 
     def tell(writer: str, segment: int, why: str) -> None:
@@ -125,7 +137,7 @@ def _query(args: argparse.Namespace, settings: Settings, folder: AuditFolder) ->
     keys = None
     with suppress(ConfigurationError):  # without them all is read
         keys = folder.keys()
-    found = search(folder.root, wanted, tell, keys)
+    found = search(archive or folder.root, wanted, tell, keys)
     if args.json:
         for one in found:
             print(f'{{"writer":"{one.writer}",{one.line[1:].decode()}')
@@ -165,14 +177,16 @@ def _in_form(found: Iterator[Found], form: str, settings: Settings) -> Iterator[
             yield json.dumps(cloudtrail.cloudtrail_record(one.record, theirs), ensure_ascii=False)
 
 
-def _record(settings: Settings, wanted: Wanted, now: int) -> None:
-    """Who looks at the trail is in the trail, too."""
+def _record(settings: Settings, wanted: Wanted, now: int, archive: Path | None) -> None:
+    """Who looks at the trail, or at a copy of it, is in the trail, too."""
     from dataclasses import asdict
 
     from lightwell.cli.command_trail import keep
     from lightwell.observe.audit.record import AuditRecord
 
     asked = {name: value for name, value in asdict(wanted).items() if value not in (None, False)}
+    if archive is not None:
+        asked["archive"] = str(archive.absolute())
     keep(settings, [AuditRecord(at=now, operation="AuditQuery", kind="access", query=asked)])
 
 
@@ -230,16 +244,22 @@ def _listed(one: str | None, several: tuple[str, ...]) -> str:
 def _verify_copy(args: argparse.Namespace, folder: AuditFolder) -> int:
     """Verify files that were copied elsewhere, by the keys of this data folder."""
     from lightwell.observe.audit.heads import expectations
-    from lightwell.observe.audit.segments import all_segments
     from lightwell.observe.audit.verification import verify
 
-    if next(all_segments(args.folder), None) is None:
+    _check_archive(args.folder)
+    keys = folder.keys()
+    reports = list(verify(args.folder, keys, expectations(args.folder, keys, ()), is_part=True))
+    return _tell(args, reports, args.folder, keys)
+
+
+def _check_archive(folder: Path) -> None:
+    from lightwell.observe.audit.segments import all_segments
+
+    if next(all_segments(folder), None) is None:
         raise LightwellError(
-            f"{args.folder} holds no audit trail: name the folder that has one for each process, such as "
+            f"{folder} holds no audit trail: name the folder that has one for each process, such as "
             "http-0 and work, with files like 000000000001.jsonl.zst"
         )
-    keys = folder.keys()
-    return _tell(args, list(verify(args.folder, keys, expectations(args.folder, keys, ()), is_part=True)))
 
 
 def _verify(args: argparse.Namespace, settings: Settings, folder: AuditFolder) -> int:
@@ -249,10 +269,14 @@ def _verify(args: argparse.Namespace, settings: Settings, folder: AuditFolder) -
     keys = folder.keys()
     # Before the trail is read, which may go on meanwhile.
     noted = [] if args.without_database else _noted(settings, folder)
-    return _tell(args, list(verify(folder.root, keys, expectations(folder.root, keys, noted))))
+    reports = list(verify(folder.root, keys, expectations(folder.root, keys, noted)))
+    return _tell(args, reports, folder.root, keys)
 
 
-def _tell(args: argparse.Namespace, reports: list[ChainReport]) -> int:
+def _tell(args: argparse.Namespace, reports: list[ChainReport], root: Path, keys: AuditKeys) -> int:
+    from lightwell.observe.audit.overdone import add_overdone
+
+    add_overdone(reports, root, keys)
     if args.json:
         print(json.dumps({"chains": [_as_json(report) for report in reports]}, indent=2))
     else:

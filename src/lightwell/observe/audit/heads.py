@@ -25,6 +25,7 @@ from lightwell.observe.audit.verification import Expected, Known
 
 ANCHOR: Final = "AuditAnchor"
 REMOVED: Final = "AuditRemoved"
+ENDED: Final = "AuditChainEnded"
 MISSING: Final = "AuditPartMissing"
 END_MISSING: Final = "AuditEndMissing"
 _SEAL = re.compile(rb'^\{"seal":(\d{1,18}),"at":\d{1,18},"mac":"([0-9a-f]{64})"\}\n', re.MULTILINE)
@@ -97,13 +98,21 @@ class Place(NamedTuple):
     mac: bytes
 
 
-def removals(places: Iterable[Place], now: int) -> AuditRecord:
+def removals(places: Iterable[Place], now: int, keep_days: int, newest: int) -> AuditRecord:
     """The record that says up to where chains have been removed, since they were old enough.
 
     It has to name each chain of which anything was ever removed, since the record that did so before may be
-    removed itself.
+    removed itself. ``newest`` is when the newest that goes now was written, ``keep_days`` the setting by
+    which it goes: `overdone` compares them.
     """
-    return _record(REMOVED, places, now)
+    record = _record(REMOVED, places, now)
+    record.query = {"keep": keep_days, "newest": newest}
+    return record
+
+
+def ended(now: int) -> AuditRecord:
+    """The record behind a chain whose process is gone, so that what is before it may be removed."""
+    return _record(ENDED, (), now)
 
 
 def parts_missing(places: Iterable[Place], now: int) -> AuditRecord:

@@ -1,6 +1,7 @@
 """What of the audit trail is old enough to be removed, so that the rest stays provable.
 
-Only whole segments go, the oldest first and never the last one of a chain. What is left begins behind the
+Only whole segments go, the oldest first and never the last one of a chain: behind that of a process that is
+gone, the chain is ended in a new one first (`may_be_gone`). What is left begins behind the
 seal of what has gone, so that seal has to be on record in another place before (`heads.removals`). Whatever
 is not what was sealed stays, and so does all that is behind it: it is evidence. So does a chain of which
 somebody else has removed something: whoever may write the files must not have that certified.
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lightwell.observe.audit.block import SegmentHead, before, decode_head
-from lightwell.observe.audit.heads import REMOVED, Place, places
+from lightwell.observe.audit.heads import ENDED, REMOVED, Place, places
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.sealed import newest_sealed, sealed_blocks
 from lightwell.observe.audit.segments import Segment, segments, writers
@@ -27,10 +28,11 @@ _HEAD: Final = 4 << 10
 
 
 class Expired(NamedTuple):
-    """A segment that may go, and where the chain begins then."""
+    """A segment that may go, where the chain begins then, and when its newest block was written."""
 
     segment: Segment
     begins: Place
+    newest: int
 
 
 class Announced(NamedTuple):
@@ -88,6 +90,26 @@ def announced(root: Path, keys: AuditKeys, own: str) -> Announced:
     return Announced(again, list(unknown.values()))
 
 
+def may_be_gone(root: Path, before_ms: int) -> Iterator[Path]:
+    """The folders of the chains in which nothing was written since, though more than their end is in their
+    last segment. Raises `OSError`.
+
+    What is there keeps that segment from being removed for ever, unless somebody goes on behind it.
+    """
+    for folder in writers(root):
+        for segment in segments(folder)[-1:]:
+            with suppress(PermissionError, ValueError):
+                data = segment.read()
+                times = [int(at) for at in _SEAL.findall(data)]
+                if times and max(times) < before_ms and not _is_end_only(data):
+                    yield folder
+
+
+def _is_end_only(data: bytes) -> bool:
+    records = [line for line in data.splitlines() if line.startswith(b'{"n":')]
+    return len(records) == 1 and f'"do":"{ENDED}"'.encode() in records[0]
+
+
 def _begins(root: Path) -> Iterator[Place]:
     """Where each chain begins whose first segment is not the first of all, as that says. Raises `OSError`."""
     for folder in writers(root):
@@ -121,7 +143,7 @@ def _of_chain(folder: Path, keys: AuditKeys, before_ms: int) -> Iterator[Expired
         # What was written again after a fault may continue an earlier seal, but none of another chain.
         if before(behind) not in seals and before(behind) != before(head):
             return
-        yield Expired(segment, _begin(folder.name, behind))
+        yield Expired(segment, _begin(folder.name, behind), max(times))
 
 
 def _is_explained(data: bytes, end: int, behind: SegmentHead) -> bool:

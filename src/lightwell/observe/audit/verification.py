@@ -89,6 +89,11 @@ def verify(
         yield _Walk(root / writer, keys, expected.get(writer, NOTHING), is_part=is_part).run()
 
 
+def verify_chain(folder: Path, keys: AuditKeys, expected: Expected) -> ChainReport:
+    """Verify one chain, by its folder. Raises `OSError`."""
+    return _Walk(folder, keys, expected).run()
+
+
 @dataclass(slots=True)
 class _Place:
     """How far a chain has come: the MAC of a seal, None where it is not known, and the number of a record."""

@@ -81,7 +81,7 @@ def test_what_was_removed_with_a_record_is_not_missed(tmp_path: Path) -> None:
     write(replace(first, rotate_bytes=1), [1])
     segments(first.folder)[0].path.unlink()
     assert findings(tmp_path) == [Finding("http-0", 2, "the segments before it are missing")]
-    put(work, removals([Place("http-0", end.number, end.mac)], 17))
+    put(work, removals([Place("http-0", end.number, end.mac)], 17, 30, 9))
     assert findings(tmp_path) == []
 
 
@@ -101,7 +101,7 @@ def test_a_line_that_nobody_sealed_explains_nothing(tmp_path: Path) -> None:
         "its end is missing",
     ]
     with segments(work.folder)[0].path.open("ab") as file:
-        for record in (removals([Place("http-0", end.number, end.mac)], 17), anchor((), 17)):
+        for record in (removals([Place("http-0", end.number, end.mac)], 17, 30, 9), anchor((), 17)):
             record.number = 9
             file.write(encode_lines([record]))
     assert findings(tmp_path) == missed

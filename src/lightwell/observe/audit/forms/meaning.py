@@ -107,7 +107,7 @@ _BY_OPERATION: Final[dict[str, Meaning]] = {
     "ProcessStarted": Meaning(APPLICATION_ACTIVITY, "E", START),
     "ProcessEnded": Meaning(APPLICATION_ACTIVITY, "E", STOP),
     "AuditQuery": _AUDIT_READ,
-    "AuditAnchor": _AUDIT_READ,
+    **dict.fromkeys(("AuditAnchor", "AuditChainEnded"), _AUDIT_READ),
     "AuditRemoved": Meaning(AUDIT_LOG_USED, "D"),
     **dict.fromkeys(_GAPS, _alert(RECORDING_STOPPED)),
     "audit": _AUDIT_READ,

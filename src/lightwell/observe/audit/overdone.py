@@ -1,0 +1,128 @@
+"""Removals that took more than ``audit_keep`` allowed, by what the trail itself says of both.
+
+Each start of a server has its settings on record where they differ from those before, and each removal says
+by how many days it went and of when the newest was that went. Only what a seal proves counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from lightwell.observe.audit.heads import REMOVED
+from lightwell.observe.audit.keys import AuditKeys
+from lightwell.observe.audit.record import AuditRecord, decode_line
+from lightwell.observe.audit.sealed import sealed_blocks
+from lightwell.observe.audit.segments import segments, writers
+from lightwell.observe.audit.verification import ChainReport, Finding
+
+STARTED: Final = "ServerStarted"
+SETTING: Final = "audit_keep"
+_DAY: Final = 86_400_000
+# Removals go by the database's clock where it has one, and what is behind them by the machine's.
+_SLACK: Final = _DAY
+_NAMED: Final = tuple(f'"do":"{name}"'.encode() for name in (REMOVED, STARTED))
+
+
+def add_overdone(reports: Sequence[ChainReport], root: Path, keys: AuditKeys) -> None:
+    """Add to the reports of a trail below ``root`` what was removed too early. Raises `OSError`."""
+    by_writer = {report.writer: report for report in reports}
+    for folder in writers(root):
+        if folder.name in by_writer and not folder.name.startswith("http"):  # They remove nothing.
+            by_writer[folder.name].findings += _Removals(folder, keys).run()
+
+
+@dataclass(slots=True)
+class _Removal:
+    """One that was allowed by its own clock: what is behind it may show that this was ahead."""
+
+    segment: int
+    at: int
+    keep: int
+    newest: int
+
+
+class _Removals:
+    """Those that one chain has on record."""
+
+    def __init__(self, folder: Path, keys: AuditKeys) -> None:
+        self._folder = folder
+        self._keys = keys
+        # In days; None as long as no start has told it.
+        self._setting: int | None = None
+        self._removals: list[_Removal] = []
+        self._findings: list[Finding] = []
+
+    def run(self) -> list[Finding]:
+        for segment in segments(self._folder):
+            with suppress(ValueError, PermissionError):
+                data = segment.read()
+                if not self._removals and not any(name in data for name in _NAMED):
+                    continue
+                for block in sealed_blocks(self._folder.name, segment, data, self._keys):
+                    self._by_a_later_clock(block.at)
+                    for record in _records(data[block.start : block.end]):
+                        self._look_at(segment.number, record)
+        return self._findings
+
+    def _look_at(self, segment: int, record: AuditRecord) -> None:
+        if record.operation == STARTED:
+            for change in record.change:
+                if change.what == SETTING:
+                    with suppress(ValueError):
+                        self._setting = int(change.after or "0")
+            return
+        said = record.query or {}
+        keep, newest = said.get("keep"), said.get("newest")
+        if self._setting is not None and keep not in (None, self._setting):
+            self._find(segment, f"{_what(record.at)} went by {keep} days, and {_setting(self._setting)}")
+        elif self._setting == 0:
+            self._find(segment, f"{_what(record.at)} went, and {_setting(0)}")
+        if not isinstance(keep, int) or not isinstance(newest, int):
+            return  # Of a version that did not say it.
+        if newest > record.at - keep * _DAY:
+            self._find(segment, f"{_what(record.at)} took records of {_time(newest)}, within {keep} days")
+        else:
+            self._removals.append(_Removal(segment, record.at, keep, newest))
+
+    def _by_a_later_clock(self, now: int) -> None:
+        """What was written behind a removal, and yet before it could have been one."""
+        for one in [one for one in self._removals if one.newest > now + _SLACK - one.keep * _DAY]:
+            self._removals.remove(one)
+            self._find(
+                one.segment,
+                f"{_what(one.at)} went by a clock that was ahead: what is behind it is of {_time(now)}, "
+                f"and it took records of {_time(one.newest)}, within {one.keep} days",
+            )
+
+    def _find(self, segment: int, text: str) -> None:
+        self._findings.append(Finding(self._folder.name, segment, text))
+
+
+def _records(block: bytes) -> Iterator[AuditRecord]:
+    for line in block.splitlines():
+        if line.startswith(b'{"n":') and any(name in line for name in _NAMED):
+            with suppress(ValueError):
+                record = decode_line(line)
+                if record.operation in (REMOVED, STARTED):
+                    yield record
+
+
+def _what(at: int) -> str:
+    return f"the removal of old records at {_time(at)}"
+
+
+def _setting(days: int) -> str:
+    said = f"{SETTING} was {days}" if days else f"{SETTING} was 0, which keeps them for ever"
+    return f"{said} when the server started"
+
+
+def _time(at: int) -> str:
+    try:
+        return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return "no time"
