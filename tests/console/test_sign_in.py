@@ -15,6 +15,8 @@ from lightwell.auth.key_sessions import LINK_SECONDS, ConsoleLinks
 from lightwell.auth.secret_box import SecretBox, open_secret_box
 from lightwell.cli.main import main
 from lightwell.clock import Clock
+from lightwell.observe.audit.search import Wanted, search
+from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.db.tables import access_key
 from tests.support.console import ACCOUNT, ConsoleClient, allow
 from tests.support.server import Reply, Server, until
@@ -58,6 +60,10 @@ def test_a_link_signs_in_once(server: Server, capsys: pytest.CaptureFixture[str]
 def test_a_server_prints_a_link_when_it_is_ready(server: Server) -> None:
     until(lambda: any(line.startswith("console: ") for line in server.out))
     (said,) = [line for line in server.out if line.startswith("console: ")]
+    # That it was made is on record, as if `lightwell console` had made it.
+    found = search(AuditFolder(server.data, None).root, Wanted(), lambda *why: pytest.fail(str(why)))
+    made = [(each.writer, each.record.kind) for each in found if each.record.query == {"by": "serve"}]
+    assert made == [("cli", "access")]
     address, _, token = said.removeprefix("console: ").partition("#link=")
     assert address == f"{server.url}/console/"
     # At any time before it expires; how long ago it was printed depends on the tests before.

@@ -223,4 +223,5 @@ class KeySessions:
             # For servers of a version that does not know `parent`: there it may do what its key might.
             policies=parent.policies or (),
             parent=parent.id,
+            emergency=parent.emergency,
         )

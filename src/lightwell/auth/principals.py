@@ -278,11 +278,14 @@ def create_key(
     now: int,
     policies: Sequence[str] | None = None,
     expires_at: int | None = None,
+    *,
+    emergency: bool = False,
 ) -> Credentials:
     """Create an access key whose owner is ``user/NAME``. Several keys may have the same name.
 
     ``policies`` are validated identity policies in JSON; None means that the key may do everything.
-    ``expires_at`` is milliseconds since the epoch, None for never. Raises `ConfigurationError` if the
+    ``expires_at`` is milliseconds since the epoch, None for never. ``emergency``: a session for an emergency
+    makes it, so that each use of it is flagged as the session's. Raises `ConfigurationError` if the
     existing keys are encrypted under another secret key.
     """
     if not _NAME.fullmatch(name) or name == ROOT:
@@ -294,6 +297,7 @@ def create_key(
         encrypted_key(secret_box, made, name, is_root=False, now=now),
         policies=None if policies is None else tuple(policies),
         expires_at=expires_at,
+        emergency=emergency,
     )
 
     def work(conn: Connection) -> None:

@@ -37,6 +37,19 @@ def console_link(settings: Settings, url: str) -> str:
     return f"{(settings.public_url or url).rstrip('/')}/console/#link={token}"
 
 
+def recorded_link(settings: Settings, url: str, verb: str) -> str:
+    """`console_link`, on record first, as made by a command whose own work leaves no record of it.
+
+    Raises `LightwellError` where it cannot be recorded.
+    """
+    from lightwell.cli.command_trail import keep
+    from lightwell.observe.audit.record import AuditRecord
+
+    made = AuditRecord(at=Clock().now(), operation="console", kind="access", query={"by": verb})
+    keep(settings, [made])
+    return console_link(settings, url)
+
+
 def open_in_browser(settings: Settings, link: str) -> bool:
     """Open the link in the person's browser; False where there is none, or only one for terminals.
 

@@ -12,7 +12,9 @@ import pytest
 from botocore.credentials import Credentials
 from sqlalchemy import select
 
+from lightwell.auth.principals import Principal
 from lightwell.auth.roles import RoleError, Roles, ServicePrincipal
+from lightwell.domain.imports.manifests import OutcomeCounts
 from lightwell.domain.states import JobStatus
 from lightwell.ingest import on_record
 from lightwell.observe.audit.record import AuditRecord, FrameRecord, decode_line, encode_lines
@@ -162,6 +164,36 @@ def test_nobody_sheds_the_flag_of_a_session(world: World) -> None:
         assert answer.status == 200 and used.emergency
 
 
+def test_a_key_that_a_session_makes_has_its_flag(world: World) -> None:
+    """So have its successor, and a session of it."""
+    state = world.trail.gateway.state
+    put_role(world, "Panic", emergency=True)
+    _, body, _ = assume(world, RoleSessionName="reason=x", RoleArn=ROLE.replace("BreakGlass", "Panic"))
+    session = credentials(body)
+
+    def made(key: Credentials | None, path: str, asked: dict[str, Any]) -> Credentials:
+        answer, (record,) = world.ask("POST", f"/console/api/keys{path}", asked, key, **JSON)
+        assert answer.status in (200, 201), answer.body
+        assert record.emergency is (key is not None)
+        said = json.loads(answer.body)
+        return Credentials(said["accessKeyId"], said["secretAccessKey"])
+
+    asked = {"name": "quick", "policies": [document(EVERYTHING)]}
+    first, usual = made(session, "", asked), made(None, "", asked)
+    second = made(None, f"/{first.access_key}/rotation", {"overlapSeconds": 60})
+    rotated = made(session, f"/{usual.access_key}/rotation", {"overlapSeconds": 60})
+    taken = state.key_sessions.of_key(Principal(second.access_key, "", "", None, None), state.clock.now())
+    of_second = Credentials(
+        taken.credentials.access_key_id, taken.credentials.secret_access_key, taken.session_token
+    )
+    flags = {}
+    for key in (first, second, of_second, rotated, usual):
+        answer, (used,) = world.ask("GET", "/console/api/keys", key=key)
+        assert answer.status == 200, answer.body
+        flags[key.access_key] = used.emergency
+    assert list(flags.values()) == [True, True, True, True, False]
+
+
 @pytest.mark.parametrize("emergency", [True, False])
 def test_what_the_engine_does_for_a_session_is_flagged(world: World, *, emergency: bool) -> None:
     """As it was when it was begun."""
@@ -183,7 +215,7 @@ def test_what_the_engine_does_for_a_session_is_flagged(world: World, *, emergenc
     with world.trail.gateway.state.stores.db.read() as conn:
         job = import_jobs.find_anywhere(conn, json.loads(answer.body)["jobId"])
     assert job is not None
-    record = on_record.end_of_job(job, world.store, JobStatus.FAILED, 1, 2)
+    record = on_record.end_of_job(job, world.store, JobStatus.FAILED, OutcomeCounts(1, 2, 0))
     assert record.emergency is emergency and record.error == "ImportJobFailed"
 
 

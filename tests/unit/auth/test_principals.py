@@ -11,7 +11,7 @@ import pytest
 
 from lightwell.auth import principals
 from lightwell.auth.administration.key_changes import set_enabled
-from lightwell.auth.administration.key_rotation import rotate
+from lightwell.auth.administration.key_rotation import Ends, rotate
 from lightwell.auth.credentials import read_credentials, write_credentials
 from lightwell.auth.key_sessions import KeySessions
 from lightwell.auth.principals import Credentials, Principals, create_key, ensure_root
@@ -127,40 +127,42 @@ def test_rotates_a_key_once_for_as_long_a_life(
     database: Database, secret_box: SecretBox, known: Principals
 ) -> None:
     key = create_key(database, secret_box, "ana", 1_000, ["{}"], expires_at=91_000).access_key_id
-    made = rotate(database, secret_box, key, 11_000, 21_000)
+    made = rotate(database, secret_box, key, 11_000, Ends(21_000))
     assert (made.expires_at, made.old_ends_at) == (101_000, 21_000)
     old, new = known.load(key, 0), known.load(made.credentials.access_key_id, 0)
     assert old is not None and new is not None and (old.expires_at, new.expires_at) == (21_000, 101_000)
     assert new.secret == made.credentials.secret_access_key != old.secret and new.arn == old.arn
     with pytest.raises(ConflictError, match=f"successor is {made.credentials.access_key_id}"):
-        rotate(database, secret_box, key, 12_000, 22_000)
+        rotate(database, secret_box, key, 12_000, Ends(22_000))
     # An overlap does not lengthen the life of the old one.
-    again = rotate(database, secret_box, made.credentials.access_key_id, 12_000, 999_000)
+    again = rotate(database, secret_box, made.credentials.access_key_id, 12_000, Ends(999_000))
     assert again.old_ends_at == 101_000
     with pytest.raises(ConflictError, match="expired"):
-        rotate(database, secret_box, again.credentials.access_key_id, 10**6, 10**7)
+        rotate(database, secret_box, again.credentials.access_key_id, 10**6, Ends(10**7))
     # No key ends so late that its end could not be shown.
     late = create_key(database, secret_box, "ana", 1, expires_at=253_402_300_799_000).access_key_id
-    assert rotate(database, secret_box, late, 12_000, 13_000).expires_at == 253_402_300_799_000
+    assert rotate(database, secret_box, late, 12_000, Ends(13_000)).expires_at == 253_402_300_799_000
     # A successor whose secret nobody has is revoked, and followed by another that lives as long.
     database.write(lambda conn: table.revoke(conn, made.credentials.access_key_id, 12_000))
-    another = rotate(database, secret_box, key, 13_000, 999_000)
+    another = rotate(database, secret_box, key, 13_000, Ends(999_000))
     assert (another.expires_at, another.old_ends_at) == (103_000, 21_000)
     other = create_key(database, secret_box, "ana", 1).access_key_id
     set_enabled(database, other, 2, is_enabled=False)
     with pytest.raises(ConflictError, match="disabled"):
-        rotate(database, secret_box, other, 3, 4)
+        rotate(database, secret_box, other, 3, Ends(4))
     with pytest.raises(ConfigurationError):
-        rotate(database, SecretBox(b"o" * 32, "another"), again.credentials.access_key_id, 13_000, 14_000)
+        rotate(
+            database, SecretBox(b"o" * 32, "another"), again.credentials.access_key_id, 13_000, Ends(14_000)
+        )
 
 
 def test_rotates_the_root_key_that_it_made(database: Database, secret_box: SecretBox) -> None:
     first, _ = ensure_root(database, secret_box, None, 5)
     with pytest.raises(ConflictError, match="root key"):
-        rotate(database, secret_box, first.access_key_id, 6, 100)
+        rotate(database, secret_box, first.access_key_id, 6, Ends(100))
     with pytest.raises(ConflictError, match="never ends"):
-        rotate(database, secret_box, first.access_key_id, 6, 100, expires_at=10**9, root=True)
-    made = rotate(database, secret_box, first.access_key_id, 5, 100, root=True)
+        rotate(database, secret_box, first.access_key_id, 6, Ends(100, 10**9), root=True)
+    made = rotate(database, secret_box, first.access_key_id, 5, Ends(100), root=True)
     assert ensure_root(database, secret_box, None, 7) == (made.credentials, False)
     with database.read() as conn:
         old, new = table.get(conn, first.access_key_id), table.root(conn, 8)

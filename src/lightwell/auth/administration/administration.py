@@ -25,7 +25,7 @@ from lightwell.stores.account import tags
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from lightwell.auth.administration.key_rotation import Rotated
+    from lightwell.auth.administration.key_rotation import Ends, Rotated
     from lightwell.auth.policies.condition_keys import Value
     from lightwell.auth.principals import Principal
     from lightwell.auth.secret_box import SecretBox
@@ -62,15 +62,23 @@ class Administration:
             return keys_table.has_name(conn, name)
 
     def create_key(
-        self, name: str, now: int, policies: Sequence[str] | None, expires_at: int | None
+        self,
+        name: str,
+        now: int,
+        policies: Sequence[str] | None,
+        expires_at: int | None,
+        *,
+        emergency: bool = False,
     ) -> tuple[Credentials, list[str]]:
         """Create a key for the user ``name``, and return it with warnings about its policies.
 
-        ``policies`` are JSON texts, None for a key that may do everything. Raises `ConfigurationError`.
+        ``policies`` are JSON texts, None for a key that may do everything; ``emergency``: a session for an
+        emergency asks for it. Raises `ConfigurationError`.
         """
         checked = None if policies is None else checked_policies(policies)
         texts = None if checked is None else [text for text, _ in checked]
-        made = principals.create_key(self._db, self._secret_box, name, now, texts, expires_at)
+        db, box = self._db, self._secret_box
+        made = principals.create_key(db, box, name, now, texts, expires_at, emergency=emergency)
         return made, [warning for _, warnings in checked or () for warning in warnings]
 
     def revoke_key(self, id: str, now: int) -> None:
@@ -100,9 +108,9 @@ class Administration:
         key_changes.put_policies(self._db, id, texts, now, seen=seen)
         return [warning for _, warnings in checked or () for warning in warnings]
 
-    def rotate_key(self, id: str, now: int, end: int, expires_at: int | None) -> Rotated:
-        """Make a second key like this one, which ends at ``end`` (`key_rotation.rotate`). Not root's."""
-        return key_rotation.rotate(self._db, self._secret_box, id, now, end, expires_at=expires_at)
+    def rotate_key(self, id: str, now: int, ends: Ends, *, emergency: bool = False) -> Rotated:
+        """Make a second key like this one (`key_rotation.rotate`). Not root's."""
+        return key_rotation.rotate(self._db, self._secret_box, id, now, ends, emergency=emergency)
 
     # Roles ------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ One ID with two secrets would save nobody anything: clients are given the ID and
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lightwell.auth.administration.key_changes import valid_key
 from lightwell.auth.principals import Credentials, check_secret_key, encrypted_key, new_credentials
@@ -24,6 +24,13 @@ _LAST = 253_402_300_799_000
 """The last second of the year 9999, after which a moment cannot be written down."""
 
 
+class Ends(NamedTuple):
+    """When the old key ends, and the new one, None for what `rotate` says. Times are milliseconds."""
+
+    old: int
+    new: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Rotated:
     """The new key, when it ends, and when the old one does. Times are milliseconds, None for never."""
@@ -38,20 +45,21 @@ def rotate(
     secret_box: SecretBox,
     id: str,
     now: int,
-    end: int,
+    ends: Ends,
     *,
-    expires_at: int | None = None,
     root: bool = False,
+    emergency: bool = False,
 ) -> Rotated:
-    """Make a key of the same user and policies, and let the old one and its sessions end at ``end``.
+    """Make a key of the same user and policies, and let the old one and its sessions end at ``ends.old``.
 
     The old key does not last longer than it would have. One whose successor was revoked may be rotated again,
-    without a longer overlap. The new one ends at ``expires_at``; if that is None,
+    without a longer overlap. The new one ends at ``ends.new``; if that is None,
     after as long a life as the old key was given, or never. Root's key is rotated only if ``root`` says so.
+    ``emergency``: a session for an emergency does it (`principals.create_key`).
     Raises `NotFoundError` or `ConflictError` for a key that cannot be rotated, and `ConfigurationError` if
     keys are encrypted under another secret key.
     """
-    made = new_credentials()
+    made, (end, expires_at) = new_credentials(), ends
 
     def work(conn: Connection) -> Rotated:
         table.lock_all(conn)
@@ -82,6 +90,7 @@ def rotate(
             encrypted_key(secret_box, made, old.name, is_root=old.is_root, now=born),
             policies=old.policies,
             expires_at=life if expires_at is None else expires_at,
+            emergency=emergency or old.emergency,
         )
         old_end = end if old.expires_at is None else min(end, old.expires_at)
         table.insert(conn, new)

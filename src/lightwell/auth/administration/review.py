@@ -28,9 +28,16 @@ if TYPE_CHECKING:
     from lightwell.stores.account.roles import Role
 
 Kind = Literal[
-    "unused-key", "admin-key", "endless-key", "allows-everything", "gives-rights", "untakeable-role"
+    "unused-key",
+    "admin-key",
+    "emergency-key",
+    "endless-key",
+    "allows-everything",
+    "gives-rights",
+    "untakeable-role",
 ]
-"""*unused-key*: not used for so many days. *admin-key*: no policy limits it. *endless-key*: it never expires.
+"""*unused-key*: not used for so many days. *admin-key*: no policy limits it. *emergency-key*: a
+session for an emergency has made it. *endless-key*: it never expires.
 *allows-everything*: a statement allows every action on all that is stored, without a condition.
 *gives-rights*: one lets its owner give any right to anybody. *untakeable-role*: nobody can take it.
 """
@@ -98,6 +105,12 @@ def _of_key(key: AccessKey, now: int, place: Place, unused_days: int) -> Iterato
         yield Finding("unused-key", key.id, key.name, f"{when}: {remedy}, `lightwell key revoke` ends it")
     if not is_good:
         return
+    if key.emergency:
+        says = (
+            "it was made in an emergency, and each use of it is flagged as that: `lightwell key revoke` ends "
+            "it, `lightwell key create` makes one that is not"
+        )
+        yield Finding("emergency-key", key.id, key.name, says)
     if key.policies is None:
         says = "it may do everything: `lightwell key put-policy` limits it"
         yield Finding("admin-key", key.id, key.name, says)

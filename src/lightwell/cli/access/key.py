@@ -159,7 +159,7 @@ def _put_policies(db: Database, args: argparse.Namespace, policies: list[str] | 
 
 
 def _rotate(settings: Settings, db: Database, args: argparse.Namespace) -> int:
-    from lightwell.auth.administration.key_rotation import rotate
+    from lightwell.auth.administration.key_rotation import Ends, rotate
     from lightwell.auth.credentials import read_credentials, write_credentials
     from lightwell.auth.principals import ensure_secret_box, is_made_here
     from lightwell.cli.access.key_lists import iso
@@ -175,7 +175,7 @@ def _rotate(settings: Settings, db: Database, args: argparse.Namespace) -> int:
     expires = None if args.expires is None else end(args.expires, "--expires", now)
     secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
     last = now + span(args.overlap, "--overlap") * 1000
-    made = rotate(db, secret_box, args.id, now, last, expires_at=expires, root=is_made_here(args.id))
+    made = rotate(db, secret_box, args.id, now, Ends(last, expires), root=is_made_here(args.id))
     kept = read_credentials(settings.data)
     if kept is not None and kept.access_key_id == args.id:
         write_credentials(settings.data, made.credentials)

@@ -151,12 +151,13 @@ def _server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def _to_console(settings: Settings, url: str) -> str:
     """What the demo says last: how to look at the samples."""
-    from lightwell.cli.console_link import MINUTES, console_link
+    from lightwell.cli.console_link import MINUTES, recorded_link
 
     another = shlex.join([program(), "console", "--data", str(settings.data)])
+    link = recorded_link(settings, url, "demo")
     return (
         "\nTo look at them, open this link in a browser. It signs you in, once, within "
-        f"{MINUTES} minutes:\n\n    {console_link(settings, url)}\n\n"
+        f"{MINUTES} minutes:\n\n    {link}\n\n"
         f"For another link, run {another}\nPress Ctrl-C to stop the server."
     )
 

@@ -152,7 +152,12 @@ def serve(settings: Settings, ready_path: Path | None = None, *, opens_console: 
 
 
 def _open_console(settings: Settings, url: str) -> None:
-    link = console_link.console_link(settings, url)
+    try:
+        link = console_link.recorded_link(settings, url, "serve")
+    except LightwellError as error:
+        # The server goes on: what it does is on record elsewhere, or refused.
+        print(f"lightwell: no link to the console was made: {error}", file=sys.stderr, flush=True)
+        return
     print(f"console: {link}", flush=True)
     console_link.open_in_browser(settings, link)
 

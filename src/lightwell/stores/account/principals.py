@@ -58,7 +58,8 @@ class AccessKey:
     `Principal.owner` of who did. ``last_used_at`` is exact to a minute, ``last_used_from`` the address;
     a key that is ``disabled_at`` some time is refused until it is enabled. ``updated_at`` is when its
     policies were changed, ``replaced_by`` the key that it was rotated to. ``emergency``: when the session was
-    taken, its role was one for emergencies, or the session that took it was such a session.
+    taken, its role was one for emergencies, or the session that took it was such a session; of a key, such a
+    session has made it.
     """
 
     id: str

@@ -240,11 +240,11 @@ class Witness:
         if request.subject is not None:
             record.subject, record.provider = request.subject, request.issuer
         if principal is not None:
+            record.emergency = principal.emergency
             if principal.role is not None:
                 record.subject = principal.subject or request.subject
                 record.provider = principal.provider or request.issuer
                 record.taken_by = principal.taken_by
-                record.emergency = principal.emergency
             if principal.policies is None and request.refusal is None:
                 record.by = "root" if principal.arn.endswith(":root") else "administrator"
             else:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from lightwell.auth.administration.key_changes import revision
+from lightwell.auth.administration.key_rotation import Ends
 from lightwell.auth.policies.actions import (
     ADMINISTRATOR,
     ATTACH_USER_POLICY,
@@ -168,7 +169,7 @@ def create_key(call: Call) -> MadeKey:
     expires_at = _end(asked.expires_at, call.now)
     try:
         made, warnings = call.state.administration.create_key(
-            asked.name, call.now, asked.policies, expires_at
+            asked.name, call.now, asked.policies, expires_at, emergency=call.principal.emergency
         )
     except ConfigurationError as error:
         raise ValidationError(f"{error}.") from None
@@ -239,8 +240,8 @@ def rotate_key(call: Call) -> RotatedKey:
     # Whoever is given the secret may do what the key may.
     call.check(_to_give(call, _resource(key), everything=key.policies is None))
     expires_at = _end(asked.expires_at, call.now)
-    old_end = call.now + asked.overlap_seconds * 1000
-    made = call.state.administration.rotate_key(id, call.now, old_end, expires_at)
+    ends = Ends(call.now + asked.overlap_seconds * 1000, expires_at)
+    made = call.state.administration.rotate_key(id, call.now, ends, emergency=call.principal.emergency)
     call.state.authenticator.forget(id)
     _tell(call, f"access key rotated to {made.credentials.access_key_id}", id, key.name)
     return RotatedKey(
