@@ -50,7 +50,15 @@ class FarBucket:
                 left -= 1
                 yield key, TOO_LARGE if int(key[:3]) % 10 == 3 else len(self.objects[key]), None
 
-    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None) -> Fetched:
+    def fetch(
+        self,
+        key: str,
+        *,
+        memory_limit: int,
+        spool_dir: Path,
+        listed: int | None = None,
+        sealed: bool = False,
+    ) -> Fetched:
         return Fetched(self.objects[key])
 
     def put(self, key: str, data: bytes) -> None: ...

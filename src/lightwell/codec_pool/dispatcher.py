@@ -151,6 +151,7 @@ class Dispatcher:
             packs=self._committer.open_packs(sent.target, 1),
             mappings=[],
             last_attempt=True,
+            upload_key=store.key,
         )
 
     def _limit(self, task: int, file: int | None) -> float:

@@ -15,12 +15,16 @@ from lightwell.codec_pool.requests import DirectRequest, ListInstances, Ping, Po
 from lightwell.codec_pool.uploaded_metadata import list_instances
 from lightwell.imaging.dataset.byte_source import FileSource
 from lightwell.settings import Settings
+from lightwell.stores.data_folder.sealed_files import FileKey
 from lightwell.stores.objects.interface import PackObjects
 
 log = logging.getLogger(__name__)
 
-Opener = Callable[[str], FileSource]
-"""Opens a file that was uploaded, for the caller to close. Raises `StorageError`."""
+Opener = Callable[[str, FileKey | None], FileSource]
+"""Opens a file that was uploaded, by what opens it if it is sealed, for the caller to close.
+
+Raises `StorageError`.
+"""
 
 Handler = Callable[[PackObjects, Opener, Any], PoolReply]
 
@@ -43,7 +47,7 @@ def _decode_nested(objects: PackObjects, upload: Opener, request: DecodeNested) 
 
 
 def _list_instances(objects: PackObjects, upload: Opener, request: ListInstances) -> PoolReply:
-    return list_instances(upload(request.path), request)
+    return list_instances(upload(request.path, request.key), request)
 
 
 HANDLERS: dict[type, Handler] = {

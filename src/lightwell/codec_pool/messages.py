@@ -40,6 +40,7 @@ from lightwell.domain.integrity import (
     SharedValues,
 )
 from lightwell.framing import MessageBuffer, decoded, frame, receive
+from lightwell.stores.data_folder.sealed_files import FileKey
 from lightwell.stores.keys.granted import Refused
 from lightwell.stores.objects.pack_objects import OpenPack, PackGrant
 
@@ -69,7 +70,8 @@ class ReadChunk(msgspec.Struct, tag=True, frozen=True):
     ``files`` as `domain.imports.jobs.pack_files` makes them. Those in ``skip`` are not read; those in
     ``first`` are read before the others, since a worker has died on each. ``mappings`` are (study, series,
     key of the JSON) of a metadata override, their keys in ``bucket``. ``last_attempt``: a file that cannot be
-    fetched fails alone, not with its chunk. ``far``: no bucket is a folder of this server.
+    fetched fails alone, not with its chunk. ``far``: no bucket is a folder of this server. ``upload_key``
+    opens the upload in which the files are, if it is sealed.
     """
 
     task: int
@@ -83,6 +85,12 @@ class ReadChunk(msgspec.Struct, tag=True, frozen=True):
     mappings: list[tuple[str, str | None, str]]
     last_attempt: bool
     far: bool = False
+    upload_key: FileKey | None = None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the data store is encrypted, so that nothing of its files may lie in the spool as it is."""
+        return any(pack.grant for pack in self.packs)
 
     def in_order(self) -> list[InputFile]:
         """The files to read. Those of which a worker died before come first, so that dying again wastes no

@@ -252,7 +252,9 @@ def let_have(server: FarServer, message: ToWorker) -> None:
         server.let_fetch(message.bucket, [os.fsdecode(message.path)], far=message.far)
     elif isinstance(message, ReadChunk):
         server.let_fetch(message.bucket, [key for *_, key in message.mappings], far=message.far)
-        server.begin(message.task, message.bucket, message.in_order(), far=message.far)
+        server.begin(
+            message.task, message.bucket, message.in_order(), far=message.far, sealed=message.is_sealed
+        )
 
 
 def _grants(keys: KeyRing, message: ToWorker) -> PacksGranted | None:

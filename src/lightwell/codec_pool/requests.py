@@ -20,6 +20,7 @@ from lightwell.codec_pool.render_requests import (
     Render,
     Rendered,
 )
+from lightwell.stores.data_folder.sealed_files import FileKey
 
 DocumentKind = Literal["json", "xml"]
 """How metadata are written: in the DICOM JSON Model, or in the Native DICOM Model."""
@@ -44,7 +45,7 @@ class Store(msgspec.Struct, tag=True, frozen=True):
     """Keep these files, in one transaction, as versions of image sets.
 
     ``study``: instances of another study are refused. ``caller`` is an ARN, of a session for an emergency if
-    ``emergency``.
+    ``emergency``. ``key`` opens the upload that has them, if it is sealed.
     """
 
     datastore_id: str
@@ -52,6 +53,7 @@ class Store(msgspec.Struct, tag=True, frozen=True):
     caller: str
     files: list[Spooled]
     emergency: bool = False
+    key: FileKey | None = None
 
 
 class Ping(msgspec.Struct, tag=True, frozen=True):
@@ -61,7 +63,8 @@ class Ping(msgspec.Struct, tag=True, frozen=True):
 
 
 class ListInstances(msgspec.Struct, tag=True, frozen=True):
-    """List the instances whose metadata are in ``documents``, (offset, length) in the file ``path``.
+    """List the instances whose metadata are in ``documents``, (offset, length) in the file ``path``, which
+    ``key`` opens if it is sealed.
 
     The reply is `InstancesListed`. `CodecPoolClient.ask` raises `InputError` for metadata that cannot be
     read, and where the parts that the file lists from ``table`` on are not those that the metadata name.
@@ -71,6 +74,7 @@ class ListInstances(msgspec.Struct, tag=True, frozen=True):
     kind: DocumentKind
     documents: list[tuple[int, int]]
     table: int
+    key: FileKey | None = None
 
 
 DirectRequest = Ping | Render | Decode | DecodeNested | ListInstances

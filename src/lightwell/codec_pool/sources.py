@@ -16,11 +16,13 @@ from typing import IO
 
 from lightwell.codec_pool.far_storage.client import FarClient
 from lightwell.codec_pool.far_storage.messages import WHOLE
+from lightwell.codec_pool.far_storage.sealed_source import SealedScratch, SealedSource
 from lightwell.codec_pool.uploaded_metadata import UploadedInstance, UploadedMetadata
 from lightwell.domain.imports.jobs import InputFile, unpack_files
 from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, fills_disk
 from lightwell.imaging.dataset.part10 import meta_uids
+from lightwell.stores.data_folder.sealed_files import FileKey, FileOpener, SpooledFileDamagedError
 from lightwell.stores.objects.local import is_away, storage_error
 
 _STEP = 1 << 20
@@ -64,6 +66,15 @@ class Sources:
         self._uploads = UploadedMetadata()
         self._zip: tuple[str, zipfile.ZipFile, IO[bytes]] | None = None
         self._opened: dict[str, int] = {}
+        self._openers: dict[str, FileOpener] = {}
+        self._upload_key: FileKey | None = None
+        self._is_sealed = False
+
+    def begin_chunk(self, *, sealed: bool, upload_key: FileKey | None) -> None:
+        """Until `end_chunk`: ``upload_key`` opens the upload that has the files, if it is sealed;
+        ``sealed``: what is unzipped to the disk is encrypted there.
+        """
+        self._is_sealed, self._upload_key = sealed, upload_key
 
     def open(self, task: int, file: InputFile) -> OpenFile:
         """Open a file of a chunk. Raises `InputError` if it is missing, `StorageError` if its place fails."""
@@ -73,7 +84,7 @@ class Sources:
             case ("part", path, offset):
                 return self._part(path, int(offset), file.size)
             case ("json" | "xml" as kind, path, offset, table):
-                upload = self.upload(path)
+                upload = self.upload(path, self._upload_key)
                 return OpenFile(self._uploads.open(kind, path, upload, int(offset), file.size, int(table)))
             case ("zip", path, member):
                 return self._member(path, member)
@@ -89,9 +100,21 @@ class Sources:
         """A file that lists others, for the caller to close. Raises as `open` does."""
         return os.fdopen(self._far.open_input(path), "rb")
 
-    def upload(self, path: str) -> FileSource:
-        """The spooled file of an upload, for the caller to close. Raises `StorageError`."""
-        return FileSource.adopt(os.dup(self._descriptor(path)))
+    def upload(self, path: str, key: FileKey | None) -> FileSource:
+        """The spooled file of an upload, for the caller to close; ``key`` opens it if it is sealed.
+
+        Raises `StorageError`.
+        """
+        return self._range(path, key)
+
+    def _range(self, path: str, key: FileKey | None, start: int = 0, length: int | None = None) -> FileSource:
+        fd = self._descriptor(path)
+        if key is not None:
+            # One for all inputs of a file: what it has opened last the next may go on with.
+            if path not in self._openers:
+                self._openers[path] = FileOpener(key)
+            return SealedSource.of(os.dup(fd), self._openers[path], start, length)
+        return FileSource.adopt(os.dup(fd)) if length is None else FileSource.part(os.dup(fd), start, length)
 
     def ahead(self, files: bytes) -> Iterator[list[str]]:
         """The SOPInstanceUIDs of the parts of an upload, some hundred at a time, as their file meta groups
@@ -109,8 +132,9 @@ class Sources:
 
     def _meta_uid(self, path: str, offset: str) -> str | None:
         try:
-            return meta_uids(os.pread(self._descriptor(path), _HEAD, int(offset)))[1]
-        except OSError:
+            with self._range(path, self._upload_key, int(offset), _HEAD) as source:
+                return meta_uids(source.read(0, _HEAD))[1]
+        except (OSError, SpooledFileDamagedError):
             return None
 
     def _descriptor(self, path: str) -> int:
@@ -135,7 +159,7 @@ class Sources:
 
     def _part(self, path: str, offset: int, length: int) -> OpenFile:
         try:
-            source = FileSource.part(os.dup(self._descriptor(path)), offset, length)
+            source = self._range(path, self._upload_key, offset, length)
             if length > WHOLE:
                 return OpenFile(source)
             with source:
@@ -155,7 +179,8 @@ class Sources:
                     return OpenFile(BytesSource(data))
                 spooled = NamedTemporaryFile(dir=self._spool, prefix="zip-", delete=False)  # noqa: SIM115
                 place = Path(spooled.name)
-                total = 0
+                scratch = SealedScratch(spooled.fileno()) if self._is_sealed else None
+                write, total = spooled.write if scratch is None else scratch.write, 0
                 try:
                     with spooled:
                         while data:
@@ -170,8 +195,10 @@ class Sources:
                                     f"{member} is larger than the disk has room for once unzipped, {total} "
                                     "bytes or more: make room, or import the file unzipped"
                                 )
-                            spooled.write(data)
+                            write(data)
                             data = stream.read(_STEP)
+                        if scratch is not None:
+                            return OpenFile(scratch.source(os.dup(spooled.fileno())), place)
                     return OpenFile(FileSource(place), place)
                 except BaseException:
                     place.unlink(missing_ok=True)
@@ -208,11 +235,13 @@ class Sources:
     def end_chunk(self, task: int) -> None:
         """Nothing of this chunk is opened any more."""
         self.close()
+        self._is_sealed, self._upload_key = False, None
         self._far.end(task)
 
     def close(self) -> None:
         """Close what is open: what stays so a later file could read."""
         self.close_archive()
+        self._openers.clear()
         while self._opened:
             os.close(self._opened.popitem()[1])
 

@@ -19,6 +19,7 @@ from lightwell.codec_pool.checking import Checker
 from lightwell.codec_pool.failures import CHUNK, INSPECTION, Cause, cause_of, reason_of
 from lightwell.codec_pool.far_storage.client import EngineGoneError, FarObjects, connected
 from lightwell.codec_pool.far_storage.lent_packs import LentPacks
+from lightwell.codec_pool.far_storage.sealed_source import SealedScratch
 from lightwell.codec_pool.handlers import RequestHandler
 from lightwell.codec_pool.input_inspection import inspect
 from lightwell.codec_pool.messages import (
@@ -64,6 +65,7 @@ from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.ingest.overrides import Overrides
 from lightwell.ingest.pipeline import Pipeline, PipelineInputs, with_warning
 from lightwell.settings import Settings
+from lightwell.stores.data_folder.sealed_files import SpooledFileDamagedError
 from lightwell.stores.keys.granted import GrantedKeys
 from lightwell.stores.objects.local import is_away, storage_error
 from lightwell.stores.objects.open import local_root
@@ -182,6 +184,7 @@ class Worker:
     def _read_chunk(self, task: ReadChunk) -> None:
         """Read a chunk; its bytes become durable while the next are read."""
         pipeline = self._pipeline(task)
+        self._sources.begin_chunk(sealed=task.is_sealed, upload_key=task.upload_key)
         try:
             last: list[FromWorker] = []
             for file in task.in_order():
@@ -239,6 +242,7 @@ class Worker:
             take_pack=lambda: next(packs),
             override=overrides.find if task.mappings else None,
             find_existing=self._find_existing(task),
+            seal=SealedScratch if task.is_sealed else None,
         )
         return Pipeline(self._objects, self._spool, inputs)
 
@@ -266,6 +270,10 @@ class Worker:
         try:
             record = pipeline.read(file.number, file.name, opened.source)
             return with_warning(record, _REPLACED) if opened.is_other else record
+        except SpooledFileDamagedError as error:
+            if task.last_attempt:
+                raise ServerFault(str(error)) from error
+            raise  # the next attempt writes it anew
         finally:
             opened.close()
 

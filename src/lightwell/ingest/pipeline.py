@@ -23,6 +23,7 @@ from lightwell.domain.imports.records import Dependencies, NewRecord, StoredPixe
 from lightwell.domain.imports.warnings import Warning
 from lightwell.domain.limits import DICTIONARY, METADATA
 from lightwell.errors import InputError, NotDicomError
+from lightwell.imaging.dataset.byte_source import Scratch
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import write_original
@@ -95,7 +96,7 @@ class PipelineInputs:
     instance's attributes as JSON of either kind. ``take_pack`` returns a
     pack whose row is *open*. ``override`` returns the DICOM JSON that overrides attributes of an instance,
     given its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or None. ``find_existing``, given the
-    same, returns what image sets have of it already.
+    same, returns what image sets have of it already. ``seal`` as that of `open_part10`.
     """
 
     storage_format: str
@@ -106,6 +107,7 @@ class PipelineInputs:
     take_pack: Callable[[], OpenPack]
     override: OverrideFinder | None = None
     find_existing: ExistingFinder | None = None
+    seal: Callable[[int], Scratch] | None = None
 
 
 class Pipeline:
@@ -123,7 +125,12 @@ class Pipeline:
     def read(self, number: int, name: str, source: Source) -> NewRecord:
         """The record of one file. Raises `InputError` if it cannot be imported."""
         try:
-            part10 = open_part10(source, spool_dir=self._spool, inflate_limit=self._inputs.inflate_limit)
+            part10 = open_part10(
+                source,
+                spool_dir=self._spool,
+                inflate_limit=self._inputs.inflate_limit,
+                seal=self._inputs.seal,
+            )
         except InputError as error:
             if has_sign_of_dicom(source, name):
                 raise

@@ -58,6 +58,11 @@ def grant_of(data_key: bytes, pack: int) -> bytes:
     return _derive(data_key, None, b"lightwell pack 1" + pack.to_bytes(8, "big"))
 
 
+def new_grant() -> bytes:
+    """As `grant_of`, for a file that belongs to no data store's key, and is lost with this one."""
+    return os.urandom(KEY)
+
+
 def _derive(key: bytes, salt: bytes | None, info: bytes) -> bytes:
     return HKDF(SHA256(), length=KEY, salt=salt, info=info).derive(key)
 

@@ -153,7 +153,7 @@ def test_reads_one_object_from_beginning_to_end_though_it_is_replaced(
     fill(s3_endpoint, bucket, {"big.dcm": old, "small.dcm": b"s"})
     tags = {key: tag for key, _, tag in buckets.list_tagged(bucket, "")}
     limits: dict[str, Any] = {"memory_limit": 1 * MiB, "spool_dir": tmp_path}
-    assert buckets.fetch_tagged(bucket, "small.dcm", **limits) == (b"s", tags["small.dcm"])
+    assert buckets.fetch_tagged(bucket, "small.dcm", **limits) == (b"s", tags["small.dcm"], None)
     get, ranges = obstore.get, []
 
     def replacing(store: Any, key: str, **more: Any) -> Any:
@@ -163,7 +163,7 @@ def test_reads_one_object_from_beginning_to_end_though_it_is_replaced(
         return get(store, key, **more)
 
     monkeypatch.setattr(obstore, "get", replacing)
-    path, tag = buckets.fetch_tagged(bucket, "big.dcm", **limits)
+    path, tag, _ = buckets.fetch_tagged(bucket, "big.dcm", **limits)
     assert isinstance(path, Path) and path.read_bytes() == new
     assert tag is not None and tag != tags["big.dcm"]
     assert list(tmp_path.glob("bucket-*")) == [path], "of the first try nothing is left"

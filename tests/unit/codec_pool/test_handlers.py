@@ -31,7 +31,7 @@ class _Away(LocalObjects):
 def test_tells_what_is_away_from_what_is_lost(
     tmp_path: Path, kind: type[LocalObjects], answered: type[Exception]
 ) -> None:
-    direct = RequestHandler(kind(tmp_path), Settings(data=tmp_path), FileSource)
+    direct = RequestHandler(kind(tmp_path), Settings(data=tmp_path), lambda path, key: FileSource(path))
     request = Decode(Pixels("1.2.840.10008.1.2.4.202", DESCRIBED), [FrameSpan("packs/1", 0, 9, 0, 0)])
     answer = direct.perform(request)
     assert isinstance(answer, RequestError), answer

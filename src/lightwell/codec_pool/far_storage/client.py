@@ -27,6 +27,7 @@ from lightwell.codec_pool.far_storage.messages import (
     ReadPack,
     StorePack,
 )
+from lightwell.codec_pool.far_storage.sealed_source import source_of
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.imaging.dataset.byte_source import BytesSource, FileSource
 from lightwell.stores.objects.interface import MissingObjectError, ObjectWriter
@@ -46,6 +47,13 @@ class _Arrived:
     def drop(self) -> None:
         if self.source is not None:
             self.source.close()
+
+
+def _arrived(descriptor: int, arrived: InputArrived) -> _Arrived:
+    try:
+        return _Arrived(source_of(descriptor, arrived.key), is_other=arrived.is_other)
+    except StorageError as error:
+        return _Arrived(None, error)
 
 
 # The engine is told of so many files that were taken at once.
@@ -194,7 +202,7 @@ class FarClient:
         elif arrived.has_bytes:
             found = _Arrived(BytesSource(self._channel.file()), is_other=arrived.is_other)
         else:
-            found = _Arrived(FileSource.adopt(self._descriptor()), is_other=arrived.is_other)
+            found = _arrived(self._descriptor(), arrived)
         if arrived.task < self._task:
             found.drop()
         else:

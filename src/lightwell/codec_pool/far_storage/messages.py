@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from lightwell.framing import MessageBuffer, decoded, frame, frame_head
+from lightwell.stores.data_folder.sealed_files import FileKey
 
 WHOLE = 16 << 20
 """A file up to this size is read in one go: most are that small, and many short reads cost more."""
@@ -117,7 +118,7 @@ FromWorker = InputsTaken | InputsEnded | Question
 class InputArrived(msgspec.Struct, tag=True, frozen=True):
     """A file of a chunk: its bytes follow; or a descriptor of it comes along; or why it is neither.
 
-    ``is_other``: the object has been replaced since it was listed.
+    ``is_other``: the object has been replaced since it was listed. ``key`` opens a file that is sealed.
     """
 
     task: int
@@ -125,6 +126,7 @@ class InputArrived(msgspec.Struct, tag=True, frozen=True):
     has_bytes: bool = False
     failure: Failure | None = None
     is_other: bool = False
+    key: FileKey | None = None
 
 
 class Answer(msgspec.Struct, tag=True, frozen=True):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lightwell.codec_pool.far_storage.failures import failure_of
 from lightwell.codec_pool.far_storage.held_inputs import ChunkInputs, Outgoing, held_size
 from lightwell.codec_pool.far_storage.messages import (
     MOST_READ,
@@ -40,14 +41,14 @@ from lightwell.codec_pool.far_storage.messages import (
 from lightwell.codec_pool.far_storage.opening import open_fetched, open_input
 from lightwell.codec_pool.far_storage.threads import FETCHES, READS, UPLOAD_MEMORY, UPLOADS
 from lightwell.domain.imports.jobs import InputFile
-from lightwell.errors import InputError, StorageError, StorageUnavailableError
+from lightwell.errors import StorageError
 from lightwell.framing import MessageTooLongError, NotAMessageError
 from lightwell.ingest.overrides import LIMIT, load
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.keys.ring import KeyRing
-from lightwell.stores.objects.interface import MissingObjectError, Objects
+from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.s3_client import PART, PARTS_AT_ONCE
 from lightwell.stores.objects.sealed import bare
@@ -140,8 +141,11 @@ class FarServer:
         with self._lock:
             self._documents.update({(bucket, key): far for key in keys})
 
-    def begin(self, task: int, bucket: str, files: Iterable[InputFile], *, far: bool) -> None:
-        """Begin to open or fetch a chunk's files; the worker will take them in this order."""
+    def begin(self, task: int, bucket: str, files: Iterable[InputFile], *, far: bool, sealed: bool) -> None:
+        """Begin to open or fetch a chunk's files; the worker will take them in this order.
+
+        ``sealed``: what is fetched to the disk is encrypted there.
+        """
         buckets = self._far if far else self._storage.buckets
         there: list[InputFile] = []
         places: set[str] = set()
@@ -153,7 +157,7 @@ class FarServer:
         known = frozenset(file.number for file in there)
         with self._lock:
             self._chunks[task] = ChunkInputs(
-                task, bucket, buckets, deque(there), known, frozenset(places), set(known)
+                task, bucket, buckets, deque(there), known, frozenset(places), set(known), sealed
             )
             self._fetch_ahead()
 
@@ -208,7 +212,7 @@ class FarServer:
         if self._chunks.get(chunk.task) is not chunk:
             self._sent(chunk, file.number)
             return
-        data, descriptor, failure, is_other = None, None, None, False
+        data, descriptor, failure, is_other, opens = None, None, None, False, None
         where = file.name
         try:
             if file.location is not None and file.location[0] == "file":
@@ -217,8 +221,12 @@ class FarServer:
                 return
             name, key = file.location[1:3] if file.location else (chunk.bucket, file.name)
             where = f"s3://{name}/{key}"
-            got, tag = chunk.buckets.fetch_tagged(
-                name, key, memory_limit=WHOLE, spool_dir=self._storage.spool, listed=file.size
+            got, tag, opens = chunk.buckets.fetch_tagged(
+                *(name, key),
+                memory_limit=WHOLE,
+                spool_dir=self._storage.spool,
+                listed=file.size,
+                sealed=chunk.sealed,
             )
             is_other = file.tag is not None and tag != file.tag
             if isinstance(got, bytes):
@@ -226,8 +234,8 @@ class FarServer:
             else:
                 descriptor = open_fetched(got, is_ours=got.parent == self._storage.spool)
         except Exception as error:
-            failure = _failure(error, where)
-        message = InputArrived(chunk.task, file.number, data is not None, failure, is_other)
+            failure = failure_of(error, where)
+        message = InputArrived(chunk.task, file.number, data is not None, failure, is_other, opens)
         self._put(Outgoing(message, descriptor, data, chunk))
 
     def _sent(self, chunk: ChunkInputs, number: int) -> None:
@@ -298,7 +306,8 @@ class FarServer:
         name, key, spool = asked.bucket, asked.key, self._storage.spool
         self._check((name, key) in self._documents)
         buckets = self._far if self._documents[name, key] else self._storage.buckets
-        got = buckets.fetch(name, key, memory_limit=LIMIT, spool_dir=spool)
+        # What goes to the spool is too long to be read: nobody needs its key.
+        got = buckets.fetch_tagged(name, key, memory_limit=LIMIT, spool_dir=spool, sealed=True).content
         return Answer(asked.number, load(got, key, spool))
 
     def _store(self, asked: StorePack, descriptor: int | None) -> Answer:
@@ -389,7 +398,7 @@ class FarServer:
         try:
             found = work()
         except Exception as error:
-            found = Answer(number, failure=_failure(error, self._storage.objects.address))
+            found = Answer(number, failure=failure_of(error, self._storage.objects.address))
         if isinstance(found, int):
             self._put(Outgoing(Answer(number, is_open=True), found))
         else:
@@ -428,17 +437,3 @@ class FarServer:
             if isinstance(each.message, Answer):
                 self._end_question()
             del each
-
-
-def _failure(error: Exception, where: str) -> Failure:
-    """The error as a worker is told of it; our faults are logged."""
-    if isinstance(error, MissingObjectError):
-        return Failure("missing", str(error))
-    if isinstance(error, StorageUnavailableError):
-        return Failure("unavailable", str(error))
-    if isinstance(error, StorageError):
-        return Failure("storage", str(error))
-    if isinstance(error, InputError):
-        return Failure("input", str(error))
-    log.error("%s could not be used for a codec worker", where, exc_info=error)
-    return Failure("storage", f"A fault in lightwell ({type(error).__name__}).")

@@ -33,6 +33,15 @@ class Source(Protocol):
     def read(self, offset: int, length: int) -> bytes: ...
 
 
+class Scratch(Protocol):
+    """A new file on disk that is encrypted while it is written."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def source(self, fd: int) -> FileSource:
+        """What was written, read from an open descriptor, which the source takes over also if this fails."""
+
+
 class BytesSource:
     """A file in memory."""
 
@@ -102,7 +111,9 @@ class FileSource:
         length = min(length, self.size - offset)
         if length <= 0:
             return b""
-        offset += self._start
+        return self._read_at(self._start + offset, length)
+
+    def _read_at(self, offset: int, length: int) -> bytes:
         data = os.pread(self._fd, length, offset)
         while len(data) < length:  # pread stops at 2 GiB
             more = os.pread(self._fd, length - len(data), offset + len(data))

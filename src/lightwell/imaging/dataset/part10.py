@@ -10,11 +10,13 @@ import os
 import re
 import tempfile
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lightwell.errors import InputError
-from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, Source, fills_disk
+from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, Scratch, Source, fills_disk
 from lightwell.imaging.dataset.transfer_syntaxes import DEFLATED, LONG_VRS
 
 __all__ = ["BytesSource", "FileSource", "Part10", "Source", "open_part10"]
@@ -52,10 +54,17 @@ class Part10:
     implicit: bool
 
 
-def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part10:
+def open_part10(
+    source: Source,
+    *,
+    spool_dir: Path,
+    inflate_limit: int,
+    seal: Callable[[int], Scratch] | None = None,
+) -> Part10:
     """Read the preamble and the file meta group of a Part 10 file.
 
-    A deflated data set is inflated into a file in ``spool_dir``, to at most ``inflate_limit`` bytes. Raises
+    A deflated data set is inflated into a file in ``spool_dir``, to at most ``inflate_limit`` bytes; ``seal``
+    encrypts it there, given its descriptor. Raises
     `InputError`: "DICOM attributes does not exist" if it is not a Part 10 file or ends in its file meta,
     "DICOM attribute TransferSyntaxUID does not exist" if it lacks that element, and others if that is not a
     UID (PS3.5 §9.1) or if a deflated data set is damaged or too large.
@@ -72,7 +81,8 @@ def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part1
         )
     offset = 132 + len(meta)
     if syntax == DEFLATED:
-        return Part10(_inflate(source, offset, spool_dir, inflate_limit), syntax, meta, 0, True, False)
+        inflated = _inflate(source, offset, spool_dir, inflate_limit, seal)
+        return Part10(inflated, syntax, meta, 0, True, False)
     return Part10(source, syntax, meta, offset, syntax != EXPLICIT_BIG, syntax == IMPLICIT_LITTLE)
 
 
@@ -144,20 +154,28 @@ def _read_longer(source: Source, start: int, length: int) -> bytes:
     return source.read(start, max(length + 4096, 2 * length))
 
 
-def _inflate(source: Source, offset: int, spool_dir: Path, limit: int) -> FileSource:
+def _inflate(
+    source: Source, offset: int, spool_dir: Path, limit: int, seal: Callable[[int], Scratch] | None
+) -> FileSource:
     """Inflate the data set into an unnamed file; uses a megabyte or two of memory."""
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     fd, name = tempfile.mkstemp(prefix="inflate-", dir=spool_dir)
     try:
         Path(name).unlink()
-        _inflate_to(fd, inflater, source, offset, limit)
-        return FileSource.adopt(fd)
+        scratch = None if seal is None else seal(fd)
+        write = partial(_write, fd) if scratch is None else scratch.write
+        for inflated in _inflated(fd, inflater, source, offset, limit):
+            write(inflated)
     except BaseException:
         os.close(fd)
         raise
+    return FileSource.adopt(fd) if scratch is None else scratch.source(fd)
 
 
-def _inflate_to(fd: int, inflater: zlib._Decompress, source: Source, offset: int, limit: int) -> None:
+def _inflated(
+    fd: int, inflater: zlib._Decompress, source: Source, offset: int, limit: int
+) -> Iterator[bytes]:
+    """The data set, piece by piece, on its way to ``fd``."""
     total, consumed = 0, 0
     pending = b""
     try:
@@ -182,7 +200,7 @@ def _inflate_to(fd: int, inflater: zlib._Decompress, source: Source, offset: int
                     f"The deflated data set inflates to {total} bytes or more, and the disk has no space for"
                     " it; free some space, or send it uncompressed"
                 )
-            _write(fd, inflated)
+            yield inflated
     except zlib.error as error:
         raise InputError(f"The deflated data set is damaged ({error}); send the file again") from None
 

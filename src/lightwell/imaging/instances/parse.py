@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.levels import PATIENT, SERIES, STUDY
 from lightwell.domain.imports.warnings import Warning
-from lightwell.errors import InputError
+from lightwell.errors import InputError, StorageError
 from lightwell.imaging.dataset import dicom_json
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser
@@ -74,7 +74,7 @@ def parse_instance(
     """
     try:
         return _instance(_parse(part10, cache, decode_nested), cache, override)
-    except (InputError, MemoryError):
+    except (InputError, MemoryError, StorageError):
         raise
     except Exception as error:
         raise InputError(f"The data set cannot be read ({type(error).__name__}: {error})") from error

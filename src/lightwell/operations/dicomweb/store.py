@@ -39,6 +39,7 @@ from lightwell.imaging.dataset.part10 import meta_uids
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb.lookup import check_ids, check_uids
 from lightwell.stores.account import datastores
+from lightwell.stores.data_folder.sealed_files import FileKey
 from lightwell.stores.data_folder.uploads import Upload
 
 if TYPE_CHECKING:
@@ -96,12 +97,13 @@ def begin_upload(ctx: Context, datastore_id: str, study: str | None) -> Upload:
         check_uids(study)
     with ctx.stores.db.read() as conn:
         found = datastores.get(conn, datastore_id)
+        sealed = found is not None and ctx.stores.keys.seals(conn, found.key)
     if found is None or found.status != DatastoreStatus.ACTIVE:
         raise NotFoundError(f"Datastore {datastore_id} does not exist or is not active.")
     if ctx.pool is not None:
         ctx.pool.require()
     try:
-        return Upload(ctx.stores.spool)
+        return Upload(ctx.stores.spool, sealed=sealed)
     except StorageError as error:
         raise UnavailableError(str(error)) from error
 
@@ -121,7 +123,7 @@ def store_files(
         offset, length = parts[number]
         return meta_uids(upload.head(offset, min(length, _META)))
 
-    return _store(ctx, target, files, identify)
+    return _store(ctx, target, files, _finished(upload), identify)
 
 
 def store_metadata(
@@ -148,9 +150,10 @@ def store_metadata(
         upload.write([pack_parts(bulk)])
     except StorageError as error:
         raise UnavailableError(str(error)) from error
+    key = _finished(upload)
     try:
         answer = _pool(ctx).ask(
-            ListInstances(path, kind, list(documents), table),
+            ListInstances(path, kind, list(documents), table, key),
             float(ctx.settings.file_timeout),
             ctx.caller.arn,
         )
@@ -170,7 +173,15 @@ def store_metadata(
     def identify(number: int) -> tuple[str | None, str | None]:
         return listed[number].sop_class_uid or None, listed[number].sop_instance_uid or None
 
-    return _store(ctx, target, files, identify)
+    return _store(ctx, target, files, key, identify)
+
+
+def _finished(upload: Upload) -> FileKey | None:
+    """What opens an upload that is complete."""
+    try:
+        return upload.finish()
+    except StorageError as error:
+        raise UnavailableError(str(error)) from error
 
 
 def _pool(ctx: Context) -> CodecPoolClient:
@@ -183,11 +194,12 @@ def _store(
     ctx: Context,
     target: StoreTarget,
     files: list[Spooled],
+    key: FileKey | None,
     identify: Callable[[int], tuple[str | None, str | None]],
 ) -> StoreResult:
     """``identify``: SOPClassUID and SOPInstanceUID of a file that could not be stored, by its number."""
     caller = ctx.caller
-    store = Store(target.datastore_id, target.study, caller.arn, files, caller.emergency)
+    store = Store(target.datastore_id, target.study, caller.arn, files, caller.emergency, key)
     answer = _pool(ctx).ask(store, _SECONDS, caller.arn)
     if not isinstance(answer, Stored):
         raise InternalError(f"The work process answered {type(answer).__name__}.")

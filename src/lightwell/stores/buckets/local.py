@@ -76,7 +76,15 @@ class LocalBucket:
             except PermissionError:
                 yield key[:-1], 0
 
-    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None) -> Fetched:
+    def fetch(
+        self,
+        key: str,
+        *,
+        memory_limit: int,
+        spool_dir: Path,
+        listed: int | None = None,
+        sealed: bool = False,
+    ) -> Fetched:
         path = self._resolve(key)
         try:
             # Never wait: opening a pipe without a writer would block.

@@ -25,7 +25,13 @@ class Bucket(Protocol):
     def list(self, prefix: str, after: str = "") -> Iterator[tuple[str, int, str | None]]: ...
 
     def fetch(
-        self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
+        self,
+        key: str,
+        *,
+        memory_limit: int,
+        spool_dir: Path,
+        listed: int | None = None,
+        sealed: bool = False,
     ) -> Fetched: ...
 
     def put(self, key: str, data: bytes) -> None: ...
@@ -102,10 +108,19 @@ class Buckets:
         return found.content
 
     def fetch_tagged(
-        self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
+        self,
+        bucket: str,
+        key: str,
+        *,
+        memory_limit: int,
+        spool_dir: Path,
+        listed: int | None = None,
+        sealed: bool = False,
     ) -> Fetched:
-        """As `fetch`, and which object it was."""
-        return self._bucket(bucket).fetch(key, memory_limit=memory_limit, spool_dir=spool_dir, listed=listed)
+        """As `fetch`, and which object it was. ``sealed``: a file in ``spool_dir`` is encrypted."""
+        return self._bucket(bucket).fetch(
+            key, memory_limit=memory_limit, spool_dir=spool_dir, listed=listed, sealed=sealed
+        )
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """Write an object, whole or not at all, replacing an existing one."""

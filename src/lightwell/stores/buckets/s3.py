@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.stores.buckets.fetched import Fetched
+from lightwell.stores.data_folder.sealed_files import FileKey, FileSealer
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.local import storage_error
@@ -78,12 +79,20 @@ class S3Bucket:
             return True
         return False
 
-    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None) -> Fetched:
+    def fetch(
+        self,
+        key: str,
+        *,
+        memory_limit: int,
+        spool_dir: Path,
+        listed: int | None = None,
+        sealed: bool = False,
+    ) -> Fetched:
         self._check_key(key)
         try:
             for tries_left in reversed(range(_REPLACED)):
                 try:
-                    return self._fetch(key, memory_limit, spool_dir, listed)
+                    return self._fetch(key, memory_limit, spool_dir, listed, sealed)
                 except Exception as error:
                     # Replaced since its first bytes came: again, from the beginning of the new one.
                     if not tries_left or not _is_replaced(error):
@@ -98,7 +107,9 @@ class S3Bucket:
                 raise StorageUnavailableError(f"{str(explained).rstrip('.')}.") from error
             raise explained from error
 
-    def _fetch(self, key: str, memory_limit: int, spool_dir: Path, listed: int | None) -> Fetched:
+    def _fetch(
+        self, key: str, memory_limit: int, spool_dir: Path, listed: int | None, sealed: bool
+    ) -> Fetched:
         """obstore goes on after a broken connection by itself, with the tag of the object that it began."""
         import obstore
 
@@ -110,22 +121,29 @@ class S3Bucket:
                 "import it again"
             )
         if size > memory_limit:
-            return Fetched(self._spool(key, size, tag, spool_dir), _bare(tag))
+            path, opens = self._spool(key, size, tag, spool_dir, sealed)
+            return Fetched(path, _bare(tag), opens)
         data = bytes(found.bytes())
         if len(data) != size:
             raise StorageError(f"s3://{self._name}/{key} came with {len(data)} of its {size} bytes.")
         return Fetched(data, _bare(tag))
 
-    def _spool(self, key: str, size: int, tag: str | None, spool_dir: Path) -> Path:
-        """To a file; the caller removes it."""
+    def _spool(
+        self, key: str, size: int, tag: str | None, spool_dir: Path, sealed: bool
+    ) -> tuple[Path, FileKey | None]:
+        """To a file, which the caller removes, and what opens it."""
         try:
             with tempfile.NamedTemporaryFile(dir=spool_dir, prefix="bucket-", delete=False) as stream:
                 path = Path(stream.name)
+                sealer = FileSealer(stream.write) if sealed else None
+                write, got = stream.write if sealer is None else sealer.write, 0
                 try:
                     for piece in self._pieces(key, size, tag):
-                        stream.write(piece)
-                    if stream.tell() != size:
-                        raise StorageError(f"s3://{self._name}/{key} ended at {stream.tell()}.")
+                        write(piece)
+                        got += len(piece)
+                    if got != size:
+                        raise StorageError(f"s3://{self._name}/{key} ended at {got}.")
+                    opens = None if sealer is None else sealer.finish()
                 except BaseException:
                     with contextlib.suppress(OSError):
                         path.unlink()
@@ -134,7 +152,7 @@ class S3Bucket:
             raise
         except OSError as error:
             raise storage_error(error, f"{spool_dir} cannot be written to") from error
-        return path
+        return path, opens
 
     def _pieces(self, key: str, size: int, tag: str | None) -> Iterator[Any]:
         """One and the same object in parts, each tried again by itself; without a tag, all in one answer."""

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightwell.errors import StorageUnavailableError
+from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.data_folder.free_space import is_scarce
+from lightwell.stores.data_folder.sealed_files import FileKey, FileOpener, FileSealer
 from lightwell.stores.objects.local import storage_error
 
 _PREFIX = "upload-"
@@ -23,10 +24,18 @@ _AT_ONCE = 512
 
 
 class Upload:
-    """A file in the spool, written sequentially; `remove` must be called."""
+    """A file in the spool, written sequentially; `remove` must be called.
 
-    def __init__(self, spool: Path) -> None:
+    ``sealed``: its bytes are encrypted, and only this object and whoever has its ``key`` can read them.
+    ``size`` are those that were written to it.
+    """
+
+    def __init__(self, spool: Path, *, sealed: bool = False) -> None:
         self.size = 0
+        self.key: FileKey | None = None
+        self._sealed: list[bytes | memoryview] = []
+        self._sealer = FileSealer(self._sealed.append) if sealed else None
+        self._opener: FileOpener | None = None
         # The upload of an aborted request is removed while a thread may still be writing, which must never
         # write to a descriptor that has become another file's.
         self._lock = threading.Lock()
@@ -44,7 +53,33 @@ class Upload:
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Append. Raises `StorageError`, also where too little of the disk would be left for packs."""
+        if self._sealer is None:
+            self.size += self._write(pieces)
+            return
+        for piece in pieces:
+            self._sealer.write(piece)
+        self._write_sealed()
+        self.size += sum(map(len, pieces))
+
+    def finish(self) -> FileKey | None:
+        """What opens the file, None where it is not sealed. Nothing can be written to a sealed one then.
+
+        Raises `StorageError` as `write`.
+        """
+        if self._sealer is not None and self.key is None:
+            key = self._sealer.finish()
+            self._write_sealed()
+            self.key, self._opener = key, FileOpener(key)
+        return self.key
+
+    def _write_sealed(self) -> None:
+        self._write(self._sealed)
+        self._sealed.clear()
+
+    def _write(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Returns how many bytes."""
         waiting = [memoryview(piece) for piece in pieces if len(piece)]
+        written = 0
         try:
             if waiting and self._lacks_room(sum(len(piece) for piece in waiting)):
                 raise StorageUnavailableError(
@@ -54,22 +89,26 @@ class Upload:
             while waiting:
                 with self._lock:
                     count = os.writev(self._fd, waiting[:_AT_ONCE])
-                self.size += count
+                written += count
                 while waiting and count >= len(waiting[0]):
                     count -= len(waiting.pop(0))
                 if count:
                     waiting[0] = waiting[0][count:]
         except OSError as error:
             raise storage_error(error, f"{self.path} cannot be written") from error
+        return written
 
     def _lacks_room(self, more: int) -> bool:
         with self._lock:
             return self._fd >= 0 and is_scarce(self._fd, more)
 
     def head(self, offset: int, length: int) -> bytes:
-        """Bytes at ``offset``; fewer at the end of the file."""
-        with contextlib.suppress(OSError), self._lock:
-            return os.pread(self._fd, length, offset)
+        """Bytes at ``offset``; fewer at the end of the file, none of a sealed one that is not finished."""
+        with contextlib.suppress(OSError, StorageError), self._lock:
+            if self._sealer is None:
+                return os.pread(self._fd, length, offset)
+            if self._opener is not None:
+                return self._opener.read(self._fd, offset, length)
         return b""
 
     def remove(self) -> None:

@@ -135,6 +135,10 @@ class KeyRing:
         provider = self.provider(conn).name
         return data_keys.insert(conn, key, datastore_key, purpose.number, made, provider, now)
 
+    def seals(self, conn: Connection, datastore_key: int) -> bool:
+        """Whether what is written to a data store is sealed."""
+        return self._always or data_keys.newest(conn, datastore_key) is not None
+
     # Reading --------------------------------------------------------------------------------------------
 
     def known(self, pack: int) -> PackCipher | None:

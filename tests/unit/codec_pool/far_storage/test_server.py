@@ -18,6 +18,7 @@ import pytest
 from lightwell.codec_pool.far_storage import server as far_server
 from lightwell.codec_pool.far_storage.client import EngineGoneError, FarClient, FarObjects
 from lightwell.codec_pool.far_storage.messages import MOST_READ, FarChannel
+from lightwell.codec_pool.far_storage.sealed_source import SealedSource
 from lightwell.codec_pool.far_storage.server import LONGEST, FarServer, FarStorage
 from lightwell.codec_pool.far_storage.threads import READS
 from lightwell.codec_pool.messages import ExistingFound, InspectInput, PacksOpened, ReadChunk
@@ -29,6 +30,7 @@ from lightwell.framing import frame
 from lightwell.settings import Settings
 from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.data_folder.sealed_files import FileSealer
 from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.objects.interface import MissingObjectError
 from lightwell.stores.objects.local import LocalObjects
@@ -52,8 +54,15 @@ class _Buckets:
     def is_local(self, bucket: str) -> bool:
         return bucket == "folder"
 
-    def fetch_tagged(self, bucket: str, key: str, **limits: Any) -> Fetched:
-        return Fetched(self.fetch(bucket, key, **limits))
+    def fetch_tagged(self, bucket: str, key: str, *, sealed: bool = False, **limits: Any) -> Fetched:
+        found = self.fetch(bucket, key, **limits)
+        if isinstance(found, bytes) or not sealed:
+            return Fetched(found)
+        content = found.read_bytes()
+        with found.open("wb") as stream:
+            sealer = FileSealer(stream.write)
+            sealer.write(content)
+            return Fetched(found, None, sealer.finish())
 
     def fetch(
         self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
@@ -147,6 +156,16 @@ def test_leaves_out_what_is_skipped_and_fetches_the_dangerous_first(pair: Pair) 
     let_have(pair.server, chunk(1, dict.fromkeys("abcdefg", 1), skip=[0], first=[6]))
     until(lambda: len(pair.buckets.fetched) == 4)
     assert sorted(pair.buckets.fetched) == ["b", "c", "d", "g"]
+
+
+def test_passes_large_files_of_encrypted_data_stores_sealed(pair: Pair) -> None:
+    pair.buckets.contents["k"] = b"SECRET^PATIENT" * 50
+    let_have(pair.server, chunk(1, {"k": 700}, packs=[OpenPack(9, b"g" * 32)]))
+    with pair.client.take(1, 0)[0] as source:
+        assert isinstance(source, SealedSource)
+        assert b"SECRET" not in os.pread(source._fd, 10_000, 0)
+        assert source.read(0, 1000) == b"SECRET^PATIENT" * 50
+    assert list(pair.spool.iterdir()) == []
 
 
 def test_passes_large_files_as_descriptors_and_keeps_none_of_them(pair: Pair) -> None:
