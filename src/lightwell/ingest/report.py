@@ -28,6 +28,7 @@ def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
     """
     bucket, folder = split_uri(job.output_uri)
     buckets = stores.output_buckets(job)
+    buckets.remove_unfinished(bucket, folder)
     with TemporaryDirectory(dir=stores.spool, prefix="report-") as name:
         place = Path(name)
         _write_lines(stores, job, place)

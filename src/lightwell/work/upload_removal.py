@@ -117,6 +117,7 @@ class UploadRemoval:
         # A file whose row was not written, since the server died between the two.
         buckets = self._buckets(upload)
         buckets.remove(bucket, [key for key, _ in buckets.list(bucket, folder)])
+        buckets.remove_unfinished(bucket, folder)
         self._stores.db.write(lambda conn: uploads.remove(conn, upload.id))
         return removed
 

@@ -354,11 +354,17 @@ def test_what_nobody_goes_on_with_is_removed_after_a_day(server: Importing) -> N
     bucket, folder = server.settings.upload_bucket, f"uploads/{server.datastore}/{upload.id}/"
     server.stores.buckets.put(bucket, f"{folder}b/2", b"2")
     target = uploaded_files.target(server.context, server.datastore, upload.id, "late", 1)
+    # And what it was writing when it died.
+    place = server.settings.buckets / bucket / folder
+    if place.is_dir():
+        (place / "c").mkdir()
+        (place / "c" / ".lightwell-0123456789abcdef.part").write_bytes(b"3")
     almost = Later(KEEP_MS - 60_000)
     assert removal(server, almost).remove() == 0
     uploads.discard(server.context, server.datastore, upload.id)
     assert removal(server, almost).remove() == 1
     assert [each.upload.id for each in uploads.of_caller(server.context, server.datastore)] == [other.id]
+    assert not place.exists()
     # One that is still arriving when its upload is removed leaves nothing.
     with pytest.raises(NotFoundError):
         uploaded_files.keep(server.context, target, b"x", "0" * 64, 1)

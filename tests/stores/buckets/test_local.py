@@ -289,6 +289,17 @@ def test_lists_no_file_that_is_being_written(buckets: Buckets, inn: Path) -> Non
     assert keys(buckets) == [".lightwell-other"]
 
 
+def test_removes_what_a_process_that_died_was_writing(buckets: Buckets, inn: Path) -> None:
+    part = ".lightwell-0123456789abcdef.part"
+    make(inn, f"a/b/c/{part}", f"a/d/{part}", "a/d/kept", "a/d/.lightwell-other", f"e/{part}", part)
+    buckets.remove_unfinished("inn", "a/")
+    left = sorted(str(path.relative_to(inn)) for path in inn.rglob("*"))
+    assert left == [part, "a", "a/d", "a/d/.lightwell-other", "a/d/kept", "e", f"e/{part}"]
+    buckets.remove_unfinished("inn", "never/")
+    with pytest.raises(StorageError):
+        buckets.remove_unfinished("inn", "../")
+
+
 def test_sorts_folders_that_are_larger_than_memory_allows(
     buckets: Buckets, inn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from lightwell.domain.datastore import DataStore
 from lightwell.domain.imports.jobs import ALREADY_THERE, NOT_DICOM, Chunk, InputFile, Job, Outcome
 from lightwell.domain.imports.records import NewRecord
 from lightwell.domain.imports.units import Token, Unit
+from lightwell.domain.imports.uploads import Upload
 from lightwell.domain.keys import RecordKey
 from lightwell.domain.states import (
     DatastoreStatus,
@@ -214,6 +215,26 @@ def test_nothing_that_a_job_keeps_of_files_is_readable(db: Database) -> None:
         assert dead.note == "it died on UNMISTAKABLE^ANNA"
         ended = import_jobs.get(conn, job.key)
         assert ended is not None and ended.message == "no access to UNMISTAKABLE^ANNA"
+
+
+def test_what_was_dropped_for_an_upload_is_not_readable(db: Database) -> None:
+    _carry(db)
+    sent = Upload(
+        id="c" * 32,
+        datastore=STORE.key,
+        caller="arn",
+        name="UNMISTAKABLE^ANNA",
+        files=1,
+        size=1,
+        node=None,
+        created_at=1,
+    )
+    db.write(lambda conn: uploads.add(conn, sent))
+    assert "UNMISTAKABLE" not in _stored(db).upper()
+    with db.read() as conn:
+        assert uploads.find(conn, STORE.key, "arn", sent.id) == sent
+        assert uploads.of_caller(conn, STORE.key, "arn", 9) == [sent]
+        assert uploads.every(conn, [], "", 9) == [(sent, STORE.id)]
 
 
 def test_a_group_stays_one_when_encryption_begins_and_keys_change_under_way(db: Database) -> None:

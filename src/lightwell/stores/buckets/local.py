@@ -132,6 +132,26 @@ class LocalBucket:
             except OSError as error:
                 raise storage_error(error, f"s3://{self._name}/{_shown(key)} cannot be removed") from error
             folders.add(target.parent)
+        self._remove_empty(folders)
+
+    def remove_unfinished(self, folder: str) -> None:
+        top = self._target(f"{folder}{_TEMPORARY}").parent
+        found = [
+            Path(place, name)
+            for place, _, names in os.walk(top)
+            for name in names
+            if name.startswith(_TEMPORARY) and name.endswith(".part")
+        ]
+        for path in found:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                where = f"s3://{self._name}/{_shown(folder)}"
+                raise storage_error(error, f"What is left below {where} cannot be removed") from error
+        self._remove_empty({path.parent for path in found})
+
+    def _remove_empty(self, folders: set[Path]) -> None:
+        """Remove those of the folders, and of those above, in which nothing is left."""
         root = Path(self._root)
         while folders:
             above = set()

@@ -42,6 +42,8 @@ class Bucket(Protocol):
 
     def remove(self, keys: Sequence[str]) -> None: ...
 
+    def remove_unfinished(self, folder: str) -> None: ...
+
 
 class Buckets:
     """All buckets that this server can reach.
@@ -137,6 +139,13 @@ class Buckets:
     def remove(self, bucket: str, keys: Sequence[str]) -> None:
         """Remove objects, and folders that are empty then; those that do not exist are no error."""
         self._bucket(bucket).remove(keys)
+
+    def remove_unfinished(self, bucket: str, folder: str) -> None:
+        """Remove what processes that died were writing below a folder, which nobody writes in now.
+
+        ``folder`` ends in a slash. S3 shows no such objects.
+        """
+        self._bucket(bucket).remove_unfinished(folder)
 
     def is_local(self, bucket: str) -> bool:
         """Whether the bucket is a local folder."""

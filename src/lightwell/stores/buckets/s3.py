@@ -180,6 +180,9 @@ class S3Bucket:
     def take_file(self, key: str, path: Path) -> None:
         self.put_file(key, path)
 
+    def remove_unfinished(self, folder: str) -> None:
+        """There is nothing: an object is there when all of it has been sent."""
+
     def remove(self, keys: Sequence[str]) -> None:
         import obstore
 

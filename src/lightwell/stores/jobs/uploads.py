@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
@@ -15,8 +16,9 @@ from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import datastore, import_job, outcome, upload, uploaded_file
 from lightwell.stores.jobs import import_jobs
+from lightwell.stores.keys import values
 from lightwell.stores.keys.data_keys import KeyDestroyedError
-from lightwell.stores.keys.job_values import INPUT_FILE, opened_text
+from lightwell.stores.keys.job_values import INPUT_FILE, UPLOAD, opened_text, seal_text, shown_text
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
@@ -39,13 +41,16 @@ def buckets_of(upload: Upload, buckets: Buckets, settings: Settings) -> Buckets:
 
 
 def add(conn: Connection, new: Upload) -> None:
-    insert_many(conn, upload, [{name: getattr(new, name) for name in Upload.__slots__}])
+    row = {name: getattr(new, name) for name in Upload.__slots__}
+    # What the person dropped may be a folder that is named after a patient.
+    row["name"] = seal_text(values.sealer(conn, new.datastore), UPLOAD, _number(new.id), 0, new.name)
+    insert_many(conn, upload, [row])
 
 
 def find(conn: Connection, store: int, caller: str, id: str) -> Upload | None:
     """The upload, if it is this caller's and is not removed."""
     row = conn.execute(select(*_COLUMNS).where(upload.c.id == id, *_of(store, caller))).first()
-    return None if row is None else _upload(row)
+    return None if row is None else _upload(conn, row)
 
 
 def bucket_of(upload: Upload, settings: Settings) -> str:
@@ -82,7 +87,7 @@ def lock(conn: Connection, id: str) -> Upload | None:
     """The upload as it is, if it is not removed; nobody else changes it until the transaction ends."""
     held = select(*_COLUMNS).where(upload.c.id == id, upload.c.is_removed.is_(False))
     row = conn.execute(held.with_for_update()).first()
-    return None if row is None else _upload(row)
+    return None if row is None else _upload(conn, row)
 
 
 def of_caller(conn: Connection, store: int, caller: str, limit: int) -> list[Upload]:
@@ -93,7 +98,7 @@ def of_caller(conn: Connection, store: int, caller: str, limit: int) -> list[Upl
         .order_by(upload.c.created_at.desc(), upload.c.id.desc())
         .limit(limit)
     )
-    return [_upload(row) for row in rows]
+    return [_upload(conn, row) for row in rows]
 
 
 def every(conn: Connection, nodes: Sequence[str], after: str, limit: int) -> list[tuple[Upload, str]]:
@@ -108,7 +113,7 @@ def every(conn: Connection, nodes: Sequence[str], after: str, limit: int) -> lis
         .order_by(upload.c.id)
         .limit(limit)
     ).all()
-    return [(_upload(row[:-1]), row.datastore_id) for row in rows]
+    return [(_upload(conn, row[:-1]), row.datastore_id) for row in rows]
 
 
 def files(conn: Connection, id: str, after: str, limit: int, *, are_there: bool = True) -> list[UploadedFile]:
@@ -235,5 +240,11 @@ def _of(store: int, caller: str) -> list[Any]:
     return [upload.c.datastore == store, upload.c.caller == caller, upload.c.is_removed.is_(False)]
 
 
-def _upload(row: Any) -> Upload:
-    return Upload(**dict(zip(Upload.__slots__, row, strict=True)))
+def _upload(conn: Connection, row: Any) -> Upload:
+    found = Upload(**dict(zip(Upload.__slots__, row, strict=True)))
+    return replace(found, name=shown_text(conn, UPLOAD, _number(found.id), 0, found.name))
+
+
+def _number(id: str) -> int:
+    """An id as what `job_values` binds a value to."""
+    return int.from_bytes(id.encode(), "big")

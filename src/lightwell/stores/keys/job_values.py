@@ -34,6 +34,7 @@ NOTE = b"unit.note"
 CONFIGURATION = b"import_job.configuration"
 SOURCE = b"import_job.source"
 JOB_MESSAGE = b"import_job.message"
+UPLOAD = b"upload.name"
 
 _GONE = "(encrypted with a key that was destroyed with its data store)"
 _NOT_NOW = "(encrypted with a key that is not to be had now)"
