@@ -166,6 +166,24 @@ def test_a_server_without_the_key_does_not_start(kept: Kept, tmp_path: Path) -> 
     done = lightwell("serve", "--port", "0", data=copy)
     assert done.status == 2 and "encryption.key" in done.err and "restore it from your backup" in done.err
     assert not (copy / "encryption.key").exists()
+    assert "cannot be read" in about_encryption(copy)
+    # Another key: nobody may think that data is lost, and import it again or restore an older backup.
+    (copy / "encryption.key").write_text("A" * 43 + "=\n")
+    assert "restore that file from your backup" in about_encryption(copy)
+    done = lightwell("data", "verify", data=copy)
+    assert done.status == 1 and "its key is not to be had" in done.err, done.err
+    assert "No data is known to be lost" in done.err
+    assert not any(word in done.err for word in ("damaged", "chown", "--repair", "Restore")), done.err
+    shutil.copy(kept.server.data / "encryption.key", copy)
+    assert about_encryption(copy).startswith(
+        "1 data store encrypted; the keys are there, wrapped under local"
+    )
+    assert lightwell("data", "verify", data=copy).status == 0
+
+
+def about_encryption(data: Path) -> str:
+    rows = {row["check"]: row for row in lightwell("doctor", "--json", data=data).json()}
+    return str(rows["encryption"]["says"])
 
 
 def test_only_what_has_a_key_is_sealed_and_its_key_ends_with_it(tmp_path: Path) -> None:

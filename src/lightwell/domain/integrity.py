@@ -8,11 +8,12 @@ from enum import StrEnum
 
 class FaultKind(StrEnum):
     """DAMAGED: not as it was written. UNREADABLE: could not be read this time, by this user or at all, so
-    nothing is known about it and nothing need be lost.
+    nothing is known about it and nothing need be lost. WITHOUT_KEY: encrypted, and the key is not to be had.
     """
 
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
+    WITHOUT_KEY = "without-key"
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def test_a_pack_whose_key_is_not_to_be_had_is_a_fault_of_its_own(
     run(stores, of_keys(built).values(provider="another"))
     faults, records = verified(stores, built, monkeypatch)
     (fault,) = (each.fault for each in faults)
-    assert fault.kind == FaultKind.UNREADABLE and "key_provider = another" in fault.reason
+    assert fault.kind == FaultKind.WITHOUT_KEY and "key_provider = another" in fault.reason
     assert records == 0
 
 
@@ -109,7 +109,7 @@ def test_what_a_deleted_data_store_has_left_is_no_fault(
     built = sealed_set(stores)
     stores.db.write(lambda conn: data_keys.destroy(conn, built.datastore_key, NOW))
     ((finding,), records) = verified(stores, built, monkeypatch)
-    assert finding.fault.kind == FaultKind.UNREADABLE and records == 0
+    assert finding.fault.kind == FaultKind.WITHOUT_KEY and records == 0
     of_store = tables.datastore.c.key == built.datastore_key
     run(stores, update(tables.datastore).where(of_store).values(status="DELETED"))
     assert verified(stores, built, monkeypatch) == ([], 0)

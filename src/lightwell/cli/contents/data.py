@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from lightwell.work.verifying.run import Mode
 
 
+_KEY_CURE = (
+    "No data is known to be lost, and none of it was looked at: delete nothing and import nothing again. "
+    "Bring the key back, then verify again; `lightwell doctor` tells when it is there."
+)
 _PAGES_CURE = (
     "A damaged page of the database is not put back by itself: stop the server, keep the file, and restore "
     'the newest backup to another folder; docs/howto/integrity.md says under "A damaged page" how to bring '
@@ -240,7 +244,13 @@ class _Finding:
 def _findings(report: Report, settings: Settings) -> list[_Finding]:
     damaged = [problem for problem in report.problems if problem.kind == FaultKind.DAMAGED]
     unreadable = [problem for problem in report.problems if problem.kind == FaultKind.UNREADABLE]
+    locked = [problem for problem in report.problems if problem.kind == FaultKind.WITHOUT_KEY]
     found = []
+    if locked:
+        packs = len({problem.pack for problem in locked if problem.pack is not None})
+        reason = min((problem for problem in locked), key=lambda problem: problem.pack or "").reason
+        what = f"What {counted(packs, 'pack')} hold is encrypted and its key is not to be had"
+        found.append(_Finding(FaultKind.WITHOUT_KEY, locked, f"{what}: {reason.rstrip('.')}", _KEY_CURE))
     if unreadable:
         packs = len({problem.pack for problem in unreadable})
         found.append(

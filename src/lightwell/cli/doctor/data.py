@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.cli.store_session import check_owner, chown_command, describe_exposed_file
-from lightwell.cli.wording import nobody_works
+from lightwell.cli.wording import counted, nobody_works
 from lightwell.errors import LightwellError
 from lightwell.setting_urls import masked_url
 from lightwell.settings import Settings
@@ -26,7 +26,8 @@ _MOST_EXPOSED = 3  # files and folders
 _MOST_FOREIGN = 20
 _NOT_CREATED = "not created yet; the first start creates it"
 _NOT_MIGRATED = "not checked until the database is migrated"
-_NO_KMS_KEY = "no data store has a KMS key"
+_NOT_ENCRYPTED = "no data store is encrypted"
+_UNTIL_STORED = " yet; the next import into one makes its key"
 
 
 def belongs_to_others(settings: Settings) -> bool:
@@ -111,23 +112,38 @@ def storage(settings: Settings) -> str:
 
 
 def encryption(settings: Settings) -> str:
+    """Whether what is encrypted can be read, and what is not encrypted although somebody may think so."""
     from lightwell.stores.account import datastores
+    from lightwell.stores.db.open import open_database
+    from lightwell.stores.db.schema import schema_state
+    from lightwell.stores.keys import data_keys
+    from lightwell.stores.keys.opening import open_ring
 
+    nothing = _NOT_ENCRYPTED + (_UNTIL_STORED if settings.encryption == "always" else "")
     if not has_database(settings):
-        return _NO_KMS_KEY
-    with migrated(settings) as conn:
-        if conn is None:
+        return nothing
+    db = open_database(settings)
+    try:
+        if schema_state(db) != "current":
             return _NOT_MIGRATED
-        found = datastores.in_vain_with_kms_key(conn)
-    if not found:
-        return _NO_KMS_KEY
-    shown = ", ".join(f"{store.name} ({store.id})" for store in found[:_MOST_NAMES])
-    if len(found) > _MOST_NAMES:
-        shown += f" and {len(found) - _MOST_NAMES} more"
-    raise DoctorWarning(
-        "a kmsKeyArn is recorded but does not encrypt anything: keep the data on an encrypted disk or "
-        f"bucket; this concerns {shown}"
-    )
+        with db.read() as conn:
+            found = datastores.in_vain_with_kms_key(conn)
+            count, samples = data_keys.sealed_stores(conn), data_keys.samples(conn)
+        open_ring(settings, db).check()
+    finally:
+        db.close()
+    if found:
+        shown = ", ".join(f"{store.name} ({store.id})" for store in found[:_MOST_NAMES])
+        if len(found) > _MOST_NAMES:
+            shown += f" and {len(found) - _MOST_NAMES} more"
+        raise DoctorWarning(
+            "a kmsKeyArn is recorded but does not encrypt anything: keep the data on an encrypted disk or "
+            f"bucket; this concerns {shown}"
+        )
+    if not count:
+        return nothing
+    keepers = ", ".join(sorted({f"{sample.provider} {sample.keeper}" for sample in samples}))
+    return f"{counted(count, 'data store')} encrypted; the keys are there, wrapped under {keepers}"
 
 
 def buckets(settings: Settings) -> str:

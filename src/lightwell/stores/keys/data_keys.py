@@ -88,6 +88,20 @@ def living(conn: Connection, datastore_key: int) -> list[StoredKey]:
     return [of_row(row) for row in conn.execute(_LIVING, {"of_datastore": datastore_key})]
 
 
+def of_store(conn: Connection, id: str) -> list[StoredKey]:
+    """The keys of the data store with this id that were not destroyed, newest first."""
+    rows = conn.execute(
+        _ALL.where(datastore.c.id == id, data_key.c.destroyed_at.is_(None)).order_by(data_key.c.number.desc())
+    )
+    return [of_row(row) for row in rows]
+
+
+def sealed_stores(conn: Connection) -> int:
+    """How many data stores have a key that was not destroyed."""
+    found = select(func.count(data_key.c.datastore.distinct())).where(data_key.c.destroyed_at.is_(None))
+    return int(conn.execute(found).scalar_one())
+
+
 def store_of_set(conn: Connection, image_set_key: int) -> str | None:
     """The id of the data store of an image set."""
     return conn.execute(_OF_SET, {"of_set": image_set_key}).scalar()

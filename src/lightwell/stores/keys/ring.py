@@ -286,6 +286,18 @@ class KeyRing:
             except KeyProviderAwayError as error:
                 event(_log, logging.WARNING, "key_provider_away", reason=str(error))
 
+    def why_locked(self, conn: Connection, datastore: str) -> str | None:
+        """Why what a data store holds cannot be opened, of which a key is not to be had; None if all are.
+
+        ``datastore`` is an id of the API. Raises `KeyProviderAwayError`.
+        """
+        for stored in data_keys.of_store(conn, datastore):
+            try:
+                self._unwrapped(stored, conn)
+            except KeyProviderError as error:
+                return str(error)
+        return None
+
     def _unwrapped(self, stored: StoredKey, conn: Connection | None = None) -> bytes:
         entry = self._keys.get(stored.key)
         if stored.wrapped is None:

@@ -29,9 +29,11 @@ from lightwell.domain.integrity import (
     SharedValues,
 )
 from lightwell.errors import DamagedError, StorageError, StorageUnavailableError
+from lightwell.sealing.providers.interface import KeyProviderError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
+from lightwell.stores.keys.data_keys import KeyDestroyedError
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,9 @@ class VerifyWorker:
                 if integrity.is_of_deleted(conn, pack):
                     return [], SharedValues({}, {}), []
             reason = f"what the database has of its instances cannot be read: {error}"
-            return [], SharedValues({}, {}), [IntegrityFault(reason, FaultKind.UNREADABLE)]
+            is_locked = isinstance(error, KeyProviderError | KeyDestroyedError)
+            kind = FaultKind.WITHOUT_KEY if is_locked else FaultKind.UNREADABLE
+            return [], SharedValues({}, {}), [IntegrityFault(reason, kind)]
 
     def _check_records(
         self, pack: PackToVerify, records: list[RecordToVerify], first: int, end: int, bodies: SharedValues

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from lightwell.clock import Clock, Ids
 from lightwell.domain.events import EventHeader
-from lightwell.domain.integrity import PackToVerify
+from lightwell.domain.integrity import FaultKind, PackToVerify
 from lightwell.errors import LightwellError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -88,6 +88,8 @@ class Verifier:
         self._run: Run | None = None
         self._phase, self._after = _PHASES[0], database_pages.START
         self._counts = dict.fromkeys(_COUNTED, 0)
+        # Why the keys of data stores are not to be had, or None, by id.
+        self._locked: dict[str, str | None] = {}
         self.is_resumed = False
 
     def run(self, *, from_start: bool = False) -> Report:
@@ -275,14 +277,26 @@ class Verifier:
         found: list[Fault] = []
         with self._stores.db.read() as conn:
             page = integrity.sets(conn, self._after, _SETS)
-            for key, id, _ in page:
+            for key, id, store in page:
                 self._counts["image_sets"] += 1
+                if self._is_locked(conn, store, found):
+                    continue
                 for reason in integrity.faults_of_set(conn, key):
                     found.append(_fault_of_set(conn, key, id, reason))
         if page:
             self._keep(found, "sets", page[-1][0])
         else:
             self._keep((), "documents" if self._mode != "quick" else "over", -1)
+
+    def _is_locked(self, conn: Connection, store: str, found: list[Fault]) -> bool:
+        """Whether the key of a data store is not to be had. What its image sets hold is not known then, and
+        one fault of the data store says so.
+        """
+        if store not in self._locked:
+            self._locked[store] = reason = self._stores.keys.why_locked(conn, store)
+            if reason is not None:
+                found.append(Fault(place=f"data store {store}", reason=reason, kind=FaultKind.WITHOUT_KEY))
+        return self._locked[store] is not None
 
     def _documents(self) -> None:
         found = []
