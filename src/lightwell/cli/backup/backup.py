@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from lightwell.work.backup.backup import BackupReport
 
 _NOT_IN_IT = (
-    "DATA/audit, the audit trail: it is no part of the database; copy its files, which only grow",
+    "DATA/audit, the audit trail: it is no part of the database; copy its files, which only grow, and "
+    "DATA/audit.key, without which they prove nothing",
     "local buckets with what was imported and reports of import jobs, and DATA/events.ndjson",
     "lightwell.toml, certificates and DATA/authorizers",
 )

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lightwell.stores import Stores
     from lightwell.work.verifying.repair import Repairs
     from lightwell.work.verifying.report import Report
-    from lightwell.work.verifying.run import Mode
+    from lightwell.work.verifying.run import Mode, Verifier
 
 
 _KEY_CURE = (
@@ -170,26 +170,15 @@ def _give_pages_checksums(settings: Settings) -> str:
 
 
 def _verify(settings: Settings, args: argparse.Namespace) -> int:
-    from lightwell.work.verifying.run import Verifier
-
-    mode: Mode = "quick" if args.quick else "all" if args.all else "sample"
     if args.repair != bool(args.sources):
         raise ConfigurationError("--repair and --from PLACE belong together: where is there another copy?")
     if args.repair and (command := command_trail.current()) is not None:
         command.becomes("change")
-    with (
-        store_session(settings, needs_objects=True) as stores,
-        _bar(quiet=args.json or not sys.stderr.isatty()) as show,
-    ):
-        run = Verifier(stores, settings, show, mode=mode, rate=args.rate)
-        try:
-            report = run.run(from_start=args.from_start)
-        except DamagedError as error:
-            raise LightwellError(f"{error} What is damaged is needed to go on. {_PAGES_CURE}") from error
-        repairs = _repair(settings, stores, report, args.sources) if args.repair else None
-        if repairs is not None and repairs.repaired:
-            # What that has cured, and what is left, only another look tells.
-            report = Verifier(stores, settings, lambda done, total: None, mode=mode).run(from_start=True)
+    try:
+        run, report, repairs = _checked(settings, args)
+    except DamagedError as error:
+        # Maybe of what describes all other pages: then nothing can be opened.
+        raise LightwellError(f"{error} What is damaged is needed to go on. {_PAGES_CURE}") from error
     if run.is_resumed:
         print("went on with a run that was interrupted", file=sys.stderr)
     findings = _findings(report, settings)
@@ -203,6 +192,24 @@ def _verify(settings: Settings, args: argparse.Namespace) -> int:
             print(f"{name}: could not be put back: {reason}", file=sys.stderr)
         _print(report, findings, quick=args.quick)
     return 1 if report.problems else 0
+
+
+def _checked(settings: Settings, args: argparse.Namespace) -> tuple[Verifier, Report, Repairs | None]:
+    """Raises `DamagedError` if what is damaged is needed to go on, or to begin."""
+    from lightwell.work.verifying.run import Verifier
+
+    mode: Mode = "quick" if args.quick else "all" if args.all else "sample"
+    with (
+        store_session(settings, needs_objects=True) as stores,
+        _bar(quiet=args.json or not sys.stderr.isatty()) as show,
+    ):
+        run = Verifier(stores, settings, show, mode=mode, rate=args.rate)
+        report = run.run(from_start=args.from_start)
+        repairs = _repair(settings, stores, report, args.sources) if args.repair else None
+        if repairs is not None and repairs.repaired:
+            # What that has cured, and what is left, only another look tells.
+            report = Verifier(stores, settings, lambda done, total: None, mode=mode).run(from_start=True)
+    return run, report, repairs
 
 
 def _repair(settings: Settings, stores: Stores, report: Report, sources: Sequence[str]) -> Repairs:
