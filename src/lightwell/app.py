@@ -40,6 +40,7 @@ from lightwell.stores.background.servers import Server
 from lightwell.stores.data_folder import uploads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.data_folder.node import Node
+from lightwell.stores.db.errors import tell as tell_of_misplaced
 from lightwell.stores.db.schema import schema_state
 from lightwell.stores.integrity.damage_reports import DamageReports
 from lightwell.stores.objects import checked_reads
@@ -239,6 +240,7 @@ def _header(settings: Settings, datastore_id: str = "") -> EventHeader:
 def _tell_of_damage(settings: Settings, stores: Stores) -> DamageReports:
     reports = DamageReports(stores.db, Clock().now, partial(_header, settings))
     checked_reads.tell(reports.note)
+    tell_of_misplaced(reports.note_misplaced)
     return reports
 
 

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from tests.dicomweb.support.javascript_clients import imported
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, SampleDatastore
 from tests.dicomweb.support.stored_files import StoredFiles
 from tests.support.ct_files import ROOT, ct, write
-from tests.support.server import Server, environment, until
+from tests.support.server import Reply, Server, environment, until
 
 SINGLE = 'application/octet-stream; transfer-syntax="1.2.840.10008.1.2.1"'
 SINGLE_AS_STORED = "image/jphc; transfer-syntax=*"
@@ -331,3 +332,84 @@ def _told(stored: StoredFiles) -> list[dict[str, Any]]:
         if event["detail-type"] == "Data Integrity Fault"
         and event["detail"]["datastoreId"] == stored.datastore
     ]
+
+
+# Rows that name what is another's -------------------------------------------------------------------------
+
+
+def test_gives_nothing_of_another_data_store(sample: SampleDatastore) -> None:
+    """A row that is made to point at the record, pixels or patient of another data store."""
+    server, made = sample.server, {}
+    for number, name in enumerate(("OURS", "THEIRS")):
+        store = server.client().create_datastore(datastoreName=f"rows-{number}")["datastoreId"]
+        data = ct(1, study=f"7{number}", size=40, PatientID=name)
+        write(server.data / "buckets" / "in-bucket" / f"rows-{number}" / "1.dcm", data)
+        imported(server, store, f"rows-{number}/")
+        made[name] = StoredFiles(server, store, {"htj2k": data})
+    ours, theirs = (_record_of(each) for each in made.values())
+    member, level = tables.member, tables.level
+    with server.database() as db, db.read() as conn:
+        key = conn.execute(select(member.c.image_set).where(member.c.record == ours.key)).scalar_one()
+    of_patient = update(level).where(level.c.image_set == key, level.c.level == 0)
+    pointers = {
+        "record": update(member).where(member.c.image_set == key).values(record=theirs.key),
+        "pixels": update(member).where(member.c.image_set == key).values(pixels=theirs.pixels),
+        "patient": of_patient.values(base=theirs.patient_value),
+    }
+    stored, secrets = made["OURS"], (b"THEIRS", made["THEIRS"].files["htj2k"].SOPInstanceUID.encode())
+    for name, pointing in pointers.items():
+        table = level if name == "patient" else member
+        own = [table.c.image_set == key, *([level.c.level == 0] if name == "patient" else [])]
+        with server.database() as db:
+            with db.read() as conn:
+                row = dict(conn.execute(select(table).where(*own)).mappings().one())
+            db.write(partial(_execute, pointing))
+            replies = _every_way(stored)
+            db.write(partial(_execute, update(table).where(*own).values(row)))
+        refused = {way for way, reply in replies.items() if reply.status == 500}
+        assert not any(secret in reply.body for reply in replies.values() for secret in secrets), name
+        assert all(b"lightwell data verify" in replies[way].body for way in refused)
+        files = {way for way in replies if (way[1] or "").startswith(FILE)}
+        assert {("metadata", None), *files} <= refused, name
+        # What shows pixels only reads no patient, and DICOM JSON no pixels.
+        assert refused == replies.keys() or (
+            name == "patient" or replies.keys() - refused == {("{instance}/metadata", None)}
+        )
+    assert {reply.status for reply in _every_way(stored).values()} == {200}
+    until(lambda: len(_told(stored)) >= len(pointers))
+    metrics = urllib.request.urlopen(f"{server.url}/metrics").read().decode()
+    assert int(re.findall(r'lightwell_damaged_reads_total\{of="database"\} (\d+)', metrics)[0]) > 0
+
+
+def _execute(statement: Any, conn: Any) -> None:
+    conn.execute(statement)
+
+
+def _record_of(stored: StoredFiles) -> Any:
+    of_store = tables.record.join(tables.datastore, tables.datastore.c.key == tables.record.c.datastore)
+    query = select(tables.record).select_from(of_store).where(tables.datastore.c.id == stored.datastore)
+    with stored.server.database() as db, db.read() as conn:
+        return conn.execute(query).one()
+
+
+def _every_way(stored: StoredFiles) -> dict[tuple[str, str | None], Reply]:
+    """The replies to a request for each of `PATHS`, and for metadata."""
+    data = stored.files["htj2k"]
+    places = {
+        "study": stored.study("htj2k"),
+        "series": stored.series("htj2k"),
+        "instance": stored.instance("htj2k"),
+        "wado": f"?requestType=WADO&studyUID={data.StudyInstanceUID}&seriesUID={data.SeriesInstanceUID}"
+        f"&objectUID={data.SOPInstanceUID}",
+    }
+    found = {
+        (path, accept): stored.get(path.format(**places), accept)
+        for kind, path, accept in PATHS
+        if kind == "htj2k"
+    }
+    found["{instance}/metadata", None] = stored.get(f"{places['instance']}/metadata")
+    with stored.server.database() as db, db.read() as conn:
+        of = tables.image_set.c.study_instance_uid == data.StudyInstanceUID
+        id = conn.execute(select(tables.image_set.c.id).where(of)).scalar_one()
+    found["metadata", None] = stored.get(f"/imageSet/{id}/getImageSetMetadata", method="POST")
+    return found

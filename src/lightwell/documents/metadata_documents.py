@@ -22,6 +22,7 @@ from lightwell.domain.image_sets.edits import NO_EDITS, Edits, apply_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, PAGE, Frame
 from lightwell.domain.image_sets.image_set import ImageSet
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member
+from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import StorageError
 from lightwell.stores.image_sets import lookups, native_instances
 
@@ -172,13 +173,15 @@ def native_document_pieces(
                         continue
             member, frames = native_instances.make_member(conn, found.key, row, pixels_key, edits_z, fragment)
             if member.edits or not plain:
-                member, differing = _apply_member_edits(conn, member, levels)
+                member, differing = _apply_member_edits(conn, found.key, member, levels)
             else:
                 known = shown.get(member.level_values)
                 if known is None:
                     if len(shown) > _MOST_DIFFERENCES:
                         shown = {bases: b""}
-                    known = shown[member.level_values] = _level_differences(conn, member.level_values, levels)
+                    known = shown[member.level_values] = _level_differences(
+                        conn, found.key, member.level_values, levels
+                    )
                 differing = known
             yield from _instance_pieces(conn, separator, member, differing, frames)
             separator = b","
@@ -221,38 +224,39 @@ def series_uid(levels: Sequence[LevelBlock]) -> str | None:
 
 
 def edited_instance(
-    conn: Connection, member: Member, levels: Sequence[LevelBlock]
+    conn: Connection, image_set: ImageSetKey, member: Member, levels: Sequence[LevelBlock]
 ) -> tuple[dict[str, object], dict[str, str]]:
     """The ``DICOM`` and ``DICOMVRs`` objects of an instance with its edits, as the document of the version
     shows them.
     """
-    member, differing = _apply_member_edits(conn, member, levels)
+    member, differing = _apply_member_edits(conn, image_set, member, levels)
     fragment = metadata_document.insert_members(member.fragment, differing) if differing else member.fragment
     parts = json.loads(b"{%s}" % fragment)
     return parts["DICOM"], parts["DICOMVRs"]
 
 
 def _apply_member_edits(
-    conn: Connection, member: Member, levels: Sequence[LevelBlock]
+    conn: Connection, image_set: ImageSetKey, member: Member, levels: Sequence[LevelBlock]
 ) -> tuple[Member, bytes]:
     """A member with its edits applied to its fragment, and the JSON members that differ from the set's
     levels.
     """
     own, on_levels = json_edits.split_by_level(member.edits)
     hidden = dict.fromkeys(json_edits.hidden_digits((*(level.edits for level in levels), *on_levels)))
-    differing = _level_differences(conn, member.level_values, levels, on_levels)
+    differing = _level_differences(conn, image_set, member.level_values, levels, on_levels)
     return replace(member, fragment=json_edits.edit_fragment(member.fragment, {**own, **hidden})), differing
 
 
 def _level_differences(
     conn: Connection,
+    image_set: ImageSetKey,
     own: tuple[int, int, int],
     levels: Sequence[LevelBlock],
     edits: Sequence[Edits] = (NO_EDITS, NO_EDITS, NO_EDITS),
 ) -> bytes:
     parts = [
         metadata_document.level_differences(
-            native_instances.level_body(conn, key), level.body, on_level, level.edits
+            native_instances.level_body(conn, image_set, key), level.body, on_level, level.edits
         )
         for key, level, on_level in zip(own, levels, edits, strict=True)
         if key != level.base or on_level

@@ -135,7 +135,7 @@ class _EditMaker:
         key, version = self._opened.key, self._opened.latest_version
         blocks = native_instances.levels(self._conn, key, version)
         for member, _ in native_instances.members(self._conn, key, version):
-            listed = metadata_documents.edited_instance(self._conn, member, blocks)[1]
+            listed = metadata_documents.edited_instance(self._conn, key, member, blocks)[1]
             found |= {key: vr for key, vr in listed.items() if key in wanted}
             if found.keys() == wanted:
                 break

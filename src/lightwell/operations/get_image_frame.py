@@ -44,6 +44,7 @@ from lightwell.errors import (
 from lightwell.imaging.dataset.transfer_syntaxes import content_type
 from lightwell.stores.account import datastores
 from lightwell.stores.collector import removal
+from lightwell.stores.db.errors import misplaced
 from lightwell.stores.frames import in_order
 from lightwell.stores.image_sets import lookups, native_instances, records
 from lightwell.stores.objects import checked_reads, packs
@@ -69,7 +70,8 @@ class FramePage:
     """At most `domain.image_sets.frame_table.PAGE` frames of some pixels: their object and their entries.
 
     ``checks`` as `domain.image_sets.frame_checks` has them, None where there are none yet. ``of_samples``:
-    the checksums in the entries are not of the stored bytes.
+    the checksums in the entries are not of the stored bytes. ``datastore`` is the key of the data store that
+    has the pixels.
     """
 
     object: str
@@ -81,6 +83,7 @@ class FramePage:
     of_samples: bool = True
     width: int = 0
     height: int = 0
+    datastore: int = 0
 
     def checksum(self, index: int, own: int) -> int | None:
         """CRC-32 of the stored bytes of a frame, None while there is none; ``own`` is that of its entry."""
@@ -144,6 +147,12 @@ class FramePages:
             self._pages[pixels, first] = page
 
 
+def check_store(image_set: ImageSetKey, page: FramePage, datastore: int) -> None:
+    """Raise `DamagedError` where an image set of this data store names pixels of another one."""
+    if page.datastore != datastore:
+        raise misplaced(image_set, "pixels of another data store")
+
+
 def _cost(page: FramePage) -> int:
     # The page itself, its key and name, and what the dictionary takes.
     return len(page.entries) + len(page.checks or b"") + 500
@@ -203,7 +212,8 @@ class FrameReader:
                 lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels)
             )
             if row is not None:
-                return known if known.image_set == row[0] else known._replace(image_set=row[0]), row
+                check_store(row[0], known.page, row[4])
+                return known if known.image_set == row[0] else known._replace(image_set=row[0]), row[:4]
             raise self._missing(datastore_id, image_set_id, wanted)
         parsed = parse_frame_id(wanted)
         if parsed is None or parsed[0] > _LARGEST_KEY:
@@ -213,14 +223,14 @@ class FrameReader:
         row = look_up(lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
         page = None if row is None else self.page(pixels, number - number % PAGE)
         place = None if row is None or page is None else _place(row[0], page, pixels, number)
-        if place is None:
+        if place is None or row is None:
             raise self._missing(datastore_id, image_set_id, wanted)
+        check_store(row[0], place.page, row[4])
         if place.checksum is not None:  # else one may be filled in, and is read with the page
             if len(self._places) >= MOST_PLACES:
                 self._places.clear()
             self._places[wanted] = place
-        assert row is not None
-        return place, row
+        return place, row[:4]
 
     async def find_here(
         self, datastore_id: str, image_set_id: str, wanted: str
@@ -235,7 +245,9 @@ class FrameReader:
         row = await look_up(lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
         page = None if row is None else await self.page_here(pixels, number - number % PAGE)
         place = None if row is None or page is None else _place(row[0], page, pixels, number)
-        return None if row is None or place is None else (place, row)
+        if row is None or place is None or place.page.datastore != row[4]:
+            return None
+        return place, row[:4]
 
     def read_warm(self, place: FrameLocation) -> bytes | memoryview | None:
         """The whole frame if it can be read without waiting for a disk or a network, else None.
@@ -344,7 +356,7 @@ class FrameReader:
                     self._keep(key, 0, tuple(row))
 
     def _keep(self, pixels: int, first: int, row: tuple[Any, ...]) -> FramePage:
-        pack, stored_syntax, frame_count, entries, checks, checksum_type, width, height = row
+        pack, stored_syntax, frame_count, entries, checks, checksum_type, width, height, datastore = row
         page = FramePage(
             pack_name(pack),
             content_type(stored_syntax),
@@ -355,14 +367,19 @@ class FrameReader:
             checksum_type != "COMPRESSED",
             width,
             height,
+            datastore,
         )
         self._pages.put(pixels, first, page)
         return page
 
     def _missing(self, datastore_id: str, image_set_id: str, frame_id: str) -> NotFoundError:
+        """Raises `DamagedError` where the set names the pixels, and they are not those of its instance."""
+        parsed = parse_frame_id(frame_id)
         with self.stores.db.read() as conn:
             found = lookups.get(conn, datastore_id, image_set_id)
             store = datastores.get(conn, datastore_id)
+            if found is not None and not found.deleted and parsed is not None and parsed[0] <= _LARGEST_KEY:
+                lookups.check_pixels(conn, found.key, parsed[0])
         if store is None:
             return NotFoundError(f"Datastore {datastore_id} does not exist.")
         if found is None:

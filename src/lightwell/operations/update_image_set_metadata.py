@@ -172,7 +172,7 @@ def current_version(conn: Connection, found: LockedImageSet, *blobs: Changes) ->
     ):
         uid = member.sop_instance_uid
         shown[uid] = update_plan.PlannedInstance(
-            open_members[uid], *metadata_documents.edited_instance(conn, member, levels)
+            open_members[uid], *metadata_documents.edited_instance(conn, found.key, member, levels)
         )
     return update_plan.CurrentVersion(
         id=found.id,

@@ -404,7 +404,7 @@ def _shown_instances(
     for member, frames in native_instances.members(
         conn, key, side.version, only=[row.instance for row in wanted]
     ):
-        values, vrs = metadata_documents.edited_instance(conn, member, side.levels)
+        values, vrs = metadata_documents.edited_instance(conn, key, member, side.levels)
         if member.pixels is not None:
             values["StoredTransferSyntaxUID"] = member.pixels.stored_syntax
             values["ChecksumType"] = member.pixels.checksum_type

@@ -263,6 +263,6 @@ def test_refuses_level_blocks_that_are_not_what_was_stored(stores: Stores) -> No
             with stores.db.read() as conn, pytest.raises(DamagedError):
                 level_bodies(conn, [key])
             with stores.db.read() as conn, pytest.raises(DamagedError):
-                native_instances.level_body(conn, key)
+                native_instances.level_body(conn, built.key, key)
         store_body(stores, key, body_z)
     assert read(stores, built)["ImageSetID"] == built.id

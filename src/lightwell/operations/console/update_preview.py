@@ -310,7 +310,7 @@ class _OwnValues:
         self._bases[level] = json.loads(block.body)
         self._edited[level] = frozenset(block.edits)
         self._others[level] = [
-            (json.loads(native_instances.level_body(self._conn, value)), count)
+            (json.loads(native_instances.level_body(self._conn, self._found.key, value)), count)
             for value, count in version_diff.level_values(
                 self._conn, self._found.key, level, _MOST_LEVEL_VALUES
             )

@@ -31,6 +31,7 @@ from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, JPEG200
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
 from lightwell.operations.get_image_frame import MOST_PLACES, FrameLocation, FramePage, FrameReader
+from lightwell.stores.db.errors import misplaced
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.image_sets import by_series, native_instances
 
@@ -52,6 +53,14 @@ class InstancePixels(NamedTuple):
     patient_id: str | None = None
 
 
+class _Format(NamedTuple):
+    """What pixels are. ``datastore`` is the key of the data store that has them."""
+
+    stored_syntax: str
+    frame_count: int
+    datastore: int
+
+
 class BareFrame(NamedTuple):
     """Where the bare codestream of one frame is stored, and its checksum; see
     `domain.image_sets.frame_table.Frame`."""
@@ -69,9 +78,9 @@ class InstanceFrames:
         self._stores = reader.stores
         self._descriptions: LRUCache[int, tuple[ImageDescription, str]] = LRUCache(_DESCRIPTIONS)
         self._lock = threading.Lock()
-        # Stored syntax and number of frames of pixels, and where their frames are, by the frame's number and
-        # for the set through which it was requested last: neither changes.
-        self._formats: dict[PixelsKey, tuple[str, int]] = {}
+        # Of pixels, and where their frames are, by the frame's number and for the set through which it was
+        # requested last: neither changes.
+        self._formats: dict[PixelsKey, _Format] = {}
         self._frames: dict[tuple[PixelsKey, int], BareFrame] = {}
 
     def find(
@@ -88,29 +97,35 @@ class InstanceFrames:
             row = self._stores.db.look_up(statement, named)
         if row is None:
             return self._missing(datastore_id, study, series, instance, image_set_id)
-        image_set, pixels, *whose = row
+        image_set, pixels, id, patient, store = row
         if pixels is None:
             raise NotFoundError(f"Instance {instance} has no pixel data.")
-        format = self._formats.get(pixels) or self._format_of(pixels, self.reader.page(pixels, 0))
-        return InstancePixels(image_set, pixels, *format, *whose)
+        if pixels == by_series.ANOTHERS:
+            raise misplaced(image_set, "the record or pixels of another instance")
+        known = self._formats.get(pixels) or self._format_of(pixels, self.reader.page(pixels, 0))
+        if known.datastore != store:
+            raise misplaced(image_set, "pixels of another data store")
+        return InstancePixels(image_set, pixels, known.stored_syntax, known.frame_count, id, patient)
 
     async def find_here(
         self, datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None = None
     ) -> InstancePixels | None:
         """`find` on an event loop, where look-ups go over a network; None where `find` has to say what does
-        not exist, in a thread."""
+        not exist or is damaged, in a thread."""
         statement, named = _pixels_look_up(datastore_id, study, series, instance, image_set_id)
         row = await self._stores.db.look_up_here(statement, named)
-        if row is None or row[1] is None:
+        if row is None or row[1] is None or row[1] == by_series.ANOTHERS:
             return None
-        image_set, pixels, *whose = row
-        format = self._formats.get(pixels)
-        if format is None:
-            format = self._format_of(pixels, await self.reader.page_here(pixels, 0))
-        return InstancePixels(image_set, pixels, *format, *whose)
+        image_set, pixels, id, patient, store = row
+        known = self._formats.get(pixels)
+        if known is None:
+            known = self._format_of(pixels, await self.reader.page_here(pixels, 0))
+        if known.datastore != store:
+            return None
+        return InstancePixels(image_set, pixels, known.stored_syntax, known.frame_count, id, patient)
 
-    def _format_of(self, pixels: PixelsKey, page: FramePage | None) -> tuple[str, int]:
-        """Stored syntax and number of frames, from the first page of the pixels."""
+    def _format_of(self, pixels: PixelsKey, page: FramePage | None) -> _Format:
+        """From the first page of the pixels."""
         if page is None:
             raise InternalError("The frames of the instance are lost; run `lightwell data verify`.")
         if not page.frame_count:
@@ -120,7 +135,7 @@ class InstanceFrames:
             )
         if len(self._formats) >= MOST_PLACES:
             self._formats.clear()
-        format = self._formats[pixels] = page.stored_syntax, page.frame_count
+        format = self._formats[pixels] = _Format(page.stored_syntax, page.frame_count, page.datastore)
         return format
 
     def frame(self, pixels: InstancePixels, number: int) -> BareFrame:

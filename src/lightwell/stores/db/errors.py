@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import exc
@@ -147,6 +148,24 @@ def damaged_database(text: str) -> DamagedError:
         f"{text}; nothing of it is served. Run `lightwell data verify`, and restore what is damaged from "
         "a backup."
     )
+
+
+_listeners: list[Callable[[int, str], None]] = []
+
+
+def tell(listener: Callable[[int, str], None] | None) -> None:
+    """Have ``listener`` told of each image set that names what is another's: its key, and what that is.
+
+    It must neither wait nor raise; it may be called on an event loop.
+    """
+    _listeners[:] = [] if listener is None else [listener]
+
+
+def misplaced(image_set: int, what: str) -> DamagedError:
+    """What to raise where the rows of an image set, by its key, name ``what``, which is another's."""
+    for listener in _listeners:
+        listener(image_set, what)
+    return damaged_database(f"An image set names {what}")
 
 
 def damaged_log(path: Path, reason: str) -> DamagedError:

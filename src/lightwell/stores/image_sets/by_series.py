@@ -67,15 +67,27 @@ _SERIES_SETS = _ALL_SETS.where(image_set.c.study_instance_uid == bindparam("stud
 _PRIMARY = _SERIES_SETS.where(image_set.c.is_primary)
 _IN_SERIES = _SERIES_SETS.where(image_set.c.series_instance_uid == bindparam("series"))
 
+ANOTHERS = -1
+"""Instead of the key of pixels: a member names a record or pixels that are not its instance's."""
+
+# Mostly instance, record and pixels have one key, and nothing more is looked up.
+_OWN_PIXELS = (
+    "CASE WHEN m.pixels IS NULL OR (m.pixels = m.record AND m.record = m.instance) OR EXISTS ("
+    "SELECT 1 FROM record r WHERE r.key = m.record AND r.pixels = m.pixels AND (m.edits IS NOT NULL"
+    " OR r.sop_instance_uid = (SELECT n.sop_instance_uid FROM instance n WHERE n.key = m.instance)))"
+    f" THEN m.pixels ELSE {ANOTHERS} END"
+)
 _PIXELS = (
-    "SELECT s.key, m.pixels, s.id, s.patient_id FROM datastore d, image_set s, instance i, member m"
+    f"SELECT s.key, {_OWN_PIXELS}, s.id, s.patient_id, s.datastore"
+    " FROM datastore d, image_set s, instance i, member m"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
     " AND s.state = 'ACTIVE' AND i.datastore = d.key AND i.sop_instance_uid = ?"
     " AND m.image_set = s.key AND m.instance = i.key AND " + holds_in_sql("m", "s.readable_version")
 )
 # The instance is looked up by itself: joined, PostgreSQL may go through all instances of the set instead.
 _PIXELS_APART = (
-    "SELECT s.key, m.pixels, s.id, s.patient_id FROM datastore d, image_set s, member m"
+    f"SELECT s.key, {_OWN_PIXELS}, s.id, s.patient_id, s.datastore"
+    " FROM datastore d, image_set s, member m"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
     " AND s.state = 'ACTIVE' AND m.image_set = s.key AND m.instance = (SELECT i.key FROM instance i"
     " WHERE i.datastore = s.datastore AND i.sop_instance_uid = ?) AND "
@@ -85,8 +97,8 @@ _PRIMARY_ONLY, _BY_ID = " AND s.is_primary", " AND s.id = ?"
 
 PIXELS_LOOK_UP = LookUp(_PIXELS_APART + _PRIMARY_ONLY, _PIXELS + _PRIMARY_ONLY)
 """For `Database.look_up` (data store id, study, series and SOP instance UID): the key of the series'
-primary set, that of the pixels which the instance has in its readable version, NULL without pixels, and id
-and PatientID of the set."""
+primary set, that of the pixels which the instance has in its readable version, NULL without pixels,
+`ANOTHERS` where they are not its own; id and PatientID of the set, and the key of its data store."""
 
 PIXELS_LOOK_UP_IN = LookUp(_PIXELS_APART + _BY_ID, _PIXELS + _BY_ID)
 """The same in the set whose id is the fifth parameter, primary or not."""

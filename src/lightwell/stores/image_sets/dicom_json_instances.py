@@ -12,12 +12,11 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits, merge_edits
 from lightwell.domain.keys import ImageSetKey, RecordKey
-from lightwell.errors import StorageError
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import member, record
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed_edits
-from lightwell.stores.image_sets import native_instances
+from lightwell.stores.image_sets import instances, native_instances
 from lightwell.stores.image_sets.lookups import MARK
 from lightwell.stores.keys import values
 
@@ -63,6 +62,7 @@ def _order(place: ColumnElement[Any]) -> Select[Any]:
             record.c.instance_number,
             record.c.sop_instance_uid,
             member.c.edits,
+            instances.APART,
         )
         .select_from(member)
         .outerjoin(record, record.c.key == member.c.record)
@@ -80,12 +80,14 @@ SELECT {place}, r.key, r.dicom_z, r.dicom_dictionary, r.pack, r.original_offset,
        r.override_z, p.stored_syntax
 FROM {record}
 LEFT JOIN pixels p ON p.key = r.pixels
+WHERE r.datastore = (SELECT s.datastore FROM image_set s WHERE s.key = {set})
+  AND (r.pixels IS NULL OR p.datastore = r.datastore)
 """
 _BY_PLACE = {
     "sqlite": _RECORDS.format(
-        place="r.rowid", record="json_each(?) j CROSS JOIN record r ON r.rowid = j.value"
+        place="r.rowid", set="?1", record="json_each(?2) j CROSS JOIN record r ON r.rowid = j.value"
     ),
-    "postgresql": _RECORDS.format(place="r.key", record="record r") + "WHERE r.key = ANY(%s)",
+    "postgresql": _RECORDS.format(place="r.key", set="%s", record="record r") + "  AND r.key = ANY(%s)",
 }
 
 
@@ -100,23 +102,22 @@ def batches(
     dialect = conn.dialect.name
     order = _ORDER[dialect] if only is None else _ORDER[dialect].where(member.c.instance.in_(only))
     on_levels = level_edits(conn, image_set, version)
-    found = [
-        _placed(conn, image_set, *row, on_levels=on_levels)
-        for row in native_instances.fetch_all(conn.execute(order, {"set": image_set, "version": version}))
-    ]
+    ordered = native_instances.fetch_all(conn.execute(order, {"set": image_set, "version": version}))
+    found = [_placed(conn, image_set, *row[:-1], on_levels=on_levels) for row in ordered]
+    apart = {row[-1]: key[-1] for row, (key, _, _) in zip(ordered, found, strict=True) if row[-1] is not None}
+    if apart:
+        instances.check(conn, image_set, apart)
     found.sort(key=lambda each: each[0])
     start, many = 0, _FEW
     while start < len(found):
         part = found[start : start + many]
         places = [place for _, place, _ in part]
         given = json.dumps(places) if dialect == "sqlite" else places
-        rows = native_instances.fetch_all(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))
+        rows = native_instances.fetch_all(conn.exec_driver_sql(_BY_PLACE[dialect], (image_set, given)))
         by_place = {row[0]: row[1:] for row in rows}
         if len(by_place) < len(set(places)):
-            raise StorageError(
-                f"The database has lost the record of an instance of version {version}; "
-                "run `lightwell data verify`."
-            )
+            lost = f"the record of an instance of version {version}, or its pixels"
+            raise instances.not_found(conn, image_set, version, lost)
         yield [
             DicomJsonInstance(
                 key,

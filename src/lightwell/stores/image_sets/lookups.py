@@ -13,8 +13,9 @@ from lightwell.domain.keys import ImageSetKey
 from lightwell.domain.states import ImageSetState, JobStatus, Origin, WorkflowStatus
 from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
+from lightwell.stores.db.errors import misplaced
 from lightwell.stores.db.look_up import LookUp
-from lightwell.stores.db.tables import datastore, image_set, import_job, staged, version
+from lightwell.stores.db.tables import datastore, image_set, import_job, member, record, staged, version
 from lightwell.stores.keys.job_values import opened_grouping
 
 _SET = tuple(image_set.c[name] for name in ImageSet.__slots__)
@@ -89,18 +90,24 @@ _WAITING: Select[Any] = (
 )
 _BELOW_ALL = 2**31 - 1
 
+IS_OWN = """(m.pixels = m.record
+ OR m.pixels = (SELECT r.pixels FROM record r WHERE r.key = m.record))"""
+"""Of a member ``m`` with pixels: that they are its record's, whose key they mostly have."""
+
 IdentityRow = tuple[ImageSetKey, str | None, str | None, str | None]
 """The key of a set, and PatientID, StudyInstanceUID and SeriesInstanceUID of its readable version."""
 
 FRAME_LOOK_UP = LookUp(
-    "SELECT s.key, s.patient_id, s.study_instance_uid, s.series_instance_uid FROM image_set s"
+    "SELECT s.key, s.patient_id, s.study_instance_uid, s.series_instance_uid, s.datastore FROM image_set s"
     " WHERE s.id = ? AND s.state = 'ACTIVE'"
     " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
-    " AND (EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.instance = ? AND m.pixels = ?)"
+    " AND (EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.instance = ? AND m.pixels = ?"
+    f" AND {IS_OWN})"
     " OR EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.pixels = ?"
-    " AND m.pixels <> m.instance))"
+    f" AND m.pixels <> m.instance AND {IS_OWN}))"
 )
-"""For `Database.look_up` (image set id, data store id, and the pixels key three times): an `IdentityRow`
+"""For `Database.look_up` (image set id, data store id, and the pixels key three times): the members of an
+`IdentityRow`, and the key of the data store, in which the pixels must be (`FramePage.datastore`),
 where a frame of these pixels may be read through this set: it exists, is not deleted, and an instance of some
 version of it has them. Most pixels have the same key as their instance; the others are found by an index."""
 
@@ -146,6 +153,19 @@ def get_marked(
         _GET_MARKED, {"id": image_set_id, "datastore_id": datastore_id, "number": number}
     ).one_or_none()
     return None if row is None else (_image_set(row[:-1]), row[-1])
+
+
+def check_pixels(conn: Connection, key: ImageSetKey, pixels: int) -> None:
+    """Raise `DamagedError` where members of a set name these pixels, and none of their records does."""
+    query = (
+        select(func.count(), func.count(record.c.key))
+        .select_from(member)
+        .outerjoin(record, and_(record.c.key == member.c.record, record.c.pixels == member.c.pixels))
+        .where(member.c.image_set == key, member.c.pixels == pixels)
+    )
+    named, own = conn.execute(query).one()
+    if named and not own:
+        raise misplaced(key, "other pixels than its instance came with")
 
 
 def find(conn: Connection, image_set_id: str) -> tuple[str, ImageSet] | None:

@@ -19,10 +19,11 @@ from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of
 from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey
 from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
-from lightwell.stores.db.tables import instance, level, member
+from lightwell.stores.db.errors import misplaced
+from lightwell.stores.db.tables import instance, level, level_value, member
 from lightwell.stores.db.validity import holds_in_sql, is_open
 from lightwell.stores.image_sets import edits as packed_edits
-from lightwell.stores.image_sets import records
+from lightwell.stores.image_sets import instances, records
 from lightwell.stores.image_sets.writing import NewMember, insert_members
 from lightwell.stores.keys import values
 
@@ -78,16 +79,25 @@ class OpenMember:
 
 
 def open_levels(conn: Connection, key: ImageSetKey) -> list[Level]:
-    """The three open levels, patient first. Raises `StorageError` if one is missing."""
+    """The three open levels, patient first. Raises `StorageError` if one is missing or another's."""
     rows = conn.execute(
-        select(level.c.level, level.c.base, level.c.edits)
+        select(
+            level.c.level,
+            level.c.base,
+            level.c.edits,
+            (level_value.c.datastore != instances.OWN_STORE).label("is_anothers"),
+        )
+        .outerjoin(level_value, level_value.c.key == level.c.base)
         .where(level.c.image_set == key, is_open(level))
-        .order_by(level.c.level)
+        .order_by(level.c.level),
+        {"set": key},
     ).all()
     if [row.level for row in rows] != [0, 1, 2]:
         raise StorageError(
             "The database has lost a level block of an image set; run `lightwell data verify`."
         )
+    if any(row.is_anothers for row in rows):
+        raise misplaced(key, "a patient, study or series of another data store")
     return [Level(row.level, row.base, packed_edits.unpack(conn, key, row.edits)) for row in rows]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import zstandard
@@ -17,11 +17,12 @@ from lightwell.domain.image_sets.metadata_document import LevelBlock, Member, Me
 from lightwell.domain.keys import ImageSetKey, PixelsKey
 from lightwell.errors import StorageError
 from lightwell.stores.db.compression import FragmentReader, decompress
-from lightwell.stores.db.errors import damaged_database
+from lightwell.stores.db.errors import damaged_database, misplaced
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import frame_table, level, level_value, member, record
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed_edits
+from lightwell.stores.image_sets import instances
 from lightwell.stores.image_sets.records import level_text
 from lightwell.stores.keys import values
 
@@ -36,7 +37,7 @@ def _of_version(table: Table) -> ColumnElement[bool]:
 
 def _order(place: ColumnElement[Any]) -> Select[Any]:
     return (
-        select(place, member.c.pixels, member.c.edits)
+        select(place, member.c.pixels, member.c.edits, instances.APART)
         .select_from(member)
         .outerjoin(record, record.c.key == member.c.record)
         .where(_of_version(member))
@@ -47,11 +48,23 @@ def _order(place: ColumnElement[Any]) -> Select[Any]:
 # By what the records are then looked up. On SQLite the rowid spares a search in the index of the keys.
 _ORDER = {"sqlite": _order(literal_column("record.rowid")), "postgresql": _order(record.c.key)}
 _LEVELS: Select[Any] = (
-    select(level.c.level, level.c.base, level.c.edits, level_value.c.hash, level_value.c.body_z)
+    select(
+        level.c.level,
+        level.c.base,
+        level.c.edits,
+        level_value.c.hash,
+        level_value.c.body_z,
+        (level_value.c.datastore != instances.OWN_STORE).label("is_anothers"),
+    )
     .outerjoin(level_value, level_value.c.key == level.c.base)
     .where(_of_version(level))
     .order_by(level.c.level)
 )
+_LEVEL_VALUE: Select[Any] = select(
+    level_value.c.hash,
+    level_value.c.body_z,
+    (level_value.c.datastore != instances.OWN_STORE).label("is_anothers"),
+).where(level_value.c.key == bindparam("key"))
 # One text for however many keys, prepared once; in Core a list of keys costs as much as the rows.
 _RECORDS = """
 SELECT {place}, r.key, r.sop_instance_uid, r.fragment_z, r.dictionary,
@@ -60,13 +73,15 @@ SELECT {place}, r.key, r.sop_instance_uid, r.fragment_z, r.dictionary,
 FROM {record}
 LEFT JOIN pixels p ON p.key = r.pixels
 LEFT JOIN frame_table t ON t.pixels = p.key AND t.first_frame = 0
+WHERE r.datastore = (SELECT s.datastore FROM image_set s WHERE s.key = {set})
+  AND (r.pixels IS NULL OR p.datastore = r.datastore)
 """
 # SQLite would go through the result of IN by key; by InstanceNumber, neighbours lie on one page.
 _BY_PLACE = {
     "sqlite": _RECORDS.format(
-        place="r.rowid", record="json_each(?) j CROSS JOIN record r ON r.rowid = j.value"
+        place="r.rowid", set="?1", record="json_each(?2) j CROSS JOIN record r ON r.rowid = j.value"
     ),
-    "postgresql": _RECORDS.format(place="r.key", record="record r") + "WHERE r.key = ANY(%s)",
+    "postgresql": _RECORDS.format(place="r.key", set="%s", record="record r") + "  AND r.key = ANY(%s)",
 }
 _DICTIONARY = {
     "sqlite": "SELECT bytes FROM dictionary WHERE key = ?",
@@ -76,12 +91,19 @@ _PAGE: Select[Any] = select(frame_table.c.entries).where(
     frame_table.c.pixels == bindparam("pixels"), frame_table.c.first_frame == bindparam("first")
 )
 
+PIXELS_STORE = (
+    "CASE WHEN EXISTS (SELECT 1 FROM pack k WHERE k.key = p.pack AND k.datastore <> p.datastore)"
+    " THEN 0 ELSE p.datastore END"
+)
+"""The key of the data store of pixels ``p``; 0 if their pack is another's."""
+
 FRAME_LOCATION_LOOK_UP = LookUp(
-    "SELECT p.pack, p.stored_syntax, p.frame_count, t.entries, t.checks, p.checksum_type, p.width, p.height"
-    " FROM pixels p, frame_table t WHERE p.key = ? AND t.pixels = p.key AND t.first_frame = ?"
+    "SELECT p.pack, p.stored_syntax, p.frame_count, t.entries, t.checks, p.checksum_type, p.width, p.height,"
+    f" {PIXELS_STORE} FROM pixels p, frame_table t"
+    " WHERE p.key = ? AND t.pixels = p.key AND t.first_frame = ?"
 )
 """For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie, what their
-checksums are of (`imaging.pixels.stored_frames.ChecksumType`), and their size."""
+checksums are of (`imaging.pixels.stored_frames.ChecksumType`), their size, and the key of the data store."""
 
 IMAGE_LOOK_UP = LookUp("SELECT p.image FROM pixels p WHERE p.key = ?")
 """For `Database.look_up` (pixels key): the JSON of the image description that the import wrote."""
@@ -95,6 +117,8 @@ def levels(conn: Connection, image_set: ImageSetKey, version: int) -> list[Level
     rows = conn.execute(_LEVELS, {"set": image_set, "version": version}).all()
     if [row.level for row in rows] != [0, 1, 2] or any(row.body_z is None for row in rows):
         raise _lost(f"a level block of version {version}")
+    if any(row.is_anothers for row in rows):
+        raise misplaced(image_set, "a patient, study or series of another data store")
     return [
         LevelBlock(
             row.base,
@@ -105,12 +129,16 @@ def levels(conn: Connection, image_set: ImageSetKey, version: int) -> list[Level
     ]
 
 
-def level_body(conn: Connection, key: int) -> bytes:
-    """The JSON object of one level value. Raises `StorageError` where it is missing or damaged."""
-    columns = (level_value.c.hash, level_value.c.body_z)
-    row = conn.execute(select(*columns).where(level_value.c.key == key)).one_or_none()
+def level_body(conn: Connection, image_set: ImageSetKey, key: int) -> bytes:
+    """The JSON object of one level value that an instance of a set came with.
+
+    Raises `StorageError` where it is missing, damaged, or of another data store.
+    """
+    row = conn.execute(_LEVEL_VALUE, {"set": image_set, "key": key}).one_or_none()
     if row is None:
         raise _lost("a level block of an instance")
+    if row.is_anothers:
+        raise misplaced(image_set, "attributes of another data store")
     return level_text(conn, key, row.hash, row.body_z)
 
 
@@ -165,15 +193,31 @@ def batches(
     rows = fetch_all(conn.execute(order, {"set": image_set, "version": version}))
     start, many = 0, _FEW
     while start < len(rows):
-        places = [row[0] for row in rows[start : start + many]]
+        part = rows[start : start + many]
+        places = [row[0] for row in part]
         given = json.dumps(places) if dialect == "sqlite" else places
-        found = {row[0]: row for row in fetch_all(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))}
+        read = conn.exec_driver_sql(_BY_PLACE[dialect], (image_set, given))
+        found = {row[0]: row for row in fetch_all(read)}
         if len(found) < len(set(places)):
-            raise _lost(f"the record of an instance of version {version}")
-        yield [(found[place], pixels, edits) for place, pixels, edits in rows[start : start + many]]
+            lost = f"the record of an instance of version {version}, or its pixels"
+            raise instances.not_found(conn, image_set, version, lost)
+        _check_apart(conn, image_set, part, found)
+        yield [(found[place], pixels, edits) for place, pixels, edits, _ in part]
         start += many
         size = sum([len(row[3]) + len(row[-1] or b"") for row in found.values()])
         many = min(_MANY, max(_FEW, many * _BYTES // max(size, 1)))
+
+
+def _check_apart(
+    conn: Connection, image_set: ImageSetKey, rows: Sequence[Row], found: Mapping[Any, Row]
+) -> None:
+    shown = {
+        instance: sop_instance_uid(found[place][2], packed_edits.unpack(conn, image_set, edits))
+        for place, _, edits, instance in rows
+        if instance is not None
+    }
+    if shown:
+        instances.check(conn, image_set, shown)
 
 
 def members(
@@ -205,7 +249,9 @@ def make_member(
     edits = NO_EDITS if edits_z is None else packed_edits.unpack(conn, image_set, edits_z)
     if edits:
         uid = sop_instance_uid(uid, edits)
-    pixels, frames = (None, []) if pixels_key is None else _image(pixels_key, image, entries)
+    if image[0] != pixels_key:
+        raise misplaced(image_set, "other pixels than its instance came with")
+    pixels, frames = (None, []) if pixels_key is None else _image(image, entries)
     return Member(key, uid, fragment, (patient, study, series), pixels, edits), frames
 
 
@@ -217,9 +263,7 @@ def fetch_all(result: CursorResult[Any]) -> list[Row]:
     return rows
 
 
-def _image(key: PixelsKey, image: Sequence[Any], entries: bytes | None) -> tuple[MemberPixels, list[Frame]]:
-    if image[0] != key:
-        raise _lost("the pixels of an instance")
+def _image(image: Sequence[Any], entries: bytes | None) -> tuple[MemberPixels, list[Frame]]:
     pixels = MemberPixels(*image)
     # Pixels that could not be split have one entry, for the whole of their bytes, and no frame.
     page = unpack_entries(entries) if entries is not None and pixels.frame_count else []

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, Select, bindparam, exists, func, or_, select
 
 from lightwell.domain.image_sets.edits import Edits, merge_edits
 from lightwell.domain.image_sets.frame_checks import FrameChecks, unpack_checks
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, Frame, unpack_entries
 from lightwell.domain.keys import ImageSetKey, PixelsKey
-from lightwell.stores.db.tables import frame_table, image_set, instance, member, pixels, record
+from lightwell.stores.db.errors import misplaced
+from lightwell.stores.db.tables import frame_table, image_set, instance, member, pack, pixels, record
 from lightwell.stores.db.validity import holds_in
+from lightwell.stores.image_sets import instances as instances_of
 from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.edits import unpack
 from lightwell.stores.keys import values
@@ -80,6 +82,9 @@ def readable_sets(conn: Connection, datastore: int, only: str | None = None) -> 
     ]
 
 
+_LIES_ELSEWHERE = exists().where(
+    pack.c.key.in_((record.c.pack, pixels.c.pack)), pack.c.datastore != instances_of.OWN_STORE
+)
 _INSTANCES: Select[Any] = (
     select(
         record.c.sop_instance_uid,
@@ -97,6 +102,8 @@ _INSTANCES: Select[Any] = (
         record.c.key,
         member.c.instance,
         record.c.sop_class_uid,
+        instances_of.APART.label("apart"),
+        or_(instances_of.IS_ANOTHERS, _LIES_ELSEWHERE).label("is_anothers"),
     )
     .select_from(member)
     .join(record, record.c.key == member.c.record)
@@ -116,7 +123,14 @@ def instances(conn: Connection, image_set_key: ImageSetKey, version: int) -> lis
     """The instances of a version, by InstanceNumber (those without one last), then by record key."""
     rows = conn.execute(_INSTANCES, {"set": image_set_key, "version": version}).all()
     on_levels = _on_levels(conn, image_set_key, version)
-    return [_stored(conn, image_set_key, row, on_levels) for row in rows]
+    found = [_stored(conn, image_set_key, row, on_levels) for row in rows]
+    if apart := {
+        row.apart: each.sop_instance_uid
+        for row, each in zip(rows, found, strict=True)
+        if row.apart is not None
+    }:
+        instances_of.check(conn, image_set_key, apart)
+    return found
 
 
 def count(conn: Connection, image_set_key: ImageSetKey, version: int) -> int:
@@ -131,9 +145,12 @@ def find_instance(
     """The instance of a version that has this SOPInstanceUID, be it an edited one."""
     values = {"set": image_set_key, "version": version, "datastore": datastore, "uid": sop_instance_uid}
     row = conn.execute(_NAMED, values).one_or_none()
-    return (
-        None if row is None else _stored(conn, image_set_key, row, _on_levels(conn, image_set_key, version))
-    )
+    if row is None:
+        return None
+    found = _stored(conn, image_set_key, row, _on_levels(conn, image_set_key, version))
+    if found.sop_instance_uid != sop_instance_uid:
+        raise misplaced(image_set_key, "the record of another instance")
+    return found
 
 
 def _on_levels(conn: Connection, image_set_key: ImageSetKey, version: int) -> Edits:
@@ -144,6 +161,8 @@ def _on_levels(conn: Connection, image_set_key: ImageSetKey, version: int) -> Ed
 
 
 def _stored(conn: Connection, image_set_key: ImageSetKey, row: Any, on_levels: Edits) -> StoredInstance:
+    if row.is_anothers:
+        raise misplaced(image_set_key, "a record or pixels of another image set")
     own = unpack(conn, image_set_key, row.edits)
     return StoredInstance(
         native_instances.sop_instance_uid(row.sop_instance_uid, own),

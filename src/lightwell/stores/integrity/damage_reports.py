@@ -40,7 +40,16 @@ class DamageReports:
 
     def note(self, name: str, offset: int, length: int) -> None:
         """Of ``length`` bytes of an object. Neither waits nor raises."""
-        place = place_in_pack(name, offset)
+        reason = f"{length} bytes of {name} at {offset} are not the ones that were stored"
+        self._note(Fault(place=place_in_pack(name, offset), reason=reason, pack=key_of(name)))
+
+    def note_misplaced(self, image_set: int, what: str) -> None:
+        """Of an image set, by its key, that names ``what``, which is another's. Neither waits nor raises."""
+        place = f"image set {image_set:016x} names {what}"
+        self._note(Fault(place=place, reason=f"it names {what}", image_set=image_set))
+
+    def _note(self, fault: Fault) -> None:
+        place = fault.place
         with self._lock:
             if place in self._known:
                 return
@@ -48,9 +57,8 @@ class DamageReports:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write, name="damage-reports", daemon=True)
                 self._thread.start()
-        reason = f"{length} bytes of {name} at {offset} are not the ones that were stored"
         try:
-            self._waiting.put_nowait(Fault(place=place, reason=reason, pack=key_of(name)))
+            self._waiting.put_nowait(fault)
         except queue.Full:
             self._forget(place)
 

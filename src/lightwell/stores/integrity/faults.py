@@ -128,9 +128,10 @@ def forget_pack(conn: Connection, pack_key: int) -> None:
 
 
 def _datastore(conn: Connection, fault: Fault) -> int | None:
-    if fault.datastore is not None or fault.pack is None:
+    if fault.datastore is not None:
         return fault.datastore
-    found = conn.execute(select(pack.c.datastore).where(pack.c.key == fault.pack)).scalar()
+    of, key = (pack, fault.pack) if fault.image_set is None else (image_set, fault.image_set)
+    found = None if key is None else conn.execute(select(of.c.datastore).where(of.c.key == key)).scalar()
     return None if found is None else int(found)
 
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits, merge_edits
-from lightwell.errors import StorageError
+from lightwell.domain.keys import ImageSetKey
+from lightwell.errors import DamagedError
 from lightwell.stores.image_sets import edits as packed_edits
-from lightwell.stores.image_sets import native_instances
+from lightwell.stores.image_sets import instances, native_instances
 from lightwell.stores.image_sets.dicom_json_instances import DicomJsonInstance
 from lightwell.stores.keys import values
 from lightwell.stores.qido.search import Hit
@@ -38,13 +39,14 @@ _ROWS = _for_dialects("""
 WITH place AS ({places})
 SELECT place.n, s.key, s.study_instance_uid, s.series_instance_uid, m.edits, r.sop_instance_uid,
        r.key, r.dicom_z, r.dicom_dictionary, r.pack, r.original_offset, r.original_length, r.override_z,
-       p.stored_syntax
+       p.stored_syntax, CASE WHEN m.instance <> m.record THEN m.instance END
 FROM place
 CROSS JOIN image_set s
 CROSS JOIN member m
 CROSS JOIN record r
 LEFT JOIN pixels p ON p.key = r.pixels
 WHERE s.key = place.image_set AND m.image_set = s.key AND m.valid_to IS NULL AND r.key = m.record
+  AND r.datastore = s.datastore AND (r.pixels IS NULL OR p.datastore = r.datastore)
   AND m.instance = COALESCE(place.instance, (
       SELECT i.instance FROM primary_instance i
       WHERE i.image_set = place.image_set AND i.record = place.record
@@ -61,7 +63,8 @@ _IMAGES = _for_dialects("""
 WITH place AS ({places})
 SELECT p.image, p.stored_syntax, p.frame_count FROM place
 LEFT JOIN record r ON r.key = place.record
-LEFT JOIN pixels p ON p.key = r.pixels
+    AND r.datastore = (SELECT s.datastore FROM image_set s WHERE s.key = place.image_set)
+LEFT JOIN pixels p ON p.key = r.pixels AND p.datastore = r.datastore
 ORDER BY place.n
 """)
 
@@ -82,13 +85,21 @@ def rows(conn: Connection, hits: Sequence[Hit]) -> list[HitInstance]:
     given = _given(conn, hits)
     instance_rows = _all(conn, _ROWS, given)
     if len(instance_rows) != len(hits):
-        raise StorageError("The database has lost an instance of a search; run `lightwell data verify`.")
+        for key in sorted({hit.image_set for hit in hits}):
+            error = instances.not_found(conn, ImageSetKey(key), None, "an instance of a search")
+            if isinstance(error, DamagedError):
+                raise error
+        raise error
     on_levels: dict[int, Edits] = {}
     for image_set, edits in _all(conn, _EDITED, given):
         on_levels[image_set] = merge_edits(
             on_levels.get(image_set, NO_EDITS), packed_edits.unpack(conn, image_set, edits)
         )
-    return [_hit(conn, row, on_levels) for row in instance_rows]
+    found = [_hit(conn, row[:-1], on_levels) for row in instance_rows]
+    for row, hit in zip(instance_rows, found, strict=True):
+        if row[-1] is not None:
+            instances.check(conn, row[1], {row[-1]: hit.instance.sop_instance_uid})
+    return found
 
 
 class HitPixels(NamedTuple):
