@@ -170,3 +170,22 @@ def test_stops_with_its_process_and_goes_on_in_another(
     assert run(sqlite, bucket, monkeypatch) == Counter(keys)
     first, again = bucket.asked
     assert not first and "" < again < "013.dcm", "it stopped once it had written chunks"
+
+
+def test_the_log_names_no_file_below_the_input_that_is_away(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin, calls = ImportPhases._list, 0
+
+    def listing(self: ImportPhases, job: Job, target: ImportTarget, token: Token) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise StorageUnavailableError("s3://far-away/DOE^JANE.json does not answer.")
+        begin(self, job, target, token)
+
+    monkeypatch.setattr(ImportPhases, "_list", listing)
+    keys = [f"{number:03}.dcm" for number in range(1, COUNT + 1)]
+    assert run(sqlite, FarBucket(keys, []), monkeypatch) == Counter(keys)
+    assert "is paused" in caplog.text and "s3://far-away/…" in caplog.text
+    assert "JANE" not in caplog.text

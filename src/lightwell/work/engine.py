@@ -274,7 +274,7 @@ class Engine:
             except StorageUnavailableError:
                 pass  # `Pauses` logs it now and then, or `_move_on` where it is the database
             except StorageError as error:
-                log.warning("an import job waits for the storage: %s", error)
+                log.warning("an import job waits for the storage: %s", self._phases.for_log(token, error))
             except Exception:
                 log.exception("working on an import job failed")
 
@@ -297,7 +297,7 @@ class Engine:
         """Let the unit be tried again after a while, or give it up, as `PHASE` says."""
         consequence = PHASE[cause_of(error)]
         if consequence.tries is None:
-            until = self._pauses.begin(token.unit.job, "an import job", str(error))
+            until = self._pauses.begin(token.unit.job, "an import job", self._phases.for_log(token, error))
             self._dispatch.retry(token, max(0, until - self._clock.now()))
             return
         faults = self._faults[token.unit] = self._faults.get(token.unit, 0) + 1
