@@ -11,13 +11,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
 from lightwell.errors import DamagedError
 from lightwell.stores.db.database import Database
 from lightwell.stores.page_checksums import write_ahead_log
+from lightwell.stores.page_checksums.frame_judge import FrameJudge
 from lightwell.stores.page_checksums.frame_sums import FrameSums, plain_sum
 from lightwell.stores.page_checksums.write_ahead_log import damaged_frame, what_is_lost
 from lightwell.work.verifying import database_pages
@@ -192,6 +193,27 @@ def test_sums_frames_as_sqlite_does(
     frame = content.choice((content.randbytes(24 + size), b"\xff" * (24 + size)))
     plain = [plain_sum(frame[24:], *plain_sum(frame[:8], *seed, order), order) for seed in seeds]
     assert FrameSums(size, order).of(frame, seeds) == plain
+
+
+@settings(max_examples=40)
+@given(
+    size=st.sampled_from((512, 4096, 65536)),
+    order=st.sampled_from("<>"),
+    content=st.randoms(use_true_random=False),
+    seed=st.tuples(WORD, WORD),
+)
+def test_judges_frames_as_sqlite_does(
+    size: int, order: str, content: random.Random, seed: tuple[int, int]
+) -> None:
+    frame = content.choice((content.randbytes(24 + size), b"\xff" * (24 + size)))
+    right = plain_sum(frame[24:], *plain_sum(frame[:8], *seed, order), order)
+    place = content.choice([*range(8), content.randrange(24, 24 + size)])
+    flipped = bytearray(frame)
+    flipped[place] ^= 1 << content.randrange(8)
+    with closing(FrameJudge(size, order)) as judge:
+        assert judge.continues(frame, seed, right)
+        assert not judge.continues(bytes(flipped), seed, right)
+        assert not judge.continues(frame, seed, (right[0], right[1] ^ 1))
 
 
 def test_sums_no_frame_of_an_earlier_log_and_each_other_once(

@@ -33,9 +33,11 @@ from lightwell.stores.db.errors import (
     is_failure,
     is_read_only,
     may_retry,
+    refuse_damaged_log,
 )
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.replica import ReplicaLag
+from lightwell.stores.page_checksums import log_keeping
 
 __all__ = ["Database", "Replica", "insert_many", "insert_missing"]
 
@@ -72,6 +74,7 @@ class _Opened:
         self, url: str, options: PostgresqlOptions, replica: Replica | None, carried: object
     ) -> None:
         self.pid = os.getpid()
+        self.file = drivers.sqlite_path(url) if url.startswith("sqlite:") else None
         self.reader: Engine
         self.writer: Engine
         self.single: Engine
@@ -103,6 +106,8 @@ class _Opened:
     def close(self) -> None:
         if self.thread is not None:
             self.thread.shutdown(wait=True)
+        if self.file is not None:
+            log_keeping.before_close(self.file)
         if self.lag is not None and self.replica is not None:
             self.lag.close()
             self.replica.dispose()
@@ -269,7 +274,10 @@ class Database:
         try:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    return self._transaction(state, work)
+                    result = self._transaction(state, work)
+                    if state.file is not None:
+                        log_keeping.keep_short(state.file, state.writer.raw_connection)
+                    return result
                 except CommitUnknownError:
                     raise
                 except Exception as error:
@@ -425,6 +433,7 @@ class Database:
     def _open(self) -> _Opened:
         state = self._state
         if state is not None and state.pid == os.getpid():
+            refuse_damaged_log(state.file)
             return state
         with self._lock:
             if self._state is None or self._state.pid != os.getpid():

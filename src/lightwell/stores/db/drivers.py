@@ -7,6 +7,7 @@ import functools
 import os
 import select
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
 from lightwell.errors import ConfigurationError
-from lightwell.stores.db.errors import damaged_database, damaged_log, may_retry
-from lightwell.stores.page_checksums import vfs, write_ahead_log
+from lightwell.stores.db.errors import check_log, damaged_database, damaged_log, may_retry
+from lightwell.stores.page_checksums import log_keeping, vfs, write_ahead_log
 from lightwell.stores.page_checksums.state import CHECKSUMS, PAGES
 
 _BUSY_SECONDS = 10.0
@@ -82,6 +83,13 @@ class SqliteConnection(sqlite3.Connection):
 
     compares_pages = False
     asked_at = 0.0
+    file: Path | None = None
+
+    def close(self) -> None:
+        if self.file is not None and log_keeping.damage(self.file) and sys.version_info >= (3, 12):
+            # Closing the last connection would copy the log.
+            self.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        super().close()
 
     def begin_comparing(self) -> None:
         """Raises `DamagedError` where a database with checksums is not known as one any more,
@@ -141,6 +149,7 @@ def _connect_sqlite(path: Path, *, create: bool) -> SqliteConnection:
         cached_statements=256,
         factory=SqliteConnection,
     )
+    connection.file = path
     connection.execute("PRAGMA temp_store=MEMORY")
     return connection
 
@@ -169,6 +178,8 @@ def _sqlite_writer(path: Path) -> SqliteConnection:
     try:
         connection.execute("PRAGMA synchronous=FULL")
         _switch_to_wal(connection)
+        if sys.platform == "linux":
+            connection.execute("PRAGMA wal_autocheckpoint=0")  # `page_checksums.log_keeping` does it
         connection.begin_comparing()
     except BaseException:
         connection.close()
@@ -235,6 +246,7 @@ def sqlite_engines(url: str, pool: int) -> tuple[Engine, Engine]:
 
 def shorten_log(url: str) -> None:
     """Copy SQLite's write-ahead log into the file and empty it, if nobody is reading or writing just now."""
+    check_log(sqlite_path(url))
     connection = _connect_sqlite(sqlite_path(url), create=False)
     try:
         connection.execute("PRAGMA busy_timeout=0")

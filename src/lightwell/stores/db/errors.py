@@ -13,6 +13,7 @@ from sqlalchemy import exc
 from lightwell.errors import CommitUnknownError, DamagedError, StorageError, StorageUnavailableError
 from lightwell.observe import metrics
 from lightwell.observe.logs import event
+from lightwell.stores.page_checksums import log_keeping
 
 _log = logging.getLogger(__name__)
 
@@ -169,13 +170,26 @@ def misplaced(image_set: int, what: str) -> DamagedError:
 
 
 def damaged_log(path: Path, reason: str) -> DamagedError:
-    """What to raise where SQLite would drop what was committed, because its log is damaged."""
+    """What to raise where SQLite would serve or drop what was committed, because its log is damaged."""
     metrics.count("lightwell_damaged_reads_total", "database")
     return DamagedError(
-        f"The write-ahead log {path}-wal of the database is damaged: {reason}. SQLite would drop what was "
-        f"committed there, and say nothing, so the database is not opened. Keep {path}, {path}-wal and "
-        f'{path}-shm as they are; docs/howto/integrity.md says how to go on, under "A damaged log".'
+        f"The write-ahead log {path}-wal of the database is damaged: {reason}. SQLite would serve that, or "
+        f"drop what was committed there, and say nothing, so the database is not opened. Keep {path}, "
+        f"{path}-wal and {path}-shm as they are; docs/howto/integrity.md says how to go on, under "
+        '"A damaged log".'
     )
+
+
+def refuse_damaged_log(path: Path | None) -> None:
+    """Raises `DamagedError` where this process has found a database's log to be damaged."""
+    if path is not None and (reason := log_keeping.damage(path)) is not None:
+        raise damaged_log(path, reason)
+
+
+def check_log(path: Path) -> None:
+    """Raises `DamagedError` where what is to be copied of a log is not as it was written."""
+    log_keeping.check(path)
+    refuse_damaged_log(path)
 
 
 def explain(error: BaseException, address: str) -> StorageError:

@@ -7,6 +7,7 @@ import time
 
 from lightwell.stores.db import drivers
 from lightwell.stores.db.database import Database
+from lightwell.stores.db.errors import check_log
 from lightwell.stores.page_checksums import vfs
 
 _SECONDS = 60.0
@@ -17,10 +18,12 @@ def purge(db: Database) -> bool:
     """Rewrite the database and empty its log; False on PostgreSQL, or if others kept using it too long.
 
     Readers go on meanwhile, writers wait. It takes as much room again as the database has.
+    Raises `DamagedError` for a log that is not as it was written.
     """
     if db.dialect != "sqlite":
         return False
     path = drivers.sqlite_path(db.url)
+    check_log(path)
     deadline = time.monotonic() + _SECONDS
     vfs.why_unavailable()  # loads it: what is written must have checksums, if the file has any
     connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lightwell.stores.page_checksums.frame_judge import FrameJudge
 from lightwell.stores.page_checksums.frame_sums import FrameSums, plain_sum
 from lightwell.stores.page_checksums.kept_files import descriptor
 
@@ -81,17 +82,28 @@ def what_is_lost(path: Path) -> str | None:
     return reason
 
 
-def damaged_frame(path: Path) -> int | None:
+def waiting(path: Path) -> int:
+    """How many frames are committed and not copied into the file; 0 where that cannot be told.
+
+    Raises `OSError`.
+    """
+    index = _index(path.resolve()) if sys.platform == "linux" else None
+    return 0 if index is None else max(0, index.frames - index.copied)
+
+
+def damaged_frame(path: Path, *, behind_copied: bool = False) -> int | None:
     """The first frame of a log in use that is not as it was written; None if there is none.
 
-    More exactly: the first behind the last commit that can be read. Frames have numbers from 1. Raises
-    `OSError`.
+    More exactly: the first behind the last commit that can be read. ``behind_copied``: of those that are not
+    in the file yet. Frames have numbers from 1. Raises `OSError`.
     """
     path, found = path.resolve(), None
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(_PAUSE_SECONDS)
-        index, log = _index(path), _log(path, until_broken=True)
+        index = _index(path)
+        start = index.copied if index is not None and behind_copied else 0
+        log = _log(path, until_broken=True, start=start)
         if index is None or not index.frames or (log is not None and log.salts != index.salts):
             return None
         readable = 0 if log is None else log.frames
@@ -137,8 +149,11 @@ def _index(path: Path) -> _Index | None:
     return _Index((salts[0], salts[1]), fields[6], copied)
 
 
-def _log(path: Path, *, until_broken: bool = False) -> _Log | None:
-    """What can be read of ``-wal``; None if it is not there, or empty. ValueError if it has no valid head."""
+def _log(path: Path, *, until_broken: bool = False, start: int = 0) -> _Log | None:
+    """What can be read of ``-wal``, ``start`` frames being taken as read; None if it is not there, or empty.
+
+    ValueError if it has no valid head.
+    """
     try:
         file = path.with_name(path.name + "-wal").open("rb")
     except FileNotFoundError:
@@ -155,11 +170,35 @@ def _log(path: Path, *, until_broken: bool = False) -> _Log | None:
             if os.fstat(file.fileno()).st_size <= _HEAD.size or until_broken:
                 return None
             raise ValueError("its head is not as it was written")
-        return _walked(file, page_size, (first, second), (checksum[0], checksum[1]), order, until_broken)
+        seed = checksum[0], checksum[1]
+        if start:
+            file.seek(_HEAD.size + (start - 1) * (_FRAME.size + page_size))
+            last = file.read(_FRAME.size + page_size)
+            if len(last) < _FRAME.size + page_size:
+                return None
+            seed = _FRAME.unpack_from(last)[4:6]
+        if until_broken:
+            return _in_use(file, page_size, (first, second), seed, order, start)
+        return _walked(file, page_size, (first, second), seed, order)
+
+
+def _in_use(
+    file: BinaryIO, page_size: int, salts: tuple[int, int], seed: tuple[int, int], order: str, start: int
+) -> _Log:
+    """Up to the first frame that is broken; ``file`` stands behind so many."""
+    committed = start
+    with closing(FrameJudge(page_size, order)) as judge:
+        for number, frame in enumerate(_frames(file, page_size), start + 1):
+            _, pages, one, other, first, second = _FRAME.unpack_from(frame)
+            if (one, other) != salts or not judge.continues(frame, seed, (first, second)):
+                break
+            committed = number if pages else committed
+            seed = first, second
+    return _Log(salts, committed, None)
 
 
 def _walked(
-    file: BinaryIO, page_size: int, salts: tuple[int, int], seed: tuple[int, int], order: str, short: bool
+    file: BinaryIO, page_size: int, salts: tuple[int, int], seed: tuple[int, int], order: str
 ) -> _Log:
     committed, broken = 0, None
     seeds, is_after_commit, sums = [seed], False, None
@@ -175,8 +214,6 @@ def _walked(
             committed = number if pages else committed
         elif broken is None:
             broken = number
-            if short:
-                break
         elif continues and is_after_commit:
             return _Log(salts, committed, broken)
         # Either the frame was changed, or the checksum that it ends with.
