@@ -20,7 +20,7 @@ from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import read_original
 from lightwell.imaging.pixels.stored_frames import decode_verified
 from lightwell.stores import Stores
-from lightwell.stores.collector import references
+from lightwell.stores.collector import integrity
 from lightwell.stores.db import compression, tables
 from lightwell.stores.image_sets import native_instances, part10_instances
 from lightwell.stores.image_sets.edits import unpack
@@ -216,7 +216,7 @@ def _members(conn: Connection) -> None:
 
 def _references(conn: Connection) -> None:
     for row in _rows(conn, tables.image_set, tables.image_set.c.state == "ACTIVE"):
-        assert not references.faults_of_set(conn, row), f"what {row.id} refers to"
+        assert not (faults := integrity.faults_of_set(conn, row.key)), f"{row.id}: {faults}"
 
 
 def _records(conn: Connection, stores: Stores) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
 
 import zstandard
 
+from lightwell.domain.image_sets.dicom_json_lines import as_object
 from lightwell.domain.image_sets.frame_checks import FrameChecks, pack_checks, unpack_checks
 from lightwell.domain.image_sets.frame_table import Frame, unpack_entries
 from lightwell.domain.integrity import (
@@ -23,10 +26,12 @@ from lightwell.domain.integrity import (
     SharedValues,
 )
 from lightwell.errors import LightwellError, StorageError, StorageUnavailableError
+from lightwell.imaging.dataset.dictionary import attribute_of
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import Original
-from lightwell.imaging.dataset.part10 import stored_part10
+from lightwell.imaging.dataset.part10 import Part10, stored_part10
+from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, STORED
 from lightwell.imaging.instances.nested_pixels import NestedDecoder
 from lightwell.imaging.instances.parse import ParsedInstance, parse_instance
 from lightwell.imaging.pixels.checksum import bytes_checksum, checks_of, frame_checks
@@ -37,7 +42,11 @@ from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.stores.objects.sealed import SealedPacks
 
 _PIECE = 1 << 20
+_INT32 = 1 << 31
 _LEVELS = ("patient", "study", "series")
+# So many attributes are named of those that differ.
+_NAMED = 8
+_TRANSCODED = {("DECOMPRESSED", syntax) for syntax in STORED.values()} | {("COMPRESSED", EXPLICIT_LITTLE)}
 
 
 class Checker:
@@ -100,35 +109,44 @@ class Checker:
                 held.original_offset,
                 held.original_length,
             )
-            derived = self._derived(original, override, (fragment, *levels))
+            keyword = None if held.pixels is None else _pixel_keyword(held.pixels)
+            part10 = stored_part10(original, original.meta_length)
+            derived = self._derived(part10, override, (fragment, *levels), keyword)
         except (LightwellError, zstandard.ZstdError, ValueError) as error:
             yield IntegrityFault(f"its original cannot be read: {error}", _kind(error))
             return
         if derived.sop_instance_uid != held.sop_instance_uid:
             yield IntegrityFault(f"its original is that of another instance, {derived.sop_instance_uid}")
-        if (derived.sop_class_uid, derived.instance_number) != (held.sop_class_uid, held.instance_number):
+        number = derived.instance_number
+        if number is not None and not -_INT32 <= number < _INT32:
+            number = None  # as the import leaves it out
+        if (derived.sop_class_uid, number) != (held.sop_class_uid, held.instance_number):
             yield IntegrityFault("its SOP class or number in the database differs from that of its original")
         if derived.fragment != fragment:
-            yield IntegrityFault("its attributes in the database differ from those of its original")
+            named = _named(_of_fragment(fragment), _of_fragment(derived.fragment))
+            yield _differs("attributes", named)
         if dicom is not None and derived.dicom != dicom:
-            yield IntegrityFault("its DICOMweb attributes in the database differ from those of its original")
+            yield _differs("DICOMweb attributes", _named(_of_lines(dicom), _of_lines(derived.dicom)))
         blocks = (derived.patient, derived.study, derived.series)
         for name, body, own in zip(_LEVELS, levels, blocks, strict=True):
             if body != own:
-                yield IntegrityFault(
-                    f"its {name} attributes in the database differ from those of its original"
-                )
+                yield _differs(f"{name} attributes", _named(_object(body), _object(own)))
+        if held.pixels is not None:
+            yield from _description(held.pixels, derived, part10.transfer_syntax)
 
     def _derived(
-        self, original: Original, override: Mapping[str, object] | None, stored: tuple[bytes, ...]
+        self,
+        part10: Part10,
+        override: Mapping[str, object] | None,
+        stored: tuple[bytes, ...],
+        pixel_keyword: str | None = None,
     ) -> ParsedInstance:
         """What an import of the original yields, or yielded under earlier releases if that is ``stored``."""
-        part10 = stored_part10(original, original.meta_length)
-        decode = NestedDecoder(part10.transfer_syntax)
-        derived = parse_instance(part10, self._cache, override=override, decode_nested=decode)
+        parse = partial(parse_instance, override=override, pixel_keyword=pixel_keyword)
+        derived = parse(part10, self._cache, decode_nested=NestedDecoder(part10.transfer_syntax))
         if _texts(derived) != stored:
             # They kept encapsulated pixel data within sequences as it came, with its item headers.
-            before = parse_instance(part10, self._cache, override=override, decode_nested=lambda *_: None)
+            before = parse(part10, self._cache, decode_nested=lambda *_: None)
             if _texts(before) == stored:
                 return before
         return derived
@@ -213,6 +231,64 @@ def _pieces(objects: PackObjects, pack: int, offset: int, length: int) -> Iterat
 
 def _texts(instance: ParsedInstance) -> tuple[bytes, ...]:
     return instance.fragment, instance.patient, instance.study, instance.series
+
+
+def _differs(what: str, named: str) -> IntegrityFault:
+    return IntegrityFault(f"its {what} in the database differ from those of its original{named}")
+
+
+def _named(stored: Mapping[str, object], derived: Mapping[str, object]) -> str:
+    """The keys of attributes that differ, without their values, to end a sentence with."""
+    keys = sorted(
+        key for key in stored.keys() | derived.keys() if stored.get(key, _named) != derived.get(key, _named)
+    )
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return f": {', '.join(keys[:_NAMED])}{more}" if keys else ""
+
+
+def _of_fragment(text: bytes) -> Mapping[str, object]:
+    found = _object(b"{" + text + b"}").get("DICOM")
+    return found if isinstance(found, dict) else {}
+
+
+def _of_lines(text: bytes) -> Mapping[str, object]:
+    return {attribute_of(int(tag, 16)).keyword: value for tag, value in _object(as_object(text)).items()}
+
+
+def _object(text: bytes) -> Mapping[str, object]:
+    """Nothing of what is no object of JSON: then no attribute is named."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _pixel_keyword(held: PixelsToVerify) -> str | None:
+    keyword = _object(held.image).get("pixel_keyword")
+    return keyword if isinstance(keyword, str) else None
+
+
+def _description(held: PixelsToVerify, derived: ParsedInstance, syntax: str) -> Iterator[IntegrityFault]:
+    """The description of frames by which they are decoded and shown, against the original.
+
+    Descriptions of earlier releases may lack what later ones have.
+    """
+    kept = _object(held.image)
+    expected = {"original_syntax": syntax} | (asdict(derived.image) if derived.image is not None else {})
+    wrong = sorted(name for name, value in expected.items() if name in kept and kept[name] != value)
+    if wrong:
+        yield IntegrityFault(
+            f"the description of its pixels in the database differs from its original: {', '.join(wrong)}"
+        )
+    image = derived.image
+    if not held.frame_count or image is None:
+        return
+    stored = held.checksum_type, held.stored_syntax
+    if stored not in _TRANSCODED and stored != ("COMPRESSED", syntax):
+        yield IntegrityFault(
+            "the transfer syntax of its frames in the database is not one of those it can be"
+        )
 
 
 def _kind(error: Exception) -> FaultKind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,6 +46,15 @@ def made(server: Importing) -> str:
     write_series(server.input / "a", 2)
     server.run("a/")
     (id,) = living(server)
+    return id
+
+
+@pytest.fixture
+def made_there(sqlite: Importing) -> str:
+    """The same, on SQLite alone."""
+    write_series(sqlite.input / "a", 1)
+    sqlite.run("a/")
+    (id,) = living(sqlite)
     return id
 
 
@@ -204,6 +214,15 @@ DAMAGES = {
     "count": (update(T.study).values(instance_count=9), "instance_count of its study in DICOMweb's index"),
     "no study": (delete(T.study), "its study is lost"),
     "column": (update(T.image_set).values(accession_number="WRONG"), "a search by accession_number"),
+    "further": (
+        update(T.image_set).values(further='{"Manufacturer":"WRONG"}'),
+        "a search by Manufacturer does not find",
+    ),
+    "series uid": (update(T.image_set).values(series_instance_uid="1.2"), "SeriesInstanceUID of the image"),
+    "listed": (update(T.image_set).values(listed_in=None), "searches do not find it in its data store"),
+    "first": (update(T.primary_series).values(performed_day="20200101"), "performed_day of its series"),
+    "frames": (update(T.member).values(pixels=T.member.c.pixels + 1), "members show other pixels than"),
+    "syntax": (update(T.pixels).values(stored_syntax="1.2.840.10008.1.2.4.50"), "not one of those it can be"),
 }  # fmt: skip
 
 
@@ -222,6 +241,27 @@ def test_finds_each_wrong_row(server: Importing, made: str) -> None:
         execute(server, delete(table))
         execute(server, insert(table).values(kept[table]))
     assert verifier(server).run().problems == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("bits_stored", 12), ("photometric", "RGB"), ("frames", 2), ("original_syntax", "1.2")],
+)
+def test_finds_a_description_of_frames_that_is_not_the_original_s(
+    sqlite: Importing, made_there: str, field: str, value: object
+) -> None:
+    with sqlite.stores.db.read() as conn:
+        image = json.loads(conn.execute(select(T.pixels.c.image)).scalars().first() or b"")
+    assert image[field] != value
+    execute(sqlite, update(T.pixels).values(image=json.dumps({**image, field: value}).encode()))
+    found = {problem.reason for problem in verifier(sqlite).run().problems}
+    assert f"the description of its pixels in the database differs from its original: {field}" in found
+
+
+def test_takes_a_number_that_no_column_holds_for_none(sqlite: Importing) -> None:
+    write(sqlite.input / "a" / "x.dcm", ct(1, InstanceNumber="99999999999"))
+    sqlite.run("a/")
+    assert verifier(sqlite).run().problems == []
 
 
 def test_finds_wrong_least_and_greatest_values(server: Importing, made: str) -> None:

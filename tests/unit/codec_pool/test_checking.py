@@ -29,7 +29,8 @@ def test_knows_the_icons_that_earlier_releases_kept_encapsulated(decoded: bool) 
     stored = parse_instance(part10, SeriesCache(), decode_nested=decode)
     assert (b'"/v8A4A' in stored.fragment) is not decoded
     checker = Checker(cast(Any, None), SeriesCache())
-    kept = container(file_meta, data[len(file_meta) :])
+    original_ = container(file_meta, data[len(file_meta) :])
+    kept = stored_part10(original_, original_.meta_length)
     assert texts(checker._derived(kept, None, texts(stored))) == texts(stored)
     other = (stored.fragment + b" ", *texts(stored)[1:])
     assert texts(checker._derived(kept, None, other)) != other

@@ -98,6 +98,7 @@ LIST_ATTRIBUTES = frozenset(
 )
 """Those whose column is a JSON array of values."""
 
+_PREFIX = 3  # characters that stand for the data store
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -167,6 +168,12 @@ def is_rare(wanted: list[list[str]]) -> bool:
     return any(all(len(gram) - before >= _SHORT for gram in some) for some in wanted)
 
 
+def keyword_of_gram(gram: str) -> str:
+    """The attribute whose text has a gram."""
+    mark = gram[_PREFIX : _PREFIX + 1]
+    return next((keyword for keyword, letter in _LETTERS.items() if letter == mark), "an unknown attribute")
+
+
 def is_full_length(gram: str) -> bool:
     """Whether it is a gram of full length rather than a prefix of one."""
     return len(gram) == GRAM_LENGTH + 4
@@ -174,8 +181,8 @@ def is_full_length(gram: str) -> bool:
 
 def _datastore_prefix(datastore: int) -> str:
     """Three characters for the data store; sharing them with other data stores only costs time."""
-    digits = datastore % len(_ALPHABET) ** 3
-    return "".join(_ALPHABET[digits // 36**place % 36] for place in range(3))
+    digits = datastore % len(_ALPHABET) ** _PREFIX
+    return "".join(_ALPHABET[digits // 36**place % 36] for place in range(_PREFIX))
 
 
 def _values(keyword: str, text: str) -> Iterable[str]:

@@ -64,16 +64,18 @@ def parse_instance(
     *,
     override: Mapping[str, object] | None = None,
     decode_nested: DecodeNested | None = None,
+    pixel_keyword: str | None = None,
 ) -> ParsedInstance:
     """Parse the elements of an opened file; never loads the pixel element.
 
     ``override`` is a data set in the DICOM JSON Model (PS3.18 Annex F) whose elements replace those of the
     file. ``decode_nested`` decodes encapsulated pixel data within sequences, in codec workers only; without
-    it, that is left out. Raises `InputError` for a file that is cut off or damaged outside its pixels, that
-    lacks one of its UIDs, or that has a value above the element constraints.
+    it, that is left out. ``pixel_keyword``: of a file whose pixel element is stored elsewhere. Raises
+    `InputError` for a file that is cut off or damaged outside its pixels, that lacks one of its UIDs, or that
+    has a value above the element constraints.
     """
     try:
-        return _instance(_parse(part10, cache, decode_nested), cache, override)
+        return _instance(_parse(part10, cache, decode_nested), cache, override, pixel_keyword)
     except (InputError, MemoryError, StorageError):
         raise
     except Exception as error:
@@ -91,12 +93,16 @@ def _parse(part10: Part10, cache: SeriesCache, decode_nested: DecodeNested | Non
 
 
 def _instance(
-    dataset: ParsedDataset, cache: SeriesCache, override: Mapping[str, object] | None
+    dataset: ParsedDataset,
+    cache: SeriesCache,
+    override: Mapping[str, object] | None,
+    pixel_keyword: str | None,
 ) -> ParsedInstance:
     warnings = dataset.warnings
     pixel = dataset.pixel
+    keyword = pixel.keyword if pixel else pixel_keyword
     # Frames are decoded by the attributes of the file, whatever the override.
-    image = summary.describe_image(dataset.needed, pixel.keyword, warnings) if pixel else None
+    image = summary.describe_image(dataset.needed, keyword, warnings) if keyword else None
     levels, elements, needed = dataset.levels, dataset.elements, dataset.needed
     if override:
         all_elements = apply_override([element for level in levels[:4] for element in level], override)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, or_, select, tuple_, update
 
-from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE
-from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.domain.integrity import MadeChecks, PackToVerify, PixelsToVerify, RecordToVerify, SharedValues
 from lightwell.domain.states import DatastoreStatus, ImageSetState, PackState
 from lightwell.errors import DamagedError, StorageError
@@ -24,7 +21,6 @@ from lightwell.stores.db.tables import (
     frame_table,
     image_set,
     instance,
-    level,
     level_value,
     member,
     pack,
@@ -32,8 +28,9 @@ from lightwell.stores.db.tables import (
     record,
     version,
 )
-from lightwell.stores.image_sets import native_instances, version_diff
+from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.edits import unpack
+from lightwell.stores.integrity import shown_content
 from lightwell.stores.keys import values
 from lightwell.stores.qido import index_check
 
@@ -300,13 +297,17 @@ def faults_of_set(conn: Connection, key: int) -> list[str]:
     row = conn.execute(select(image_set).where(image_set.c.key == key)).first()
     if row is None or row.state != ImageSetState.ACTIVE:
         return []
+    return [*faults_of_content(conn, row), *shown_content.faults_of_columns(conn, row), *_index(conn, row)]
+
+
+def faults_of_content(conn: Connection, row: Any) -> list[str]:
+    """Of these those from which the rest, by which it is found, is made."""
     return [
         *_versions(conn, row),
-        *_lost_of_members(conn, key),
-        *_wrong_members(conn, key),
+        *_lost_of_members(conn, row.key),
+        *_wrong_members(conn, row.key),
         *references.faults_of_set(conn, row),
-        *_content(conn, row),
-        *_index(conn, row),
+        *shown_content.faults_of_content(conn, row),
     ]
 
 
@@ -358,31 +359,4 @@ def _lost_of_members(conn: Connection, key: int) -> list[str]:
         ).scalar_one()
         if count:
             faults.append(f"{count} members name {name} that are lost")
-    return faults
-
-
-def _content(conn: Connection, row: Any) -> list[str]:
-    if not row.readable_version:
-        return []
-    began = conn.execute(select(level.c.valid_from).where(level.c.image_set == row.key).distinct()).scalars()
-    faults, shown = [], None
-    for number in sorted({*began, row.readable_version}):
-        try:
-            found = native_instances.levels(conn, row.key, number)
-            blocks = [apply_edits(json.loads(each.body), each.edits) for each in found]
-        except (StorageError, ValueError) as error:
-            faults.append(f"version {number}: {error}")
-            continue
-        if number == row.readable_version:
-            shown = columns_of_levels(*blocks)
-    if shown is not None:
-        kept = SearchColumns(**{name: getattr(row, name) for name in SearchColumns.__slots__})
-        faults += [
-            f"a search by {name} does not find what its latest version shows"
-            for name in SearchColumns.__slots__
-            if getattr(kept, name) != getattr(shown, name)
-        ]
-    count = version_diff.count(conn, row.key, row.readable_version)
-    if count != row.instance_count:
-        faults.append(f"its latest version has {count} instances, and it counts {row.instance_count}")
     return faults

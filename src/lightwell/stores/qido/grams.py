@@ -95,12 +95,17 @@ def replace(
     old, new = grams_of(of, before), grams_of(of, after)
     if old == new:
         return
+    if conn.dialect.name == "sqlite" and old:
+        if _REMOVES and not conn.exec_driver_sql(_SQLITE_REMOVES[of]).first():
+            conn.exec_driver_sql(_SQLITE_REMOVE[of])
+        # FTS5 has to be told the text that it is to delete.
+        conn.exec_driver_sql(_SQLITE_DELETE[of], (key, old))
+    put(conn, of, key, new)
+
+
+def put(conn: Connection, of: Of, key: int, new: str) -> None:
+    """Give a study or a series grams: on SQLite beside those that it has, else in place of them."""
     if conn.dialect.name == "sqlite":
-        if old:
-            if _REMOVES and not conn.exec_driver_sql(_SQLITE_REMOVES[of]).first():
-                conn.exec_driver_sql(_SQLITE_REMOVE[of])
-            # FTS5 has to be told the text that it is to delete.
-            conn.exec_driver_sql(_SQLITE_DELETE[of], (key, old))
         if new:
             conn.exec_driver_sql(_SQLITE_INSERT[of], (key, new))
     elif new:

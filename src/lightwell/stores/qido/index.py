@@ -316,6 +316,12 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
     return _Series(row.study, before is None)
 
 
+def first_values(conn: Connection, key: int) -> dict[str, Any] | None:
+    """What a series shows of its first instance; None where the index has none of its instances."""
+    first = conn.execute(_FIRST, {"key": key}).first()
+    return None if first is None else {"first_record": first.record, **_of_first(conn, key, first.instance)}
+
+
 def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | None]:
     row = conn.execute(_FIRST_FRAGMENT, {"key": key, "instance": instance_key}).one()
     fragment = native_instances.InstanceFragments(conn).of_record(row.key, row.fragment_z, row.dictionary)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from lightwell.domain.image_sets.search_columns import integer
 from lightwell.domain.qido.index_columns import series_columns
+from lightwell.domain.states import ImageSetState
 from lightwell.stores.db.qido_tables import UNNUMBERED
 from lightwell.stores.db.tables import image_set, member, primary_instance, primary_series, record, study
 from lightwell.stores.db.validity import is_open
-from lightwell.stores.qido import index
+from lightwell.stores.qido import grams_check, index
 
 _AS_SET = (
     *("listed_in", "study", "series_instance_uid", "modality", "requests"),
@@ -24,18 +25,29 @@ def faults_of_set(conn: Connection, row: Any) -> list[str]:
     """What a search would show wrongly of the image set with this row of ``image_set``; no values in it."""
     found = conn.execute(select(primary_series).where(primary_series.c.image_set == row.key)).first()
     if not row.is_primary or row.listed_in is None:
-        return [] if found is None else ["DICOMweb finds it, which it must not"]
-    if found is None:
-        return ["DICOMweb does not find it"]
+        faults = [] if found is None else ["DICOMweb finds it, which it must not"]
+    elif found is None:
+        faults = ["DICOMweb does not find it"]
+    else:
+        wrong = _wrong_of_series(conn, row, found)
+        faults = [
+            *(f"{name} of its series in DICOMweb's index differs" for name in wrong),
+            *grams_check.faults(conn, "series", row.key, found._asdict()),
+            *_instances(conn, row.key),
+        ]
+    return [*faults, *_study(conn, row)]
+
+
+def series_values(row: Any) -> dict[str, Any]:
+    """What the index should have of a series, but for its first instance; ``row`` is of ``image_set``."""
     number = integer(row.series_number)
-    expected = {name: getattr(row, name) for name in _AS_SET} | series_columns(row.further)
-    expected["number"] = UNNUMBERED if number is None else number
-    faults = [
-        f"{name} of its series in DICOMweb's index differs"
-        for name, value in expected.items()
-        if getattr(found, name) != value
-    ]
-    return [*faults, *_instances(conn, row.key), *_study(conn, row.study)]
+    values = {name: getattr(row, name) for name in _AS_SET} | series_columns(row.further)
+    return values | {"image_set": row.key, "number": UNNUMBERED if number is None else number}
+
+
+def _wrong_of_series(conn: Connection, row: Any, found: Any) -> list[str]:
+    expected = series_values(row) | (index.first_values(conn, row.key) or {})
+    return [name for name, value in expected.items() if getattr(found, name) != value]
 
 
 def _instances(conn: Connection, key: int) -> list[str]:
@@ -69,13 +81,17 @@ def _instances(conn: Connection, key: int) -> list[str]:
     return [*faults, *(f"{name} of an instance in DICOMweb's index differs" for name in sorted(wrong))]
 
 
-def _study(conn: Connection, key: int) -> list[str]:
-    row = conn.execute(select(study).where(study.c.key == key)).mappings().first()
-    if row is None:
+def _study(conn: Connection, row: Any) -> list[str]:
+    """What is wrong with the study of a set; told of the first of its sets only, since it may have many."""
+    of_study = (image_set.c.study == row.study, image_set.c.state == ImageSetState.ACTIVE)
+    if conn.execute(select(func.min(image_set.c.key)).where(*of_study)).scalar() != row.key:
+        return []
+    found = conn.execute(select(study).where(study.c.key == row.study)).mappings().first()
+    if found is None:
         return ["its study is lost"]
-    expected = index.study_values(conn, key, row["updated_at"])
+    expected = index.study_values(conn, row.study, found["updated_at"])
+    wrong = [name for name, value in expected.items() if found[name] != value]
     return [
-        f"{name} of its study in DICOMweb's index differs"
-        for name, value in expected.items()
-        if row[name] != value
+        *(f"{name} of its study in DICOMweb's index differs" for name in wrong),
+        *grams_check.faults(conn, "study", row.study, dict(found)),
     ]
