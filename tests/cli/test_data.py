@@ -9,7 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from lightwell.stores.db import tables
+from lightwell.stores.db.database import Database
 from lightwell.stores.page_checksums import vfs
 from tests.cli.running import import_series, lightwell, lightwell_here
 from tests.support.shared_data import SHARED, needs_shared
@@ -54,7 +57,9 @@ def test_puts_back_packs_from_a_copy_of_the_storage(tmp_path: Path) -> None:
     shutil.copytree(data / "objects", tmp_path / "copy")
     damage(data)
     bare = lightwell("data", "verify", "--quick", "--repair", data=data)
-    assert bare.status == 2 and "--from PLACE" in bare.err
+    assert bare.status == 1 and "could not be repaired: there is no source" in bare.err
+    alone = lightwell_here("data", "verify", "--from", tmp_path / "copy", data=data)
+    assert alone.status == 2 and "--repair" in alone.err
     done = lightwell("data", "verify", "--quick", "--repair", "--from", tmp_path / "copy", data=data)
     assert (done.status, done.err) == (0, "")
     assert ".pack: put back, and read back" in done.out and "everything is intact" in done.out
@@ -63,6 +68,21 @@ def test_puts_back_packs_from_a_copy_of_the_storage(tmp_path: Path) -> None:
     (kept,) = [each for each in records if each["do"] == "data verify"]
     (pack,) = kept["items"]
     assert kept["kind"] == "change" and kept["study"] and kept["set"] and pack in done.out
+
+
+def test_makes_anew_what_searches_find(tmp_path: Path) -> None:
+    data = import_series(tmp_path, 2)
+    with closing(Database(f"sqlite:///{data / 'lightwell.db'}")) as db:
+        db.write(lambda conn: conn.execute(update(tables.image_set).values(patient_name="WRONG")))
+    found = lightwell_here("data", "verify", "--quick", "--repair", data=data)
+    assert found.status == 1 and "a search by patient_name does not find what" in found.err
+    assert "`lightwell data verify --repair` makes anew what" in found.err
+    done = lightwell_here("data", "verify", "--repair", "--json", data=data)
+    (id,) = done.json()["rebuilt"]
+    assert (done.status, done.json()["problems"]) == (0, [])
+    trail = lightwell_here("audit", "query", "--json", "--patient", "P1", data=data)
+    records = [json.loads(line) for line in trail.out.splitlines()]
+    assert {each["set"] for each in records if each["do"] == "data verify"} == {id}
 
 
 def test_says_how_to_go_on_where_a_page_that_it_needs_is_damaged(tmp_path: Path) -> None:

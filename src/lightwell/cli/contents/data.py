@@ -67,7 +67,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--from-start", action="store_true", help="do not go on with a run that was interrupted"
     )
     verify.add_argument(
-        "--repair", action="store_true", help="put back damaged and missing packs from where --from says"
+        "--repair",
+        action="store_true",
+        help="put back damaged and missing packs from where --from says, and make search indexes anew",
     )
     verify.add_argument(
         "--from",
@@ -170,8 +172,8 @@ def _give_pages_checksums(settings: Settings) -> str:
 
 
 def _verify(settings: Settings, args: argparse.Namespace) -> int:
-    if args.repair != bool(args.sources):
-        raise ConfigurationError("--repair and --from PLACE belong together: where is there another copy?")
+    if args.sources and not args.repair:
+        raise ConfigurationError("--from PLACE says where --repair finds another copy: give both")
     if args.repair and (command := command_trail.current()) is not None:
         command.becomes("change")
     try:
@@ -183,13 +185,18 @@ def _verify(settings: Settings, args: argparse.Namespace) -> int:
         print("went on with a run that was interrupted", file=sys.stderr)
     findings = _findings(report, settings)
     if args.json:
-        more = {} if repairs is None else {"repaired": repairs.repaired, "notRepaired": repairs.failed}
+        more = {}
+        if repairs is not None:
+            done = {"repaired": repairs.repaired, "rebuilt": repairs.rebuilt}
+            more = {**done, "notRepaired": repairs.failed}
         print(json.dumps({**_as_json(report, findings), **more}, indent=2))
     else:
         for name in repairs.repaired if repairs is not None else ():
             print(f"{name}: put back, and read back")
+        for name in repairs.rebuilt if repairs is not None else ():
+            print(f"image set {name}: found again by what it shows")
         for name, reason in repairs.failed.items() if repairs is not None else ():
-            print(f"{name}: could not be put back: {reason}", file=sys.stderr)
+            print(f"{name}: could not be repaired: {reason}", file=sys.stderr)
         _print(report, findings, quick=args.quick)
     return 1 if report.problems else 0
 
@@ -209,6 +216,8 @@ def _checked(settings: Settings, args: argparse.Namespace) -> tuple[Verifier, Re
         if repairs is not None and repairs.repaired:
             # What that has cured, and what is left, only another look tells.
             report = Verifier(stores, settings, lambda done, total: None, mode=mode).run(from_start=True)
+        if repairs is not None and not args.quick:  # which has not looked at what the rows are made of
+            _rebuild(settings, stores, report, repairs)
     return run, report, repairs
 
 
@@ -224,14 +233,25 @@ def _repair(settings: Settings, stores: Stores, report: Report, sources: Sequenc
         return repair(stores, report.problems, opened, lambda name: _record(settings, report, name))
 
 
-def _record(settings: Settings, report: Report, pack: str) -> None:
-    """Leave in the audit trail which pack was put back, and with something of whom in it."""
+def _rebuild(settings: Settings, stores: Stores, report: Report, repairs: Repairs) -> None:
+    """Make rows anew; what was cured is struck off the report, since each is compared again then."""
+    from lightwell.work.verifying.row_repair import is_of_rows, rebuild_rows
+
+    rebuild_rows(stores, report.problems, repairs, lambda id: _record(settings, report, id))
+    cured = set(repairs.rebuilt)
+    report.problems = [
+        problem for problem in report.problems if not (is_of_rows(problem) and problem.image_set_id in cured)
+    ]
+
+
+def _record(settings: Settings, report: Report, what: str) -> None:
+    """Leave in the audit trail which pack was put back, or whose rows were made anew, and of whom."""
     command = command_trail.current()
     if command is None:
         return
-    command.note.asked_for(pack)
+    command.note.asked_for(what)
     for problem in report.problems:
-        if problem.pack == pack:
+        if what in (problem.pack, problem.image_set_id):
             for _, image_set, patient, study in problem.concerns:
                 command.note.saw(image_set, patient, study)
             command.note.saw(problem.image_set_id, problem.patient_id, problem.study_instance_uid)
@@ -286,6 +306,11 @@ def _cure(damaged: Sequence[Problem]) -> str:
         )
     if len(pages) < len(damaged):
         sentences.append("Restore the damaged instances from a backup, or import them again.")
+    if any(p.pack is None and p.image_set_id is not None and p.sop_instance_uid is None for p in damaged):
+        sentences.append(
+            "`lightwell data verify --repair` makes anew what image sets are found by, where what they show "
+            "is right."
+        )
     if pages:
         sentences.append(_PAGES_CURE)
     return " ".join(sentences)

@@ -127,6 +127,11 @@ def forget_pack(conn: Connection, pack_key: int) -> None:
     conn.execute(delete(integrity_fault).where(integrity_fault.c.pack == pack_key))
 
 
+def forget_set(conn: Connection, image_set_key: int) -> None:
+    """Drop what was wrong with the rows of an image set: they have been made anew."""
+    conn.execute(delete(integrity_fault).where(integrity_fault.c.image_set == image_set_key))
+
+
 def _datastore(conn: Connection, fault: Fault) -> int | None:
     if fault.datastore is not None:
         return fault.datastore

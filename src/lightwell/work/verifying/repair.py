@@ -2,7 +2,7 @@
 
 Nothing is touched that cannot be proved: a pack is replaced only where this storage's is damaged or missing
 and a source has all of its bytes, by the size and the CRC-32 that the database has; it is replaced as a
-whole, and read back. What only the database has wrong is left as it is.
+whole, and read back. What is wrong with rows of the database: `row_repair`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import IO
 
 from isal import isal_zlib
 
@@ -30,9 +30,11 @@ _BLOCK = 4 << 20
 
 @dataclass(slots=True)
 class Repairs:
-    """The names of packs that are whole again, and of those that are not, with the reason."""
+    """The names of packs that are whole again, the ids of image sets whose rows were made anew, and what is
+    not repaired, with the reason."""
 
     repaired: list[str] = field(default_factory=list)
+    rebuilt: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -73,20 +75,21 @@ def _put_back(stores: Stores, pack: PackToVerify, sources: Sequence[Objects]) ->
     """Replace a pack by that of the first source which has it whole; else what is wrong in each."""
     reasons = []
     for source in sources:
-        with tempfile.NamedTemporaryFile(dir=stores.spool, prefix="repair-") as file:
-            path = Path(file.name)
+        # Without a name, so that a kill leaves nothing.
+        with tempfile.TemporaryFile(dir=stores.spool) as file:
             try:
-                reason = _fetch(source, pack, path)
+                reason = _fetch(source, pack, file)
             except StorageError as error:
                 reason = str(error)
             if reason is None:
-                stores.objects.put_file(pack_name(pack.key), path)
+                file.seek(0)
+                stores.objects.put_stream(pack_name(pack.key), file, pack.size)
                 return None
         reasons.append(reason)
     return "; ".join(reasons) or "there is no source to repair from: give one by --from"
 
 
-def _fetch(source: Objects, pack: PackToVerify, path: Path) -> str | None:
+def _fetch(source: Objects, pack: PackToVerify, file: IO[bytes]) -> str | None:
     """Write a source's pack to a file; what is wrong with it, or None where it is the one that was stored."""
     name, place, found = pack_name(pack.key), 0, 0
     size = source.size(name)
@@ -94,10 +97,9 @@ def _fetch(source: Objects, pack: PackToVerify, path: Path) -> str | None:
         return f"{source.address} does not have it"
     if size != pack.size:
         return f"it has {size} bytes in {source.address}, and should have {pack.size}"
-    with path.open("wb") as file:
-        while place < pack.size:
-            data = source.read(name, place, min(_BLOCK, pack.size - place))
-            found = isal_zlib.crc32(data, found)
-            file.write(data)
-            place += len(data)
+    while place < pack.size:
+        data = source.read(name, place, min(_BLOCK, pack.size - place))
+        found = isal_zlib.crc32(data, found)
+        file.write(data)
+        place += len(data)
     return None if found == pack.checksum else f"its checksum differs in {source.address}, too"

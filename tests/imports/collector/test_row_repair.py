@@ -1,0 +1,144 @@
+"""`data verify` on what image sets are found by, and `--repair`, which makes it anew from what they show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, delete, select, update
+
+from lightwell.domain.integrity import Problem
+from lightwell.domain.qido.grams import keyword_of_gram
+from lightwell.stores.db import tables as t
+from lightwell.stores.qido.grams import Of, grams_of
+from lightwell.work.verifying.repair import Repairs
+from lightwell.work.verifying.row_repair import rebuild_rows
+from lightwell.work.verifying.run import Mode, Verifier
+from tests.support import invariants
+from tests.support.collector import living
+from tests.support.ct_files import ct, write, write_series
+from tests.support.imports import Importing
+
+
+@pytest.fixture
+def two(server: Importing) -> list[str]:
+    """The ids of two image sets of two patients, one with letters of several alphabets in its names."""
+    write_series(server.input / "a", 3, SeriesDescription="Chest, thin")
+    other = ct(
+        1, study="2", PatientID="P2", SpecificCharacterSet="ISO_IR 192", PatientName="Łukasz=山田^太郎"
+    )
+    write(server.input / "b" / "x.dcm", other)
+    for folder in ("a/", "b/"):
+        server.run(folder)
+    return living(server)
+
+
+def execute(server: Importing, *statements: Any) -> None:
+    def work(conn: Connection) -> None:
+        for statement in statements:
+            conn.execute(statement)
+
+    server.stores.db.write(work)
+
+
+def rows(server: Importing) -> list[set[Any]]:
+    with server.stores.db.read() as conn:
+        return [set(conn.execute(select(each)).all()) for each in (t.image_set, t.primary_series, t.study)]
+
+
+def found(server: Importing, mode: Mode = "quick") -> list[Problem]:
+    run = Verifier(server.stores, server.settings, lambda done, total: None, mode=mode, processes=1)
+    return run.run(from_start=True).problems
+
+
+def lose(server: Importing, of: Of, key: int, row: Any, keyword: str) -> None:
+    """Take the grams of an attribute out of the index."""
+    every = grams_of(of, dict(row)).split()
+    some = [gram for gram in every if keyword_of_gram(gram) == keyword]
+    left = " ".join(gram for gram in every if gram not in some)
+    assert some and left
+
+    def work(conn: Connection) -> None:
+        if conn.dialect.name == "sqlite":
+            remove = f"INSERT INTO {of}_grams ({of}_grams, rowid, grams) VALUES ('delete', ?, ?)"
+            conn.exec_driver_sql(remove, (key, " ".join(some)))
+        else:
+            change = f"UPDATE {of}_grams SET grams = array_to_tsvector(string_to_array(%s, ' '))"
+            conn.exec_driver_sql(f"{change} WHERE {of} = %s", (left, key))
+
+    server.stores.db.write(work)
+
+
+def lose_some(server: Importing) -> None:
+    with server.stores.db.read() as conn:
+        studies = conn.execute(select(t.study)).mappings().all()
+        series = conn.execute(select(t.primary_series)).mappings().all()
+    for row in studies:
+        lose(server, "study", row["key"], row, "PatientName")
+    for row in series:
+        lose(server, "series", row["image_set"], row, "Modality")
+
+
+def test_finds_and_puts_right_texts_of_which_parts_are_not_found(server: Importing, two: list[str]) -> None:
+    """The rows are right, and what leads to them is not."""
+    lose_some(server)
+    problems = found(server)
+    assert sorted({problem.reason.split(":")[0] for problem in problems}) == [
+        "parts of Modality of its series do not find it",
+        "parts of PatientName of its study do not find it",
+    ]
+    assert {(problem.image_set_id, problem.patient_id) for problem in problems} == {
+        *zip(two, ("P1", "P2"), strict=True)
+    }
+    done = Repairs()
+    rebuild_rows(server.stores, problems, done)
+    assert (sorted(done.rebuilt), done.failed) == (sorted(two), {})
+    assert found(server) == []
+    invariants.check(server.stores)
+    # What is deleted leaves nothing behind, although grams were added one by one.
+    lose_some(server)
+
+
+def test_makes_everything_anew_that_sets_are_found_by(server: Importing, two: list[str]) -> None:
+    right = rows(server)
+    lose_some(server)
+    execute(
+        server,
+        update(t.image_set).values(patient_name="WRONG", instance_count=9, modality=None, further='{"x":1}'),
+        update(t.primary_series).where(t.primary_series.c.modality == "CT").values(modality="MR"),
+        update(t.primary_instance).values(number=t.primary_instance.c.number + 7),
+        update(t.study).values(patient_id="WRONG", series_count=9),
+    )
+    done, told = Repairs(), list[str]()
+    rebuild_rows(server.stores, found(server, "all"), done, told.append)
+    assert (sorted(told), done.failed) == (sorted(two), {})
+    assert found(server, "all") == []
+    assert rows(server) == right
+    invariants.check(server.stores)
+    execute(server, delete(t.primary_series), delete(t.primary_instance))
+    rebuild_rows(server.stores, found(server), done)
+    invariants.check(server.stores)
+
+
+def test_makes_nothing_anew_of_what_is_in_doubt(server: Importing, two: list[str]) -> None:
+    """One shows the other's patient, and what searches find is right by chance."""
+    execute(server, update(t.primary_series).values(modality="MR"))
+    with server.stores.db.read() as conn:
+        of = {id: key for id, key in conn.execute(select(t.image_set.c.id, t.image_set.c.key))}
+    patient = select(t.level.c.base).where(t.level.c.image_set == of[two[1]], t.level.c.level == 0)
+    execute(
+        server,
+        update(t.level)
+        .where(t.level.c.image_set == of[two[0]], t.level.c.level == 0)
+        .values(base=patient.scalar_subquery()),
+    )
+    problems = found(server)
+    reason = "version 1 shows a patient that none of its instances came with"
+    assert reason in {problem.reason for problem in problems if problem.image_set_id == two[0]}
+    of_instance = Problem("damaged", "", two[1], "1.2.3")
+    done = Repairs()
+    rebuild_rows(server.stores, [*problems, of_instance], done)
+    assert done.rebuilt == [] and sorted(done.failed) == sorted(two)
+    assert reason in done.failed[two[0]] and "instances are damaged" in done.failed[two[1]]
+    with server.stores.db.read() as conn:
+        assert set(conn.execute(select(t.primary_series.c.modality)).scalars()) == {"MR"}
