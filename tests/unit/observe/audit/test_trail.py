@@ -319,6 +319,15 @@ def test_long_lists_count_by_their_members(trails: Trails) -> None:
     assert trail.has_room()
 
 
+def test_long_lists_are_not_gathered_for_long(trails: Trails, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER", 600)
+    disk = Disk()
+    trail = trails.begin(disk)
+    for _ in range(16):
+        trail.put(AuditRecord(patients=("P",) * (MOST_MEMBERS // 64)))
+    disk.until(lambda: len(disk.records) >= 1)
+
+
 def test_serves_on_without_records_where_it_is_told_to_and_says_how_many_are_missing(trails: Trails) -> None:
     disk = Disk()
     trail = trails.begin(disk, refuses=False)
