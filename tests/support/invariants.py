@@ -60,7 +60,7 @@ def check_collected(stores: Stores, *, older_than: int | None = None) -> None:
     stored = {name for name, _ in stores.objects.list("packs")}
     strays = stored - {pack_name(key) for key in everything}
     # Of a storage that it knows less than half of, the collector takes nothing.
-    assert len(strays) > len(stored) // 2 or not strays, "packs without a row"
+    assert len(strays) > len(stored) // 2 or not strays, f"packs without a row: {sorted(strays)}"
 
 
 def _deleted_are_empty(conn: Connection) -> None:
