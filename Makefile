@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 # third of a server's start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve console test suite test-fast test-unit test-bytes test-endurance check bench docs lock sbom licences audit fuzz fuzz-http clean system venv venv-test venv-release
+.PHONY: demo serve console test suite test-fast test-unit test-bytes test-endurance test-encrypted check bench docs lock sbom licences audit fuzz fuzz-http clean system venv venv-test venv-release
 
 venv:
 	@tools/venv $(VENV) demo $(PYTHON)
@@ -45,7 +45,12 @@ test: check suite  ## everything but runs of many minutes, against real componen
 suite: system venv-test
 	$(PYTEST) -m 'not endurance' $(ARGS)
 
-test-endurance: venv-test system  ## 20,000 files under kills, long walks of several servers, Ceph where it is installed
+ENCRYPTED := $(addprefix tests/,lifecycle faults stores backup dicomweb imports many)
+test-encrypted: venv-test system  ## what stores, serves, damages and brings back, with every data store encrypted
+	LIGHTWELL_TEST_ENCRYPTION=always $(PYTEST) -m 'not endurance' $(or $(ARGS),$(ENCRYPTED))
+
+# With ARGS it is some of the long runs that are wanted.
+test-endurance: venv-test system $(if $(ARGS),,test-encrypted)  ## 20,000 files under kills, long walks of several servers, Ceph where it is installed
 	$(PYTEST) -n 0 -m endurance $(ARGS)
 
 test-fast: venv-test  ## without the long runs

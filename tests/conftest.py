@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate
 from tests.dicomweb.support.openid import Provider, provider
+from tests.encryption import everywhere
 from tests.support import services
 from tests.support.workers.forked import forked_workers
 
@@ -47,9 +48,13 @@ settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C through to what tests start, though a shell that runs tests in the background ignores it."""
+    """Let Ctrl-C through to what tests start, though a shell that runs tests in the background ignores it.
+
+    And encrypt, if that is asked for.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    everywhere.apply()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,6 +75,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     longest: dict[Path, list[pytest.Item]] = {}
     for item in items:
+        if everywhere.is_on() and item.get_closest_marker("plain"):
+            item.add_marker(pytest.mark.skip("of what is stored where nothing is encrypted"))
         folder = item.path.parent.relative_to(Path(__file__).parent).as_posix()
         if item.path.stem.removeprefix("test_") in LONG.get(folder, ()):
             item.add_marker(pytest.mark.long)

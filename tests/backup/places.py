@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,11 +18,15 @@ from lightwell.stores.background.installation import agree_on_storage
 from lightwell.stores.backup.runs import Backups
 from lightwell.stores.backup.targets import target
 from lightwell.stores.db.database import Database
+from lightwell.stores.keys import opening
+from lightwell.stores.keys.providers import FILE
 from lightwell.stores.moving import rows
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.open import open_objects
+from lightwell.stores.objects.sealed import SealedObjects
 from lightwell.work.backup.backup import Backup, BackupOptions, BackupReport
 from lightwell.work.backup.restore import Restore, RestoreOptions, RestoreReport
+from tests.encryption import everywhere
 from tests.support import services
 from tests.support.imports import Importing, importing
 
@@ -54,7 +59,13 @@ class Kind:
             database_url=database_url,
             storage_url=self.url(f"{name}-objects"),
             storage_endpoint_url=self.endpoint,
+            **self.encryption,
         )
+
+    @property
+    def encryption(self) -> dict[str, Any]:
+        """What is in S3 is encrypted, what is in folders is not."""
+        return {"encryption": "always", "encryption_key_file": everywhere.KEY_FILE} if self.s3 else {}
 
     def importing(self, database_url: str, **more: Any) -> Importing:
         """A place with an engine, which is one of its storage."""
@@ -63,6 +74,7 @@ class Kind:
             database_url,
             storage_url=self.url("data-objects"),
             storage_endpoint_url=self.endpoint,
+            **self.encryption,
             **more,
         )
         agree_on_storage(made.stores.db, made.stores.objects, Ids().id())
@@ -78,11 +90,22 @@ def restore(source: Objects, settings: Settings, **options: Any) -> RestoreRepor
     stores = open_stores(settings)
     try:
         database = target(settings.database, None, stores.spool)
-        return Restore(
-            Backups(source), database, stores.objects, RestoreOptions(**options), Ids(), nothing_shown
-        ).run()
+        told = RestoreOptions(opened=lambda db, objects: _opened(settings, db, objects), **options)
+        return Restore(Backups(source), database, stores.objects.inner, told, Ids(), nothing_shown).run()
     finally:
         stores.close()
+
+
+def _opened(settings: Settings, db: Database, objects: Objects) -> Objects:
+    return SealedObjects(objects, opening.open_ring(settings, db))
+
+
+def new_place(settings: Settings, old: Path) -> Settings:
+    """The empty data folder of these settings, with the key of that at ``old``: no backup holds it here."""
+    settings.data.mkdir(parents=True)
+    if (old / FILE).exists():
+        shutil.copy(old / FILE, settings.data / FILE)
+    return settings
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from lightwell.work.backup import backup as work
 from lightwell.work.backup import restore as work_restore
 from lightwell.work.backup.backup import Backup
 from lightwell.work.backup.restore import Restore, RestoreReport
-from tests.backup.places import Kind, back_up, contents, opened, packs, restore
+from tests.backup.places import Kind, back_up, contents, new_place, opened, packs, restore
 from tests.support import invariants
 from tests.support.ct_files import write_series
 from tests.support.imports import Importing
@@ -47,8 +47,7 @@ def made(kind: Kind, place: Importing) -> Objects:
 def new(kind: Kind, empty_url: str, request: pytest.FixtureRequest) -> Settings:
     """An empty place."""
     settings = kind.settings(f"new-{abs(hash(request.node.name))}", empty_url)
-    settings.data.mkdir(parents=True)
-    return settings
+    return new_place(settings, kind.folder / "data")
 
 
 def check_same(place: Importing, settings: Settings) -> None:
@@ -109,8 +108,7 @@ def test_lets_any_server_go_on_with_a_job_whose_data_folder_is_gone(
     destination = kind.objects("backup")
     back_up(place.stores, destination)
     place.close()
-    new = kind.settings("new", f"sqlite:///{tmp_path / 'new.db'}")
-    new.data.mkdir()
+    new = new_place(kind.settings("new", f"sqlite:///{tmp_path / 'new.db'}"), kind.folder / "data")
     assert restore(destination, new).open_jobs == [job.id]
     with opened(new) as stores, stores.db.read() as conn:
         found = import_jobs.find_anywhere(conn, job.id)

@@ -24,7 +24,7 @@ from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.open import open_objects
 from lightwell.work.backup import backup as work
-from tests.backup.places import back_up, packs, restore
+from tests.backup.places import back_up, new_place, packs, restore
 from tests.lifecycle.check import Checker
 from tests.lifecycle.clients import InProcessService, collect
 from tests.lifecycle.model import ImageSet, Model
@@ -169,7 +169,7 @@ def test_holds_all_that_was_answered_before_it_began(
         life.join()
         service.close()
     settings = Settings(data=tmp_path / "restored", database_url=restored_url)
-    settings.data.mkdir()
+    new_place(settings, tmp_path / "data")
     restored = restore(destination, settings)
     assert restored.is_usable and restored.lost == []
     _check(settings, before, packs(destination))

@@ -16,7 +16,9 @@ from typing import Any
 from unittest import mock
 
 from lightwell.cli.main import main
+from tests.encryption import everywhere
 from tests.support.ct_files import write_series
+from tests.support.server import environment
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ def lightwell(
     command = [sys.executable, "-m", "lightwell.cli.main", *map(str, arguments)]
     if data is not None:
         command += ["--data", str(data)]
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("LIGHTWELL_", "AWS_"))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**clean, **environ})
+    env = environment({**everywhere.variables(" ".join(command)), **environ})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -55,7 +57,8 @@ def lightwell_here(
     """The same in this process, where another would take a second; ``environ`` adds variables to its own."""
     out, err = StringIO(), StringIO()
     url = () if database_url is None else ("--database-url", database_url)
-    with mock.patch.dict(os.environ, environ), redirect_stdout(out), redirect_stderr(err):
+    given = {**everywhere.variables(database_url), **environ}
+    with mock.patch.dict(os.environ, given), redirect_stdout(out), redirect_stderr(err):
         status = main([*map(str, words), "--data", str(data), *url])
     return Done(status, out.getvalue(), err.getvalue())
 

@@ -186,6 +186,7 @@ def about_encryption(data: Path) -> str:
     return str(rows["encryption"]["says"])
 
 
+@pytest.mark.plain
 def test_only_what_has_a_key_is_sealed_and_its_key_ends_with_it(tmp_path: Path) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(running(tmp_path / "data"))

@@ -27,6 +27,7 @@ from lightwell.stores.db.database import Database
 from lightwell.stores.jobs import import_jobs
 from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.engine_lock import EngineLock
+from tests.encryption import everywhere
 
 
 def _die_at(number: int, when: str) -> None:
@@ -60,6 +61,7 @@ def main(data: str, url: str, workers: str, number: str = "0", when: str = "", h
         _die_at(int(number), when)
     engine = os.environ.get("TEST_ENGINE", "auto")
     settings = Settings(data=Path(data), database_url=url, codec_workers=int(workers), engine=engine)
+    everywhere.apply()
     stores = open_stores(settings)
     alone = stores.db.dialect == "sqlite"
     lock = EngineLock(settings.data)

@@ -48,8 +48,9 @@ def seed() -> int:
 
 
 @pytest.fixture
-def server(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Importing]:
-    made = importing(tmp_path / "data", migrated_sqlite_url)
+def server(tmp_path: Path, migrated_sqlite_url: str, seed: int) -> Iterator[Importing]:
+    """Encrypted, if its seed is odd."""
+    made = importing(tmp_path / "data", migrated_sqlite_url, encryption="always" if seed % 2 else "off")
     fill(made)
     made.close_engine()
     yield made

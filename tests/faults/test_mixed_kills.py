@@ -2,7 +2,8 @@
 STOW, update, revert, copy, promote, delete, collect, verify and backup.
 
 LIGHTWELL_KILLS says how often: `LIGHTWELL_KILLS=1000 make test-endurance
-ARGS=tests/faults/test_mixed_kills.py` prints a line for each database that says how it ended.
+ARGS=tests/faults/test_mixed_kills.py` prints a line for each database, encrypted or not, that says how it
+ended.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from random import Random
 
 import pytest
 
+from tests.encryption import everywhere
 from tests.faults.mixed_load import MixedLoad
 from tests.lifecycle.crashing import Killer
 
@@ -42,13 +44,18 @@ class Beside(threading.Thread):
 
 @pytest.mark.endurance
 @pytest.mark.timeout(12 * 3600)
+@pytest.mark.parametrize("encryption", ["off", "always"])
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_loses_nothing_and_shows_no_half(
-    tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], kind: str
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    encryption: str,
 ) -> None:
     url = request.getfixturevalue("migrated_postgres_url") if kind == "postgresql" else None
     begun = time.monotonic()
-    load = MixedLoad(tmp_path, url)
+    load = MixedLoad(tmp_path, url, everywhere.always(url) if encryption == "always" else None)
     killer = Killer(load.service, Random(kind), lambda: load.command, of_all=0.15)
     beside = Beside(load, Random(1))
     with load.told():
@@ -68,7 +75,8 @@ def test_loses_nothing_and_shows_no_half(
     done = ", ".join(f"{count} {name}" for name, count in sorted(load.done.items()))
     with capsys.disabled():
         print(
-            f"\n{kind}: {killer.kills} kills ({killer.of_all} of all processes, {killer.of_commands} of a "
-            f"command) in {time.monotonic() - begun:.0f} s; {load.walk.steps} steps, {done}; "
-            f"{load.service.lost} answers lost, {load.service.restarts} restarts; 0 lost, 0 half-visible"
+            f"\n{kind}, encryption {encryption}: {killer.kills} kills ({killer.of_all} of all processes, "
+            f"{killer.of_commands} of a command) in {time.monotonic() - begun:.0f} s; "
+            f"{load.walk.steps} steps, {done}; {load.service.lost} answers lost, "
+            f"{load.service.restarts} restarts; 0 lost, 0 half-visible"
         )

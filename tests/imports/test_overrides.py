@@ -7,17 +7,28 @@ import json
 from typing import Any
 
 import pydicom
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from lightwell.documents.part10_files import write_instance
 from lightwell.stores.db import compression, tables
 from lightwell.stores.image_sets import part10_instances
+from lightwell.stores.keys import values
 from lightwell.wire import shapes
 from tests.support import invariants
 from tests.support.ct_files import ROOT, ct, write, write_series
 from tests.support.imports import Importing, Report
 
 STUDY, SERIES = f"{ROOT}.1", f"{ROOT}.1.1"
+
+
+def _overrides(conn: Connection) -> dict[str, Any]:
+    """What is kept of overrides, which all records have, by SOPInstanceUID."""
+    found = {}
+    for row in conn.execute(select(tables.record)):
+        packed = values.of_record(conn, values.OVERRIDE, row.key, row.override_z)
+        assert packed is not None
+        found[row.sop_instance_uid] = json.loads(compression.decompress(packed))
+    return found
 
 
 def _run(server: Importing, *mappings: tuple[str, str | None, str]) -> Report:
@@ -66,14 +77,12 @@ def test_applies_study_and_series_objects_to_the_files(server: Importing) -> Non
     assert report.manifest["numberOfScannedFiles"] == 3, "the JSON files of mappings are not counted"
     with server.stores.db.read() as conn:
         sets = {s.series_instance_uid: s for s in conn.execute(select(tables.image_set))}
-        kept = [r.override_z for r in conn.execute(select(tables.record))]
+        kept = _overrides(conn)
     assert {s.patient_name for s in sets.values()} == {"NEW^NAME"}
     assert sets[SERIES].study_description == "of the series"
     assert sets[SERIES].body_part_examined == "HEAD"
     assert sets[f"{ROOT}.1.2"].study_description == "of the study"
-    assert all(override is not None for override in kept)
-    overrides = [json.loads(compression.decompress(z)) for z in kept]
-    assert all("00020010" not in o for o in overrides)
+    assert all("00020010" not in override for override in kept.values())
     invariants.check(server.stores)
 
 
@@ -114,9 +123,9 @@ def test_selects_objects_of_an_array_by_their_uids(sqlite: Importing) -> None:
     )
     _run(sqlite, (STUDY, None, "m.json"))
     with sqlite.stores.db.read() as conn:
-        rows = conn.execute(select(tables.record.c.override_z, tables.record.c.sop_instance_uid)).all()
-    for override_z, uid in rows:
-        override = json.loads(compression.decompress(override_z))
+        kept = _overrides(conn)
+    assert len(kept) == 2
+    for uid, override in kept.items():
         assert override == {"00204000": _element("LT", f"comment {uid[-1]}")}
     invariants.check(sqlite.stores)
 

@@ -25,6 +25,7 @@ from tests.support.imports import IN, OUT, ROLE, Importing, importing
 from tests.support.server import Server
 
 _DAY = 86_400_000
+_ARN = "arn:aws:kms:us-east-1:000000000000:key/12345678-1234-1234-1234-123456789012"
 
 
 class Refused(Exception):
@@ -54,7 +55,7 @@ class Service(Protocol):
     def read_output(self, uri: str) -> bytes:
         """An object that a job has written."""
 
-    def empty(self) -> None:
+    def empty(self, encrypted: bool = False) -> None:
         """Continue with an empty data store; nothing is left of the old one."""
 
     def close(self) -> None: ...
@@ -63,8 +64,8 @@ class Service(Protocol):
 class InProcessService:
     """The operations and an engine in this process."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
-        self._server: Importing = importing(folder, database_url)
+    def __init__(self, folder: Path, database_url: str, **settings: Any) -> None:
+        self._server: Importing = importing(folder, database_url, **settings)
         self.settings, self.stores = self._server.settings, self._server.stores
         self.datastore = self._server.datastore
         self._frames = FrameReader(self.stores, Clock())
@@ -97,11 +98,11 @@ class InProcessService:
     def read_output(self, uri: str) -> bytes:
         return (self.settings.buckets / uri.removeprefix("s3://")).read_bytes()
 
-    def empty(self) -> None:
+    def empty(self, encrypted: bool = False) -> None:
         wipe(self.stores)
-        self.datastore = self._server.datastore = self.call("CreateDatastore", clientToken=Ids().id())[
-            "datastoreId"
-        ]
+        key = {"kmsKeyArn": _ARN} if encrypted else {}
+        made = self.call("CreateDatastore", clientToken=Ids().id(), **key)
+        self.datastore = self._server.datastore = made["datastoreId"]
 
     def close(self) -> None:
         self._server.close()
@@ -179,11 +180,11 @@ class ServedService:
     def read_output(self, uri: str) -> bytes:
         return (self.settings.buckets / uri.removeprefix("s3://")).read_bytes()
 
-    def empty(self) -> None:
+    def empty(self, encrypted: bool = False) -> None:
         wipe(self.stores)
-        self.datastore = self.call("CreateDatastore", datastoreName="walk", clientToken=Ids().id())[
-            "datastoreId"
-        ]
+        key = {"kmsKeyArn": _ARN} if encrypted else {}
+        made = self.call("CreateDatastore", datastoreName="walk", clientToken=Ids().id(), **key)
+        self.datastore = made["datastoreId"]
 
     def close(self) -> None:
         self.stores.close()

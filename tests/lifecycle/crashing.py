@@ -52,7 +52,8 @@ class CrashingService(ServedService):
         """Held while the server is started: nothing is killed then."""
         server = self._start()
         given = {"data": data, "database_url": database_url}
-        settings = replace(load(given, environ={}, file=None), codec_workers=1)
+        told = {name: text for name, text in (env or {}).items() if "ENCRYPTION" in name}
+        settings = replace(load(given, environ=told, file=None), codec_workers=1)
         super().__init__(server, open_stores(settings), settings)
 
     def _start(self) -> Server:

@@ -1,5 +1,5 @@
 """kill -9 of any process of the server at any moment of a random life: what was answered holds, all else is
-whole or not there.
+whole or not there. In one of the runs it is encrypted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from tests.encryption import everywhere
 from tests.lifecycle.crashing import CrashingService, Killer
 from tests.lifecycle.steps import RandomWalk
 
@@ -20,7 +21,7 @@ _STEPS = 40
 @pytest.mark.parametrize("seed", range(3))
 def test_goes_on_after_every_kill(tmp_path: Path, seed: int) -> None:
     said: list[str] = []
-    service = CrashingService(tmp_path / "data")
+    service = CrashingService(tmp_path / "data", env=everywhere.always(None) if seed % 2 else None)
     killer = Killer(service, Random(-seed))
     try:
         run, chance = RandomWalk(service, said.append), Random(seed)

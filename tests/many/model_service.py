@@ -54,7 +54,8 @@ class ManyService(ServedService):
         data: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         return data
 
-    def empty(self) -> None:
+    def empty(self, encrypted: bool = False) -> None:
+        assert not encrypted, "these servers have no key"
         wipe(self.stores, kept={"access_key", "server", "installation"})
         self.datastore = self.call("CreateDatastore", datastoreName="walk", clientToken=Ids().id())[
             "datastoreId"

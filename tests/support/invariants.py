@@ -24,7 +24,10 @@ from lightwell.stores.collector import integrity
 from lightwell.stores.db import compression, tables
 from lightwell.stores.image_sets import native_instances, part10_instances
 from lightwell.stores.image_sets.edits import unpack
+from lightwell.stores.image_sets.records import level_bodies
+from lightwell.stores.keys import values
 from lightwell.stores.objects.pack_objects import pack_name
+from tests.encryption import sealed
 from tests.support import consistency, search_index
 
 
@@ -40,6 +43,7 @@ def check(stores: Stores, *, decode: bool = False) -> None:
         _frames(conn, stores, decode)
         _agreement(conn, stores)
         _jobs(conn)
+        sealed.check(conn, stores)
 
 
 def check_collected(stores: Stores, *, older_than: int | None = None) -> None:
@@ -189,7 +193,8 @@ def _members(conn: Connection) -> None:
     sets = {s.key: s for s in _rows(conn, tables.image_set)}
     uids = {i.key: i.sop_instance_uid for i in _rows(conn, tables.instance)}
     found = {r.key: r for r in _rows(conn, tables.record)}
-    bodies = {v.key: json.loads(compression.decompress(v.body_z)) for v in _rows(conn, tables.level_value)}
+    keys = conn.execute(select(tables.level_value.c.key)).scalars()
+    bodies = {key: json.loads(body) for key, body in level_bodies(conn, keys).items()}
     carried: dict[int, set[tuple[int, str]]] = defaultdict(set)
     open_ones = set()
     for member in _rows(conn, tables.member):
@@ -220,11 +225,15 @@ def _references(conn: Connection) -> None:
 
 
 def _records(conn: Connection, stores: Stores) -> None:
-    dictionaries = {d.key: bytes(d.bytes) for d in _rows(conn, tables.dictionary)}
+    dictionaries = {
+        d.key: values.opened(conn, values.DICTIONARY, d.key, bytes(d.bytes))
+        for d in _rows(conn, tables.dictionary)
+    }
     keys = set(conn.execute(select(tables.level_value.c.key)).scalars())
     for record in _rows(conn, tables.record):
         body = dictionaries[record.dictionary] if record.dictionary is not None else None
-        fragment = json.loads(b"{" + compression.decompress(record.fragment_z, body) + b"}")
+        packed = values.opened(conn, values.FRAGMENT, record.key, bytes(record.fragment_z))
+        fragment = json.loads(b"{" + compression.decompress(packed, body) + b"}")
         assert str(fragment["DICOM"]["SOPInstanceUID"]).strip("\0 ") == record.sop_instance_uid
         assert {record.patient_value, record.study_value, record.series_value} <= keys
         name = pack_name(record.pack)

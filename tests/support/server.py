@@ -28,6 +28,7 @@ from botocore.credentials import Credentials
 from lightwell.auth.credentials import read_credentials
 from lightwell.settings import load
 from lightwell.stores.db.database import Database
+from tests.encryption import everywhere
 
 REGION = "us-east-1"
 # However busy the machine is; all of these return early.
@@ -180,10 +181,14 @@ class Server:
         return status
 
 
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without what would reach lightwell or an AWS client by accident."""
+def environment(more: Mapping[str, str] | None = None, database: str | None = None) -> dict[str, str]:
+    """This process's environment without what would reach lightwell or an AWS client by accident.
+
+    ``database``: its URL, or flags with it, where no variable of ``more`` has it.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LIGHTWELL_", "AWS_"))}
-    return {**kept, **(more or {})}
+    more = more or {}
+    return {**kept, **everywhere.variables(database or more.get("LIGHTWELL_DATABASE_URL")), **more}
 
 
 def launch(
@@ -211,7 +216,7 @@ def launch(
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
-        env=environment(env),
+        env=environment(env, database_url),
         cwd=data.parent,
     )
     url = load({"data": data, "database_url": database_url}, environ={}, file=None).database

@@ -97,9 +97,8 @@ class Checker:
             fragment, levels = _stored(held, bodies)
             dicom = None
             if held.dicom_z is not None:
-                dicom = decompress(held.dicom_z, _dictionary(held.dicom_dictionary, bodies))
-            # Empty where it is damaged, which is not the same as none.
-            override = None if held.override_z is None else json.loads(decompress(held.override_z))
+                dicom = decompress(_whole(held.dicom_z), _dictionary(held.dicom_dictionary, bodies))
+            override = None if held.override_z is None else json.loads(decompress(_whole(held.override_z)))
         except (StorageError, zstandard.ZstdError, ValueError) as error:
             yield IntegrityFault(f"its attributes cannot be read from the database ({error})")
             return
@@ -300,8 +299,15 @@ def _stored(held: RecordToVerify, bodies: SharedValues) -> tuple[bytes, list[byt
     for name, key in zip(_LEVELS, held.levels, strict=True):
         if key not in bodies.levels:
             raise StorageError(f"their {name} block is lost")
-        levels.append(decompress(bodies.levels[key]))
-    return decompress(held.fragment_z, _dictionary(held.dictionary, bodies)), levels
+        levels.append(decompress(_whole(bodies.levels[key])))
+    return decompress(_whole(held.fragment_z), _dictionary(held.dictionary, bodies)), levels
+
+
+def _whole(value: bytes) -> bytes:
+    """A value of the database, which `stores.collector.integrity` leaves empty where it cannot be opened."""
+    if not value:
+        raise StorageError("they are damaged, or those of another record")
+    return value
 
 
 def _dictionary(key: int | None, bodies: SharedValues) -> bytes | None:
@@ -309,4 +315,4 @@ def _dictionary(key: int | None, bodies: SharedValues) -> bytes | None:
         return None
     if key not in bodies.dictionaries:
         raise StorageError("their dictionary is lost")
-    return bodies.dictionaries[key]
+    return _whole(bodies.dictionaries[key])

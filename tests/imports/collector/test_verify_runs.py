@@ -20,6 +20,7 @@ from lightwell.work.verifying.pace import Pace
 from lightwell.work.verifying.regular import RegularVerifying
 from lightwell.work.verifying.report import Report
 from lightwell.work.verifying.run import Mode, TakenOver, Verifier
+from tests.encryption.pack_files import place_of
 from tests.support.collector import living
 from tests.support.ct_files import ct, write, write_series
 from tests.support.imports import Importing
@@ -36,7 +37,7 @@ def execute(server: Importing, statement: Any) -> None:
 def turn_a_bit(server: Importing, name: str, offset: int) -> None:
     path = server.settings.data / "objects" / name
     data = bytearray(path.read_bytes())
-    data[offset] ^= 1
+    data[place_of(server.stores, name, offset)] ^= 1
     path.write_bytes(data)
 
 
