@@ -1,4 +1,4 @@
-"""The spool of a server that is killed while files arrive for an encrypted data store."""
+"""What lies on the disk of a server that is killed while files arrive for an encrypted data store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import psutil
 import pytest
 
 from lightwell.clock import Ids
+from tests.console.uploading import begin, digest_of, put
 from tests.dicomweb.support.uploads import RELATED, Store, head, part10, related
+from tests.support.console import ConsoleClient
 from tests.support.ct_files import ct
 from tests.support.imports import ROLE
 from tests.support.server import Server, ended_job, running, until
@@ -86,9 +88,10 @@ def test_holds_nothing_readable_while_files_arrive_nor_after_a_kill(
     tmp_path: Path, s3_server: S3, way: HalfwayProxy
 ) -> None:
     bucket, s3 = new_bucket(s3_server), boto3_client(s3_server)
-    (far, hidden), (sent, more) = _large("1"), _large("2")
+    (far, hidden), (sent, more), (dropped, most) = _large("1"), _large("2"), _large("3")
+    small = part10(ct(1, series="4", PatientName=NAME))
     s3.put_object(Bucket=bucket, Key="a/far.dcm", Body=far)
-    hidden += more
+    hidden += more + most
     env = {**s3_server.environment, "LIGHTWELL_ENCRYPTION": "always", "LIGHTWELL_S3_ENDPOINT_URL": way.url}
     data = tmp_path / "data"
     spool = data / "spool"
@@ -104,7 +107,7 @@ def test_holds_nothing_readable_while_files_arrive_nor_after_a_kill(
     def look() -> None:
         found = sizes()
         assert found["upload"] > HALF // 2 and found["bucket"] > HALF // 2, found
-        for path in spool.rglob("*"):
+        for path in (*spool.rglob("*"), *(data / "buckets").rglob("*")):
             if path.is_file():
                 content = path.read_bytes()
                 assert [each for each in hidden if each in content] == [], path
@@ -120,6 +123,11 @@ def test_holds_nothing_readable_while_files_arrive_nor_after_a_kill(
             inputS3Uri=f"s3://{bucket}/a/",
             outputS3Uri=f"s3://{bucket}/out/",
         )["jobId"]
+        console = ConsoleClient(server)
+        path, upload = begin(console, store.datastore, 2, len(dropped) + len(small))
+        for name, file in (("large.dcm", dropped), ("Müller.dcm", small)):
+            reply = put(console, path, name, file, digest=digest_of(file))
+            assert reply.status == 200, reply.body
         with _begun(store, body):
             until(lambda: min(sizes().get(kind, 0) for kind in ("upload", "bucket")) > HALF // 2)
             look()
@@ -132,5 +140,13 @@ def test_holds_nothing_readable_while_files_arrive_nor_after_a_kill(
         again = Store(server, store.datastore)
         hashed = sha256(body).hexdigest()
         assert len(again.post(body, x_amz_content_sha256=hashed)[1].stored) == 1
-        assert len(again.sets()) == 2
+        started = server.client().start_dicom_import_job(
+            datastoreId=store.datastore,
+            dataAccessRoleArn=upload["dataAccessRoleArn"],
+            clientToken=Ids().id(),
+            inputS3Uri=upload["inputS3Uri"],
+            outputS3Uri=upload["outputS3Uri"],
+        )["jobId"]
+        assert ended_job(server.client(), store.datastore, started)["jobStatus"] == "COMPLETED"
+        assert len(again.sets()) == 4
         until(lambda: "upload" not in sizes())

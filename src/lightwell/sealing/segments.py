@@ -58,6 +58,11 @@ def grant_of(data_key: bytes, pack: int) -> bytes:
     return _derive(data_key, None, b"lightwell pack 1" + pack.to_bytes(8, "big"))
 
 
+def grant_of_file(data_key: bytes, name: str) -> bytes:
+    """What is needed to write, and to read, the files of a data store that have this name."""
+    return _derive(data_key, None, b"lightwell file 1" + name.encode("utf-8", "surrogateescape"))
+
+
 def new_grant() -> bytes:
     """As `grant_of`, for a file that belongs to no data store's key, and is lost with this one."""
     return os.urandom(KEY)

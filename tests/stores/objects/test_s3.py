@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from lightwell.codec_pool.far_storage.sealed_source import source_of
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.data_folder.sealed_files import UPLOADED
 from lightwell.stores.objects.interface import MissingObjectError, Objects
 from lightwell.stores.objects.open import open_objects
 from lightwell.stores.objects.pack_objects import PackWriter, pack_name
@@ -142,6 +144,16 @@ def test_spools_what_is_too_big_for_memory(
     for limit in (1 * MiB, len(data)):
         with pytest.raises(InputError, match=f"has grown from {len(data) - 1} to {len(data)} bytes"):
             buckets.fetch(bucket, "big.dcm", memory_limit=limit, spool_dir=spool, listed=len(data) - 1)
+    fill(s3_endpoint, bucket, {"sealed": UPLOADED + data})
+    for name, is_sealed_here in (("big.dcm", True), ("sealed", False)):
+        path, _, key = buckets.fetch_tagged(bucket, name, memory_limit=MiB, spool_dir=spool, sealed=True)
+        assert isinstance(path, Path)
+        if not is_sealed_here:
+            assert key is None and path.read_bytes() == UPLOADED + data
+            continue
+        assert data[:16] not in path.read_bytes()
+        with source_of(os.open(path, os.O_RDONLY), key) as source:
+            assert source.read(0, source.size) == data
 
 
 def test_reads_one_object_from_beginning_to_end_though_it_is_replaced(

@@ -27,7 +27,7 @@ from lightwell.codec_pool.far_storage.messages import (
     ReadPack,
     StorePack,
 )
-from lightwell.codec_pool.far_storage.sealed_source import source_of
+from lightwell.codec_pool.far_storage.sealed_source import bytes_of, source_of
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.imaging.dataset.byte_source import BytesSource, FileSource
 from lightwell.stores.objects.interface import MissingObjectError, ObjectWriter
@@ -49,9 +49,9 @@ class _Arrived:
             self.source.close()
 
 
-def _arrived(descriptor: int, arrived: InputArrived) -> _Arrived:
+def _arrived(source: Callable[[], BytesSource | FileSource], arrived: InputArrived) -> _Arrived:
     try:
-        return _Arrived(source_of(descriptor, arrived.key), is_other=arrived.is_other)
+        return _Arrived(source(), is_other=arrived.is_other)
     except StorageError as error:
         return _Arrived(None, error)
 
@@ -200,9 +200,9 @@ class FarClient:
         if arrived.failure is not None:
             found = _Arrived(None, _ERRORS[arrived.failure.kind](arrived.failure.text))
         elif arrived.has_bytes:
-            found = _Arrived(BytesSource(self._channel.file()), is_other=arrived.is_other)
+            found = _arrived(lambda: bytes_of(self._channel.file(), arrived.key), arrived)
         else:
-            found = _arrived(self._descriptor(), arrived)
+            found = _arrived(lambda: source_of(self._descriptor(), arrived.key), arrived)
         if arrived.task < self._task:
             found.drop()
         else:

@@ -7,6 +7,9 @@ import stat
 from pathlib import Path
 
 from lightwell.errors import InputError
+from lightwell.stores.data_folder.sealed_files import FileKey
+from lightwell.stores.keys.ring import KeyRing
+from lightwell.stores.keys.uploaded_files import key_of
 from lightwell.stores.objects.local import is_away, storage_error
 
 
@@ -34,3 +37,12 @@ def open_fetched(path: Path, *, is_ours: bool) -> int:
     finally:
         if is_ours:
             path.unlink(missing_ok=True)
+
+
+def uploaded_key(keys: KeyRing, name: str, data: bytes | None, descriptor: int | None) -> FileKey | None:
+    """What opens an object of a bucket, in memory or open, if it is one that the console has sealed."""
+    if descriptor is None:
+        whole = data or b""
+        return key_of(keys, name, lambda offset, length: whole[offset : offset + length], len(whole))
+    size = os.fstat(descriptor).st_size
+    return key_of(keys, name, lambda offset, length: os.pread(descriptor, length, offset), size)

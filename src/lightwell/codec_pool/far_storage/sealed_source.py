@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Self
 
-from lightwell.imaging.dataset.byte_source import FileSource
+from lightwell.imaging.dataset.byte_source import BytesSource, FileSource
 from lightwell.stores.data_folder.sealed_files import FileKey, FileOpener, FileSealer
 
 
@@ -42,6 +42,11 @@ def source_of(fd: int, key: FileKey | None) -> FileSource:
     except BaseException:
         os.close(fd)
         raise
+
+
+def bytes_of(data: bytes, key: FileKey | None) -> BytesSource:
+    """A source over a file in memory, sealed or not."""
+    return BytesSource(data if key is None else FileOpener(key).open_whole(data))
 
 
 class SealedScratch:

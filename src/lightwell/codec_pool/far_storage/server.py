@@ -38,7 +38,7 @@ from lightwell.codec_pool.far_storage.messages import (
     ReadPack,
     StorePack,
 )
-from lightwell.codec_pool.far_storage.opening import open_fetched, open_input
+from lightwell.codec_pool.far_storage.opening import open_fetched, open_input, uploaded_key
 from lightwell.codec_pool.far_storage.threads import FETCHES, READS, UPLOAD_MEMORY, UPLOADS
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.errors import StorageError
@@ -233,8 +233,13 @@ class FarServer:
                 data = got
             else:
                 descriptor = open_fetched(got, is_ours=got.parent == self._storage.spool)
+            if chunk.sealed and opens is None:
+                opens = uploaded_key(self._storage.keys, key, data, descriptor)
         except Exception as error:
             failure = failure_of(error, where)
+            if descriptor is not None:
+                os.close(descriptor)
+            data, descriptor = None, None
         message = InputArrived(chunk.task, file.number, data is not None, failure, is_other, opens)
         self._put(Outgoing(message, descriptor, data, chunk))
 

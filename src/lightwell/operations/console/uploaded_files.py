@@ -26,8 +26,10 @@ from lightwell.errors import (
 )
 from lightwell.operations.console import uploads
 from lightwell.stores.data_folder.node import NOBODY
+from lightwell.stores.data_folder.sealed_files import FileGrant, FileSealer
 from lightwell.stores.data_folder.uploads import Upload as SpoolFile
 from lightwell.stores.jobs import uploads as table
+from lightwell.stores.keys.uploaded_files import grant
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -44,7 +46,8 @@ _arriving = _spooled = 0
 class Target:
     """Where a file goes: ``folder`` and ``key`` together are the object's. ``noted``: what has that name.
 
-    ``uri`` is the ``inputS3Uri`` of the upload's import job.
+    ``uri`` is the ``inputS3Uri`` of the upload's import job. ``granted`` seals the file on its way and in the
+    bucket; None where the data store is not encrypted.
     """
 
     upload: Upload
@@ -54,6 +57,7 @@ class Target:
     key: str
     name: str
     noted: UploadedFile | None
+    granted: FileGrant | None
 
     @property
     def object(self) -> str:
@@ -91,6 +95,8 @@ def target(ctx: Context, datastore_id: str, upload_id: str, name: str, size: int
         store, upload = uploads.find(ctx, conn, datastore_id, upload_id)
         noted = table.file(conn, upload.id, key)
         job = uploads.job_of(ctx, conn, store, upload)
+        folder = domain.folder(datastore_id, upload.id)
+        granted = grant(ctx.stores.keys, conn, store.key, folder + key)
     if job is not None and (noted is None or not noted.arrived_at):
         raise _has_begun()
     if upload.node not in (None, NOBODY, ctx.stores.node_id):
@@ -101,7 +107,7 @@ def target(ctx: Context, datastore_id: str, upload_id: str, name: str, size: int
     bucket = table.bucket_of(upload, ctx.settings)
     uploads.check_room(ctx, bucket, size)
     uri = table.uri_of(upload, datastore_id, ctx.settings)
-    return Target(upload, bucket, uri, domain.folder(datastore_id, upload.id), key, name, noted)
+    return Target(upload, bucket, uri, folder, key, name, noted, granted)
 
 
 def is_there(target: Target, digest: str, size: int) -> bool:
@@ -109,8 +115,25 @@ def is_there(target: Target, digest: str, size: int) -> bool:
     return target.noted is not None and _is_there(target.noted, _file(target, digest, size))
 
 
+def spool_file(ctx: Context, target: Target) -> SpoolFile:
+    """A new file of the spool that becomes the object. Raises `StorageError`."""
+    return SpoolFile(ctx.stores.spool, sealed=target.granted is not None, granted=target.granted)
+
+
+def to_keep(target: Target, content: bytes) -> bytes:
+    """The object of a file that was received in memory."""
+    if target.granted is None:
+        return content
+    parts: list[bytes] = []
+    sealer = FileSealer(parts.append, target.granted)
+    sealer.write(content)
+    sealer.finish()
+    return b"".join(parts)
+
+
 def keep(ctx: Context, target: Target, content: bytes | Path, digest: str, size: int) -> None:
-    """Keep a file that was received, durably. If ``content`` is a path, it may be gone then.
+    """Keep a file that was received, durably; ``content`` is its object. If that is a path, it may be gone
+    then.
 
     Raises as `is_there` does, `NotFoundError` if the upload was discarded meanwhile, `ConflictError` if its
     import has begun meanwhile, `UnavailableError` if the bucket cannot be written to, `ValidationError` if

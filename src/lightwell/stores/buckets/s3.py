@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.stores.buckets.fetched import Fetched
-from lightwell.stores.data_folder.sealed_files import FileKey, FileSealer
+from lightwell.stores.data_folder.sealed_files import UPLOADED, FileKey, FileSealer
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.local import storage_error
@@ -135,11 +135,13 @@ class S3Bucket:
         try:
             with tempfile.NamedTemporaryFile(dir=spool_dir, prefix="bucket-", delete=False) as stream:
                 path = Path(stream.name)
-                sealer = FileSealer(stream.write) if sealed else None
-                write, got = stream.write if sealer is None else sealer.write, 0
+                sealer, got = None, 0
                 try:
                     for piece in self._pieces(key, size, tag):
-                        write(piece)
+                        # What the console has taken is sealed already.
+                        if sealed and not got and memoryview(piece)[: len(UPLOADED)] != UPLOADED:
+                            sealer = FileSealer(stream.write)
+                        (stream if sealer is None else sealer).write(piece)
                         got += len(piece)
                     if got != size:
                         raise StorageError(f"s3://{self._name}/{key} ended at {got}.")

@@ -1,8 +1,9 @@
-"""Files of the spool that are sealed, each with a key of its own.
+"""Sealed files outside the storage: of the spool, and those that the console takes for an import job.
 
-The key is made with the file and stands nowhere but in the memory of the processes that use it: what a crash
-leaves behind can be opened by nobody. A file is cut into segments as packs are (`sealing.segments`), as one
-item.
+The key of a file of the spool is made with it and stands nowhere but in the memory of the processes that use
+it: what a crash leaves behind can be opened by nobody. That of an uploaded file comes of its data store's key
+and its name (`stores.keys.uploaded_files`), and the file begins with `HEAD` bytes, of which the first are
+`UPLOADED`. A file is cut into segments as packs are (`sealing.segments`), as one item.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from lightwell.sealing.errors import SealError
 _STEP = 512 << 10
 """Segments end at multiples of this: `sealing.segments.STEP`, which is not loaded before it is needed."""
 _PIECE = 8 * _STEP
+UPLOADED = b"LWU1"
+HEAD = len(UPLOADED) + 8
 
 
 class SpooledFileDamagedError(DamagedError):
@@ -27,20 +30,34 @@ class SpooledFileDamagedError(DamagedError):
 
 @dataclass(frozen=True, slots=True)
 class FileKey:
-    """What opens one sealed file, and nothing else."""
+    """What opens one sealed file, and nothing else. ``start``: where in the file it begins."""
 
     grant: bytes
     seal: bytes
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileGrant:
+    """What seals one file, which begins with ``head``."""
+
+    grant: bytes
+    head: bytes
 
 
 class FileSealer:
-    """Encrypts a file while it is written; ``out`` gets its bytes."""
+    """Encrypts a file while it is written; ``out`` gets its bytes.
 
-    def __init__(self, out: Callable[[bytes], Any]) -> None:
+    Without what is ``granted`` the key is in the memory of this process only.
+    """
+
+    def __init__(self, out: Callable[[bytes], Any], granted: FileGrant | None = None) -> None:
         from lightwell.sealing.segments import Sealer, new_grant
 
-        self._grant = new_grant()
-        self._sealer = Sealer(self._grant, out)
+        self._granted = FileGrant(new_grant(), b"") if granted is None else granted
+        if self._granted.head:
+            out(self._granted.head)
+        self._sealer = Sealer(self._granted.grant, out)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append."""
@@ -48,7 +65,8 @@ class FileSealer:
 
     def finish(self) -> FileKey:
         """End the file; nothing can be written afterwards."""
-        return FileKey(self._grant, self._sealer.finish())
+        seal, granted = self._sealer.finish(), self._granted
+        return FileKey(granted.grant, seal, len(granted.head))
 
 
 class FileOpener:
@@ -65,6 +83,7 @@ class FileOpener:
         except SealError:
             raise _damaged() from None
         self.size = self._cipher.size
+        self._start = key.start
         self._window, self._window_at = b"", 0
 
     def read(self, fd: int, offset: int, length: int) -> bytes:
@@ -81,6 +100,19 @@ class FileOpener:
             self._window_at = first
         return self._window[offset - self._window_at : end - self._window_at]
 
+    def open_whole(self, data: bytes) -> bytes:
+        """The plain bytes of a file whose bytes are ``data``."""
+        if not self.size:
+            return b""
+        place, count = self._cipher.range_of(0, self.size)
+        whole = memoryview(data)[self._start + place :][:count]
+        try:
+            if len(whole) == count:
+                return self._cipher.open(whole, 0, self.size)
+        except SealError:
+            pass
+        raise _damaged()
+
     def _long(self, fd: int, offset: int, end: int) -> bytes:
         """Little more memory than the bytes take."""
         found = BytesIO()
@@ -92,6 +124,7 @@ class FileOpener:
 
     def _open(self, fd: int, offset: int, end: int) -> bytes:
         place, count = self._cipher.range_of(offset, end - offset)
+        place += self._start
         data = os.pread(fd, count, place)
         while len(data) < count:
             more = os.pread(fd, count - len(data), place + len(data))
@@ -106,6 +139,6 @@ class FileOpener:
 
 def _damaged() -> SpooledFileDamagedError:
     return SpooledFileDamagedError(
-        "The copy of the file in DATA/spool was damaged before it was read: check the disk of this server, "
-        "and send or import the file again"
+        "The encrypted copy of the file, in DATA/spool or among what the console took, was damaged before "
+        "it was read: check the disk, and send or import the file again"
     )

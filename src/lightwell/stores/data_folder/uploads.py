@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.data_folder.free_space import is_scarce
-from lightwell.stores.data_folder.sealed_files import FileKey, FileOpener, FileSealer
+from lightwell.stores.data_folder.sealed_files import FileGrant, FileKey, FileOpener, FileSealer
 from lightwell.stores.objects.local import storage_error
 
 _PREFIX = "upload-"
@@ -26,15 +26,16 @@ _AT_ONCE = 512
 class Upload:
     """A file in the spool, written sequentially; `remove` must be called.
 
-    ``sealed``: its bytes are encrypted, and only this object and whoever has its ``key`` can read them.
+    ``sealed``: its bytes are encrypted, and only this object and whoever has its ``key`` can read them; by
+    what is ``granted``, who has that, too.
     ``size`` are those that were written to it.
     """
 
-    def __init__(self, spool: Path, *, sealed: bool = False) -> None:
+    def __init__(self, spool: Path, *, sealed: bool = False, granted: FileGrant | None = None) -> None:
         self.size = 0
         self.key: FileKey | None = None
         self._sealed: list[bytes | memoryview] = []
-        self._sealer = FileSealer(self._sealed.append) if sealed else None
+        self._sealer = FileSealer(self._sealed.append, granted) if sealed else None
         self._opener: FileOpener | None = None
         # The upload of an aborted request is removed while a thread may still be writing, which must never
         # write to a descriptor that has become another file's.

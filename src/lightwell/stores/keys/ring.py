@@ -135,6 +135,21 @@ class KeyRing:
         provider = self.provider(conn).name
         return data_keys.insert(conn, key, datastore_key, purpose.number, made, provider, now)
 
+    def newest_key(self, conn: Connection, datastore_key: int) -> tuple[int, bytes] | None:
+        """The row and the data key that seals what is written to a data store; None if it has none yet."""
+        found = data_keys.newest(conn, datastore_key)
+        return None if found is None else (found.key, self._unwrapped(found, conn))
+
+    def named_key(self, row: int) -> bytes | None:
+        """The data key of a row; None if there is no such row."""
+        with self._db.read() as conn:
+            found = data_keys.named(conn, row)
+            return None if found is None else self._unwrapped(found, conn)
+
+    def make_first(self, conn: Connection, datastore_key: int, new_key: Callable[[], int], now: int) -> None:
+        """Have a key made for a data store that should have one and has none."""
+        self._sealing_key(conn, datastore_key, new_key, now)
+
     def seals(self, conn: Connection, datastore_key: int) -> bool:
         """Whether what is written to a data store is sealed."""
         return self._always or data_keys.newest(conn, datastore_key) is not None

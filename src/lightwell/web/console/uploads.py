@@ -205,20 +205,27 @@ class _Received:
         if not self._is_dropped:
             try:
                 if self._file is None:
-                    self._file = SpoolFile(self._call.ctx.stores.spool)
+                    self._file = uploaded_files.spool_file(self._call.ctx, self._target)
                 self._file.write(self._pieces)
             except StorageError as error:
                 raise UnavailableError(str(error)) from error
         self._pieces = []
+
+    def _finish(self, file: SpoolFile) -> None:
+        try:
+            file.finish()
+        except StorageError as error:
+            raise UnavailableError(str(error)) from error
 
     def keep(self, stated: str | None) -> str:
         """Keep it, if it is what was signed and ``stated``. Returns its digest."""
         content: bytes | Path
         if self._file is None:
             self._hash()
-            content = b"".join(self._pieces)
+            content = uploaded_files.to_keep(self._target, b"".join(self._pieces))
         else:
             self._write()
+            self._finish(self._file)
             content = self._file.path
         digest = self._digest.hexdigest()
         is_signed = self._signed is None or hmac.compare_digest(self._whole.hexdigest(), self._signed)
