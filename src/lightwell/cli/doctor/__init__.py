@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightwell.cli import flags
-from lightwell.cli.doctor import data, machine, network, outgoing
+from lightwell.cli.doctor import data, forwarding, machine, network, outgoing
 from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.errors import LightwellError
 from lightwell.settings import Settings
@@ -34,6 +34,7 @@ CHECKS: dict[str, Check] = {
     "tls": network.tls,
     "sign-in": network.sign_in,
     "outgoing": outgoing.outgoing,
+    "forwarding": forwarding.forwarding,
     "port": network.port,
 }
 

@@ -13,12 +13,14 @@ from lightwell.observe.audit.forms.fhir import audit_events
 from lightwell.observe.audit.forms.meaning import Place
 from lightwell.observe.audit.record import AuditRecord
 from lightwell.work.audit_forwarding.client_tls import client_tls
-from lightwell.work.audit_forwarding.target import ForwardingError, LeftOut, RefusedError
+from lightwell.work.audit_forwarding.reachable import SECONDS, explained
+from lightwell.work.audit_forwarding.target import DoubtfulError, ForwardingError, LeftOut, RefusedError
 
 # Resources of one batch.
 AT_ONCE: Final = 100
 _SECONDS: Final = 30.0
 _LONGEST_ANSWER: Final = 4 << 20
+_SETTING: Final = "audit_fhir"
 _TYPE: Final = "application/fhir+json"
 # What says that a resource is wrong, rather than its sender or the server; 412 is a rule of the server's own.
 _WRONG: Final = (400, 412, 413, 422)
@@ -106,6 +108,32 @@ class FhirTarget:
     def confirm(self) -> None:
         """Each answer has said so."""
 
+    def check(self) -> str:
+        """By its CapabilityStatement (FHIR R4 §3.1.0.15), which most servers give to anybody."""
+        place = f"the FHIR server {self._host}" + (f":{self._port}" if self._port else "")
+        headers = {"accept": _TYPE}
+        try:
+            if self._token_file is not None:
+                headers["authorization"] = f"Bearer {_token(self._token_file)}"
+            connection = self._connect(SECONDS)
+            connection.request("GET", f"{self._path}/metadata", headers=headers)
+            answer = connection.getresponse()
+            status, data = answer.status, answer.read(_LONGEST_ANSWER)
+        except (OSError, http.client.HTTPException, ForwardingError) as error:
+            raise explained(error, place, _SETTING) from None
+        finally:
+            self.close()
+        if status in (401, 403):
+            raise ForwardingError(
+                f"{place} refuses with {status}: check {_SETTING}_token_file and {_SETTING}_certificate"
+            )
+        if status != 200:
+            raise DoubtfulError(
+                f"{place} answers, but {status} to GET {self._path}/metadata: check that {_SETTING} is its "
+                "base URL; whether it takes AuditEvents shows when the first are sent"
+            )
+        return f"{place} {_capabilities(data)}"
+
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -170,19 +198,46 @@ class FhirTarget:
             self.close()  # There is more of it, which nobody needs.
         return answer.status, data
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self, seconds: float | None = None) -> http.client.HTTPConnection:
+        timeout = seconds or _SECONDS
         if self._is_tls:
             context = client_tls(self._ca, self._certificate)
             self._connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=_SECONDS, context=context
+                self._host, self._port, timeout=timeout, context=context
             )
         else:
-            self._connection = http.client.HTTPConnection(self._host, self._port, timeout=_SECONDS)
+            self._connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
         return self._connection
 
     def _error(self, answer: Answer) -> ForwardingError:
         kind = RefusedError if answer.status in _OF_ONE else ForwardingError
         return kind(f"{self._host} answers {answer}")
+
+
+def _capabilities(data: bytes) -> str:
+    """What a server says that it is. Raises `DoubtfulError` if it does not say that it takes AuditEvents."""
+    try:
+        said = json.loads(data)
+        version = said["fhirVersion"] if said["resourceType"] == "CapabilityStatement" else ""
+        rest = [each for each in said.get("rest", ()) if each.get("mode") == "server"]
+        taken = {
+            code["code"]
+            for each in rest
+            for resource in each.get("resource", ())
+            if resource.get("type") == "AuditEvent"
+            for code in resource.get("interaction", ())
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        version = ""
+    if not isinstance(version, str) or not version:
+        raise DoubtfulError(
+            f"what {_SETTING} names answers, but is no FHIR server: check that it is the base URL of one"
+        )
+    if not version.startswith("4."):
+        raise DoubtfulError(f"the FHIR server speaks {version[:20]}, and AuditEvents are sent as those of R4")
+    if "create" not in taken:
+        raise DoubtfulError("the FHIR server does not say that it takes AuditEvents: it may refuse them")
+    return f"answers, speaks FHIR {version[:20]}, and says that it takes AuditEvents; no event was sent"
 
 
 def _bundle(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -23,21 +23,22 @@ def begin_forwarding(
 ) -> Sequence[Forwarder]:
     """Send the audit trail below ``root`` on, for as long as the process runs; `Forwarder.end` each."""
     telling = Telling(trail.put, recorder.count, recorder.measure, Clock().now)
-    forwarders = [Forwarder(root, target, telling) for target in _targets(settings)]
+    forwarders = [Forwarder(root, target, telling) for target in targets(settings)]
     for forwarder in forwarders:
         forwarder.begin()
     return forwarders
 
 
-def _targets(settings: Settings) -> list[Target]:
+def targets(settings: Settings) -> list[Target]:
+    """Where the settings say that the trail is sent."""
     place = Place(settings.account_id, settings.region, "", socket.gethostname())
-    targets: list[Target] = []
+    found: list[Target] = []
     # Loaded here: few servers need them.
     if settings.audit_syslog is not None:
         from lightwell.work.audit_forwarding.syslog_target import SyslogTarget
 
         parts = urlsplit(settings.audit_syslog)
-        targets.append(
+        found.append(
             SyslogTarget(
                 parts.hostname or "",
                 parts.port or SYSLOG_PORT,
@@ -50,7 +51,7 @@ def _targets(settings: Settings) -> list[Target]:
     if settings.audit_fhir is not None:
         from lightwell.work.audit_forwarding.fhir_target import FhirTarget
 
-        targets.append(
+        found.append(
             FhirTarget(
                 settings.audit_fhir,
                 place,
@@ -59,4 +60,4 @@ def _targets(settings: Settings) -> list[Target]:
                 token_file=settings.audit_fhir_token_file,
             )
         )
-    return targets
+    return found

@@ -15,6 +15,7 @@ import ssl
 import sys
 import termios
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +23,12 @@ from lightwell.observe.audit.forms.meaning import Place
 from lightwell.observe.audit.forms.syslog import syslog_frames
 from lightwell.observe.audit.record import AuditRecord
 from lightwell.work.audit_forwarding.client_tls import client_tls
-from lightwell.work.audit_forwarding.target import ForwardingError, LeftOut
+from lightwell.work.audit_forwarding.reachable import SECONDS, explained
+from lightwell.work.audit_forwarding.target import DoubtfulError, ForwardingError, LeftOut
 
 _SECONDS: Final = 20.0
+_REFUSAL_SECONDS: Final = 0.5
+_SETTING: Final = "audit_syslog"
 _AT_ONCE: Final = 64 << 10
 
 
@@ -95,15 +99,47 @@ class SyslogTarget:
                     pass
                 self._check_acknowledged(plain)
 
+    def check(self) -> str:
+        place = f"{self._host}:{self._port}"
+        try:
+            connection = self._connect(SECONDS)
+        except (OSError, ForwardingError) as error:
+            raise explained(error, place, _SETTING) from None
+        self._connection = None
+        with connection:
+            version = connection.version()
+            try:
+                # With TLS 1.3 a receiver looks at the client's certificate when this side is done.
+                connection.settimeout(_REFUSAL_SECONDS)
+                with suppress(TimeoutError):
+                    connection.recv(1)
+                connection.settimeout(SECONDS)
+                connection.unwrap().close()
+            except ssl.SSLEOFError:
+                if not self._believes_cut:
+                    raise DoubtfulError(
+                        f"{place} is reached by {version}, but ends connections without a close_notify: then "
+                        "nothing shows that records have arrived, and they are sent again and again. Set the "
+                        "receiver right, or see audit_syslog_believe_cut"
+                    ) from None
+            except TimeoutError:
+                raise DoubtfulError(
+                    f"{place} is reached by {version}, but does not end a connection within {SECONDS:.0f} "
+                    "seconds, so it may not read what it is sent: look at its log"
+                ) from None
+            except OSError as error:
+                raise explained(error, place, _SETTING) from None
+        return f"syslog receiver {place} is reached by {version}, and its certificate is trusted"
+
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _connect(self) -> ssl.SSLSocket:
+    def _connect(self, seconds: float | None = None) -> ssl.SSLSocket:
         # Files are read anew, since certificates are replaced.
         context = client_tls(self._ca, self._certificate)
-        plain = socket.create_connection((self._host, self._port), timeout=_SECONDS)
+        plain = socket.create_connection((self._host, self._port), timeout=seconds or _SECONDS)
         try:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._connection = context.wrap_socket(plain, server_hostname=self._host)

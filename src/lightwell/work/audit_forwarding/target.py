@@ -17,6 +17,10 @@ class RefusedError(ForwardingError):
     """Of one chain what comes next was refused as it is; that of others may be taken."""
 
 
+class DoubtfulError(ForwardingError):
+    """Of a check: it can be reached, and yet records may not arrive."""
+
+
 class LeftOut(NamedTuple):
     """A record that was refused for good, or a part of it: its number, and with which status and code."""
 
@@ -41,6 +45,13 @@ class Target(Protocol):
 
     def confirm(self) -> None:
         """Return once all that was sent has arrived for certain."""
+
+    def check(self) -> str:
+        """Whether it can be reached by its settings: a sentence about what was found.
+
+        Sends nothing of the trail, and waits for seconds only. Raises `ForwardingError` alone, with what to
+        do, and `DoubtfulError` if it may work.
+        """
 
     def close(self) -> None:
         """Give up what was sent and not confirmed: it will be sent again."""
