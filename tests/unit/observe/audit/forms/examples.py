@@ -6,9 +6,13 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
+from lightwell.cli.command_trail import KINDS
+from lightwell.ingest.on_record import IMPORTED, JOB_ENDED, STORED
+from lightwell.observe.audit import heads
 from lightwell.observe.audit.forms.meaning import Place
 from lightwell.observe.audit.record import AuditRecord, Change, SystemUser
 from lightwell.web.audit.operations import NOT_RECORDED, RECORDED
+from lightwell.work import removal_records
 
 ACCOUNT = "123456789012"
 PLACE = Place(ACCOUNT, "eu-central-1", "http-0", "pacs-7")
@@ -60,8 +64,43 @@ def examples() -> Iterator[AuditRecord]:
                     base, operation=operation, kind=recorded.kind, via=recorded.via, status=status,
                     error=error, is_cut=cut, phase=phase,
                 )  # fmt: skip
+    yield from _without_clients()
     for operation in NOT_RECORDED:
         yield replace(READ, operation=operation, kind="system", via="api", status=403, patient=None)
-    for words in ("key create", "role put", "erase", "data backup", "data verify", "audit verify", "doctor"):
-        for phase in ("begun", "ended"):
-            yield replace(COMMAND, operation=words, kind="system", phase=phase)
+    for words in {*KINDS, "key create", "role put", "audit verify", "serve", "doctor"}:
+        for phase in ("begun", None, "ended"):
+            yield replace(COMMAND, operation=words, kind=KINDS.get(words, "system"), phase=phase)
+    yield replace(COMMAND, operation="AuditQuery", kind="access", patient=None)
+    yield replace(COMMAND, operation="console", kind="access", patient=None, query={"by": "serve"})
+
+
+def _without_clients() -> Iterator[AuditRecord]:
+    """What engines, upkeep, forwarders and starts put on record."""
+    done = replace(
+        READ, id=None, via="engine", kind="change", key=None, address=None, agent=None, status=None, by=None,
+        policy=None, sent=None, items=(), subject=None, provider=None,
+    )  # fmt: skip
+    for operation in (IMPORTED, STORED):
+        for error in (None, "ImportFailed"):
+            yield replace(done, operation=operation, version=1, instances=5, job="j", error=error)
+        yield replace(done, operation=operation, id="d" * 32, recovered=READ.at + 9, emergency=True)
+    ended = replace(done, image_set=None, patient=None, study=None, series=None, instance=None)
+    for status, error in (("COMPLETED", None), ("FAILED", "ImportJobFailed")):
+        query = {"status": status, "imported": 1, "failed": 2}
+        yield replace(ended, operation=JOB_ENDED, job="j", query=query, error=error)
+    store = "d" * 32
+    for record in (
+        *removal_records.of_sets([(store, "s1"), (store, "s2")]),
+        removal_records.of_packs(["packs/1", "packs/2"]),
+        removal_records.of_rows({"events": 7}),
+        replace(removal_records.of_packs(["u"]), operation="RemoveUploadedFiles", who=READ.who, found=3),
+    ):
+        yield replace(record, at=READ.at, via="engine")
+    places = [heads.Place("http-0", 7, b"m" * 32), heads.Place("cli", 2, b"n" * 32)]
+    yield heads.removals(places, READ.at, 30, 17)
+    yield heads.ended(READ.at)
+    yield heads.parts_missing(places, READ.at)
+    yield heads.ends_missing(places, READ.at)
+    change = (Change("audit_keep", "0", "30"), Change("all settings", None, "sha256:0"))
+    yield AuditRecord(at=READ.at, via="start", operation="ServerStarted", kind="access", change=change)
+    yield AuditRecord(at=READ.at, operation="AuditForwardMissed", kind="security", count=8)

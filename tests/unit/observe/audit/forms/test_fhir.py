@@ -1,4 +1,8 @@
-"""Records as AuditEvent resources of FHIR R4, compared with its definitions and with IHE's profiles."""
+"""Records as AuditEvent resources of FHIR R4, compared with its definitions and with IHE's profiles.
+
+The definitions are those of fhir.resources (R4B, whose AuditEvent is that of R4). No package has IHE's
+profiles: `check_profile` asks for what their sources (https://github.com/IHE/ITI.BasicAudit, input/fsh) do.
+"""
 
 from __future__ import annotations
 
