@@ -12,10 +12,12 @@ import pytest
 
 from lightwell.clock import Clock
 from lightwell.errors import StorageUnavailableError
-from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.record import AuditRecord, decode_line
 from lightwell.observe.audit.trail import AuditTrail, TrailOptions
 from lightwell.operations.context import Caller
+from lightwell.stores.background import audit_owed
 from lightwell.stores.background.records import BackgroundRecords
+from lightwell.stores.data_folder.node import Node
 from lightwell.work.collector import Collector
 from tests.imports.codec_pool.test_requests import ARN, opened, store_request, stored
 from tests.support.collector import delete, living
@@ -102,10 +104,12 @@ def test_a_job_waits_while_nothing_can_be_recorded(
 
 
 def test_what_a_request_has_stored_is_on_record_where_it_is_committed(
-    sqlite: Importing, trail: tuple[AuditTrail, Kept]
+    sqlite: Importing, trail: tuple[AuditTrail, Kept], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process that answers may die before it has written its own record."""
+    """The process that answers may die before it has written its own record, and so may this one."""
     server, (sqlite.trail, chain) = sqlite, trail
+    # As if it had died before the disk had it.
+    monkeypatch.setattr(trail[0], "tell_when_kept", lambda tell: None)
     with opened(server, trail=sqlite.trail) as (pool, _):
         asked = store_request(server, ct(1, PatientID="P1"), ct(2, PatientID="P1"))
         first, _ = stored(pool.ask(msgspec.structs.replace(asked, emergency=True), 30))
@@ -115,6 +119,11 @@ def test_what_a_request_has_stored_is_on_record_where_it_is_committed(
     assert (record.patient, record.instances, record.store) == ("P1", 2, server.datastore)
     assert record.emergency
     assert record.image_set == getattr(first, "image_set", None)
+    with server.stores.db.read() as conn:
+        (debt,) = audit_owed.left(conn, Node(server.settings.data).id, 0, 9)
+    assert (debt.id, debt.at, decode_line(debt.records.encode()).image_set) == (
+        record.id, record.at, record.image_set,
+    )  # fmt: skip
 
 
 def test_what_is_removed_is_on_record_a_record_for_many(

@@ -225,6 +225,8 @@ def _end(record: AuditRecord) -> str:
     said = [str(part) for part in (record.status, record.error) if part is not None]
     if record.emergency:
         said.append("emergency" if record.reason is None else f"emergency: {record.reason}")
+    if record.recovered:
+        said.append("on record later")
     if record.is_cut:
         said.append("cut short")
     elif record.phase == "begun":

@@ -87,6 +87,7 @@ def cloudtrail_record(record: AuditRecord, place: Place) -> dict[str, Any]:
                 "emergency": record.emergency or None,
                 "reason": record.reason,
                 "count": record.count,
+                "recoveredAt": record.recovered,
             }
         ),
         "requestID": record.id,

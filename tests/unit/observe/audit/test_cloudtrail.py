@@ -78,6 +78,8 @@ def test_a_read_is_a_data_event() -> None:
     found = json.loads(json.dumps(cloudtrail_record(READ, PLACE)))
     assert found == GOLDEN | {"eventID": found["eventID"]}
     assert cloudtrail_record(READ, PLACE)["eventID"] == found["eventID"]
+    late = cloudtrail_record(replace(READ, recovered=READ.at + 5), PLACE)
+    assert late["additionalEventData"]["recoveredAt"] == READ.at + 5
     others = (replace(READ, number=8), PLACE), (READ, Place(ACCOUNT, "eu-central-1", "http-1"))
     assert len({found["eventID"], *(cloudtrail_record(*other)["eventID"] for other in others)}) == 3
 
