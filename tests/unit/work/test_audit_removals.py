@@ -74,8 +74,8 @@ def start_of(days: Days, keep: int) -> AuditRecord:
     return AuditRecord(at=days.now(), via="start", operation="ServerStarted", change=change)
 
 
-def started(days: Days, keep: int) -> None:
-    chain = Chain(days.folder.chain("work", days.now, 1))
+def started(days: Days, keep: int, writer: str = "work") -> None:
+    chain = Chain(days.folder.chain(writer, days.now, 1))
     chain.append([start_of(days, keep)])
     chain.close()
 
@@ -92,12 +92,15 @@ def test_verify_says_what_was_removed_earlier_than_was_set(days: Days) -> None:
     with days.upkeep(keep=30) as upkeep:
         assert upkeep.remove_old(days.now()) == 2
     assert overdone(days) == []
-    started(days, 3_650)
+    # Another process of the data folder tells of another setting: one without work.
+    days.day += 1
+    started(days, 3_650, "pool")
     with days.upkeep(keep=30) as upkeep:
         days.day += 10
-        assert upkeep.remove_old(days.now()) == 1
+        assert upkeep.remove_old(days.now()) == 2
     (said,) = overdone(days)
     assert "went by 30 days, and audit_keep was 3650 when the server started" in said
+    days.day += 1
     started(days, 0)
     trail = AuditTrail(lambda: Chain(days.folder.chain("work", days.now, 1)), days.now)
     trail.begin()
@@ -105,6 +108,7 @@ def test_verify_says_what_was_removed_earlier_than_was_set(days: Days) -> None:
     old = removals([], days.now(), 0, 0)
     old.query = None
     trail.keep(old)
+    days.day += 1
     trail.keep(start_of(days, 40))
     trail.keep(removals([], days.now(), 40, days.now() - 39 * DAY))
     trail.close()

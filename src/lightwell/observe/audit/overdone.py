@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from lightwell.observe.audit.heads import REMOVED
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AuditRecord, decode_line
-from lightwell.observe.audit.sealed import sealed_blocks
+from lightwell.observe.audit.sealed import newest_sealed, sealed_blocks
 from lightwell.observe.audit.segments import segments, writers
 from lightwell.observe.audit.verification import ChainReport, Finding
 
@@ -25,15 +25,38 @@ SETTING: Final = "audit_keep"
 _DAY: Final = 86_400_000
 # Removals go by the database's clock where it has one, and what is behind them by the machine's.
 _SLACK: Final = _DAY
-_NAMED: Final = tuple(f'"do":"{name}"'.encode() for name in (REMOVED, STARTED))
+_NAMED: Final = f'"do":"{REMOVED}"'.encode()
 
 
 def add_overdone(reports: Sequence[ChainReport], root: Path, keys: AuditKeys) -> None:
     """Add to the reports of a trail below ``root`` what was removed too early. Raises `OSError`."""
     by_writer = {report.writer: report for report in reports}
-    for folder in writers(root):
-        if folder.name in by_writer and not folder.name.startswith("http"):  # They remove nothing.
-            by_writer[folder.name].findings += _Removals(folder, keys).run()
+    # HTTP processes remove nothing, and have no start of a server on record.
+    folders = [folder for folder in writers(root) if not folder.name.startswith("http")]
+    starts = sorted(start for folder in folders for start in _starts(folder, keys))
+    for folder in folders:
+        if folder.name in by_writer:
+            by_writer[folder.name].findings += _Removals(folder, keys, starts).run()
+
+
+class _Start(NamedTuple):
+    """When a server was started, with how many days."""
+
+    at: int
+    days: int
+
+
+def _starts(folder: Path, keys: AuditKeys) -> Iterator[_Start]:
+    """Those that a chain tells of, as far as the setting was another one than at the start before.
+
+    That may be in another chain: the same data folder is served with work and without.
+    """
+    with suppress(PermissionError):
+        for record in newest_sealed(folder, keys, STARTED):
+            for change in record.change:
+                if change.what == SETTING:
+                    with suppress(ValueError):
+                        yield _Start(record.at, int(change.after or "0"))
 
 
 @dataclass(slots=True)
@@ -49,11 +72,10 @@ class _Removal:
 class _Removals:
     """Those that one chain has on record."""
 
-    def __init__(self, folder: Path, keys: AuditKeys) -> None:
+    def __init__(self, folder: Path, keys: AuditKeys, starts: Sequence[_Start]) -> None:
         self._folder = folder
         self._keys = keys
-        # In days; None as long as no start has told it.
-        self._setting: int | None = None
+        self._starts = starts
         self._removals: list[_Removal] = []
         self._findings: list[Finding] = []
 
@@ -61,7 +83,7 @@ class _Removals:
         for segment in segments(self._folder):
             with suppress(ValueError, PermissionError):
                 data = segment.read()
-                if not self._removals and not any(name in data for name in _NAMED):
+                if not self._removals and _NAMED not in data:
                     continue
                 for block in sealed_blocks(self._folder.name, segment, data, self._keys):
                     self._by_a_later_clock(block.at)
@@ -70,17 +92,12 @@ class _Removals:
         return self._findings
 
     def _look_at(self, segment: int, record: AuditRecord) -> None:
-        if record.operation == STARTED:
-            for change in record.change:
-                if change.what == SETTING:
-                    with suppress(ValueError):
-                        self._setting = int(change.after or "0")
-            return
         said = record.query or {}
         keep, newest = said.get("keep"), said.get("newest")
-        if self._setting is not None and keep not in (None, self._setting):
-            self._find(segment, f"{_what(record.at)} went by {keep} days, and {_setting(self._setting)}")
-        elif self._setting == 0:
+        setting = next((each.days for each in reversed(self._starts) if each.at <= record.at), None)
+        if setting is not None and keep not in (None, setting):
+            self._find(segment, f"{_what(record.at)} went by {keep} days, and {_setting(setting)}")
+        elif setting == 0:
             self._find(segment, f"{_what(record.at)} went, and {_setting(0)}")
         if not isinstance(keep, int) or not isinstance(newest, int):
             return  # Of a version that did not say it.
@@ -105,10 +122,10 @@ class _Removals:
 
 def _records(block: bytes) -> Iterator[AuditRecord]:
     for line in block.splitlines():
-        if line.startswith(b'{"n":') and any(name in line for name in _NAMED):
+        if line.startswith(b'{"n":') and _NAMED in line:
             with suppress(ValueError):
                 record = decode_line(line)
-                if record.operation in (REMOVED, STARTED):
+                if record.operation == REMOVED:
                     yield record
 
 
