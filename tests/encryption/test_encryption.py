@@ -145,7 +145,7 @@ def test_a_backup_needs_the_key_and_brings_it_back(kept: Kept, tmp_path: Path) -
     assert all(key.strip() not in path.read_bytes() for path in to.rglob("*") if path.is_file())
     new.parent.mkdir()
     done = lightwell("data", "restore", to, data=new, environ=ALWAYS)
-    assert done.status == 2 and "encryption.key" in done.err
+    assert done.status == 2 and "encryption.key" in done.err and "--recovery-key FILE" in done.err
     done = lightwell("data", "restore", to, "--recovery-key", recovery, data=new, environ=ALWAYS)
     assert done.status == 0 and "frames read" in done.out, done.err
     assert (new / "encryption.key").read_bytes() == key

@@ -37,7 +37,7 @@ from lightwell.stores.background.gc_candidates import (
 from lightwell.stores.background.installation import check_before_removal, is_of_another
 from lightwell.stores.background.records import NOT_RECORDED, BackgroundRecords
 from lightwell.stores.backup import claim
-from lightwell.stores.collector import removal
+from lightwell.stores.collector import erasure, removal
 from lightwell.stores.db.online_indexes import STUDY_ORDERS
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import pack_name
@@ -351,6 +351,7 @@ class Collector:
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 keys = packs.doomed_keys(conn, self._batch)
+                size = erasure.pack_bytes(conn, keys)
                 is_held = claim.is_held(conn)  # in the same snapshot: see there
             if not keys:
                 return
@@ -366,6 +367,7 @@ class Collector:
             self._records.put([removal_records.of_packs([pack_name(key) for key in keys])])
             self._forget(keys)
             self.removed["packs"] += len(keys)
+            self.removed["pack_bytes"] += size
 
     def _forget(self, keys: Sequence[int]) -> None:
         self._stores.db.write(lambda conn: packs.delete_doomed(conn, keys))

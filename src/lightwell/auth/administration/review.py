@@ -98,27 +98,29 @@ def _of_key(key: AccessKey, now: int, place: Place, unused_days: int) -> Iterato
             else (f"was made {days} days ago, and no use of it is known")
         )
         remedy = (
-            "`lightwell key disable` tries whether anybody needs it"
+            f"`lightwell key disable {key.id}` tries whether anybody needs it"
             if is_good
             else "it is of no use any more"
         )
-        yield Finding("unused-key", key.id, key.name, f"{when}: {remedy}, `lightwell key revoke` ends it")
+        yield Finding(
+            "unused-key", key.id, key.name, f"{when}: {remedy}, `lightwell key revoke {key.id}` ends it"
+        )
     if not is_good:
         return
     if key.emergency:
         says = (
-            "it was made in an emergency, and each use of it is flagged as that: `lightwell key revoke` ends "
-            "it, `lightwell key create` makes one that is not"
+            "it was made in an emergency, and each use of it is flagged as that: `lightwell key revoke "
+            f"{key.id}` ends it, `lightwell key create` makes one that is not"
         )
         yield Finding("emergency-key", key.id, key.name, says)
     if key.policies is None:
-        says = "it may do everything: `lightwell key put-policy` limits it"
+        says = f"it may do everything: `lightwell key put-policy {key.id} --policy FILE` limits it"
         yield Finding("admin-key", key.id, key.name, says)
     else:
         owner = f"`lightwell key put-policy {key.id}` replaces its policies"
         yield from _of_policies(key.policies, key.id, key.name, place, owner)
     if key.expires_at is None:
-        says = "it never expires: `lightwell key rotate --expires 90d` makes a successor that does"
+        says = f"it never expires: `lightwell key rotate {key.id} --expires 90d` makes a successor that does"
         yield Finding("endless-key", key.id, key.name, says)
 
 

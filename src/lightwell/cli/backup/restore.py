@@ -126,6 +126,14 @@ def _restore(
             except StorageError as error:
                 said = str(error).rstrip(".")
                 raise StorageError(f"{said}. Run the same command again to go on") from error
+            except ConfigurationError as error:
+                if args.recovery_key is not None:
+                    raise
+                said = str(error).rstrip(".")
+                raise ConfigurationError(
+                    f"{said}. If the backup holds the keys, as --list says, run the same command again with "
+                    "--recovery-key FILE, the file that was given to `lightwell data backup`"
+                ) from error
     finally:
         lock.clear()
         os.close(lock.handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -76,17 +77,19 @@ def run(args: argparse.Namespace) -> int:
             if what:  # else what an import brings meanwhile would go without a question
                 erased, packs = _delete(ctx, places, wanted)
         with stores.db.read() as conn:
-            packed = erasure.pack_bytes(conn, packs)
+            count, packed = len(packs), erasure.pack_bytes(conn, packs)
             is_importing = any(datastores.has_running_jobs(conn, store.key) for store in places)
         left: list[int] = []
         is_purged = False
         if args.now:
-            left, is_purged = _remove_now(ctx, None if wanted == Wanted() else sorted(packs))
+            left, removed, is_purged = _remove_now(ctx, None if wanted == Wanted() else sorted(packs))
+            if wanted == Wanted():
+                count, packed = removed["packs"], removed["pack_bytes"]
         former, unopened = _former(ctx, places, wanted)
         unused = _other_packs(ctx) if args.now else 0
     report = {
         "imageSets": [each.as_json() for each in erased],
-        "packs": len(packs),
+        "packs": count,
         "packBytes": packed,
         "isRemoved": args.now and (bool(erased) or wanted == Wanted()),
         "packsStillReferredTo": [f"{key:016x}" for key in left],
@@ -146,12 +149,14 @@ def _delete(ctx: Context, places: list[DataStore], wanted: Wanted) -> tuple[list
     return erased, packs
 
 
-def _remove_now(ctx: Context, packs: Sequence[int] | None) -> tuple[list[int], bool]:
+def _remove_now(ctx: Context, packs: Sequence[int] | None) -> tuple[list[int], Counter[str], bool]:
+    """Which of these packs are left, what was removed, and whether the database was rewritten."""
     from lightwell.stores.db.purge import purge
     from lightwell.work.collector import Collector
 
-    left = Collector(ctx.stores, ctx.settings, ctx.clock, ctx.ids).remove_now(packs)
-    return left, purge(ctx.stores.db)
+    collector = Collector(ctx.stores, ctx.settings, ctx.clock, ctx.ids)
+    left = collector.remove_now(packs)
+    return left, collector.removed, purge(ctx.stores.db)
 
 
 def _other_packs(ctx: Context) -> int:
