@@ -94,8 +94,7 @@ class Collector:
         self._records = records
         self._batch = batch
         self._turn = 0
-        self._no_scan_before = 0.0
-        self._housekeeping_at = 0.0
+        self._no_scan_before = self._housekeeping_at = 0.0
         self._strays = StraySearch(stores, settings, self._clock, self._stopping)
         self._pruning = Pruning(stores, settings, self._clock, self._stopping, records)
         self._uploads = UploadRemoval(stores, settings, self._clock, self._stopping, records)
@@ -366,8 +365,7 @@ class Collector:
                 self._stores.objects.delete(pack_name(key))
             self._records.put([removal_records.of_packs([pack_name(key) for key in keys])])
             self._forget(keys)
-            self.removed["packs"] += len(keys)
-            self.removed["pack_bytes"] += size
+            self.removed.update(packs=len(keys), pack_bytes=size)
 
     def _forget(self, keys: Sequence[int]) -> None:
         self._stores.db.write(lambda conn: packs.delete_doomed(conn, keys))
