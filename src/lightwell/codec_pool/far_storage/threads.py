@@ -28,13 +28,15 @@ class DaemonPool:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._threads = self._idle = 0
+        self._threads = self._idle = self._waiting = 0
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run ``work`` soon. It should not raise: there is nobody to tell."""
         self._work.put(work)
         with self._lock:
-            if self._work.qsize() <= self._idle or self._threads >= self._most:
+            # Counted here, not asked of the queue: who has just taken something counts as idle for a moment.
+            self._waiting += 1
+            if self._waiting <= self._idle or self._threads >= self._most:
                 return
             self._threads += 1
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
@@ -46,6 +48,7 @@ class DaemonPool:
             work = self._work.get()
             with self._lock:
                 self._idle -= 1
+                self._waiting -= 1
             try:
                 work()
             except Exception:

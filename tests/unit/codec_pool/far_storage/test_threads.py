@@ -1,11 +1,12 @@
-"""Threads that share a bounded number of bytes."""
+"""Threads that are started on demand, and share a bounded number of bytes."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
-from lightwell.codec_pool.far_storage.threads import Room
+from lightwell.codec_pool.far_storage.threads import DaemonPool, Room
 
 
 def test_lets_wait_what_finds_no_room_and_one_pass_that_is_larger_than_all_of_it() -> None:
@@ -27,3 +28,30 @@ def test_lets_wait_what_finds_no_room_and_one_pass_that_is_larger_than_all_of_it
     assert (most, room.used) == (10, 0)
     with room.taken(30, 10):
         assert room.used == 30
+
+
+def test_no_work_waits_for_a_thread_that_has_just_begun_other_work() -> None:
+    pool, taken, goes_on, done = DaemonPool(2, "test"), threading.Event(), threading.Event(), []
+    get = pool._work.get
+
+    class Slow:
+        """A queue whose threads are slow to begin what they have taken."""
+
+        put, qsize = pool._work.put, pool._work.qsize
+
+        def get(self) -> Callable[[], None]:
+            work = get()
+            taken.set()
+            goes_on.wait(30)
+            return work
+
+    pool._work = Slow()  # type: ignore[assignment]
+    for number in (1, 2):
+        pool.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+        assert taken.wait(30)
+    assert pool._threads == 2
+    goes_on.set()
+    end = time.monotonic() + 30
+    while sorted(done) != [1, 2]:
+        assert time.monotonic() < end
+        time.sleep(0.005)
