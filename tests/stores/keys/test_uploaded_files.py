@@ -39,7 +39,7 @@ def store(database: Database, tmp_path: Path) -> Database:
     keys = ring(database, tmp_path)
     with database.read() as conn:
         assert grant(keys, conn, STORE.key, NAME) is None, "it has no key yet"
-    database.write(lambda conn: keys.make_first(conn, STORE.key, Ids().key, 1))
+    database.write(lambda conn: keys.give_key(conn, STORE.key, Ids().key, 1))
     return database
 
 

@@ -108,8 +108,7 @@ def begin(ctx: Context, datastore_id: str, *, name: str, files: int, size: int) 
             created_at=now,
             bucket=bucket,
         )
-        if ctx.stores.keys.seals(conn, store.key):
-            ctx.stores.keys.make_first(conn, store.key, ctx.ids.key, now)
+        ctx.stores.keys.give_key(conn, store.key, ctx.ids.key, now)
         uploads.add(conn, new)
         return new
 

@@ -146,10 +146,6 @@ class KeyRing:
             found = data_keys.named(conn, row)
             return None if found is None else self._unwrapped(found, conn)
 
-    def make_first(self, conn: Connection, datastore_key: int, new_key: Callable[[], int], now: int) -> None:
-        """Have a key made for a data store that should have one and has none."""
-        self._sealing_key(conn, datastore_key, new_key, now)
-
     def seals(self, conn: Connection, datastore_key: int) -> bool:
         """Whether what is written to a data store is sealed."""
         return self._always or data_keys.newest(conn, datastore_key) is not None
