@@ -215,7 +215,10 @@ def wipe(stores: Stores, kept: Container[str] = ("access_key", "installation")) 
         stores.objects.delete(name)
 
 
-def collect(service: Service) -> None:
-    """Let the collector take everything that it may, as if a day had gone by."""
+def collect(service: Service, *, strays: bool = False) -> None:
+    """Let the collector take everything that it may, as if a day had gone by.
+
+    ``strays``: also packs that the database does not know, and what is half written: nobody may be writing.
+    """
     settings = replace(service.settings, collect_grace=60)
-    Collector(service.stores, settings, Later(_DAY), Ids()).collect()
+    Collector(service.stores, settings, Later(_DAY), Ids()).collect(housekeeping=strays)

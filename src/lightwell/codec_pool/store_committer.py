@@ -193,6 +193,9 @@ class StoreCommitter:
             return
         except StorageError as error:
             if len(batch) == 1:
+                # Perhaps a collector whose clock is ahead took the packs that were announced.
+                with self._lock:
+                    self._ahead.pop(batch[0].target.key, None)
                 log.warning("instances could not be stored: %s", error)
                 batch[0].reply(STORE[cause_of(error)].error(str(error)))
                 return

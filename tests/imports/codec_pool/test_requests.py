@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import FileDataset
+from sqlalchemy import delete
 
 from lightwell.codec_pool import process, queue
 from lightwell.codec_pool.client import SOCKET, CodecPoolClient
@@ -31,8 +32,10 @@ from lightwell.codec_pool.requests import (
     Stored,
 )
 from lightwell.codec_pool.store_committer import PendingCommit, StoreCommitter
+from lightwell.domain.states import PackState
 from lightwell.errors import InternalError, NotFoundError, UnavailableError
 from lightwell.observe.audit.trail import AuditTrail
+from lightwell.stores.db.tables import pack
 from lightwell.stores.image_sets import existing_instances
 from lightwell.work.engine import Engine, EngineOptions
 from tests.dicomweb.support.uploads import part10
@@ -203,6 +206,16 @@ def test_says_that_trying_again_helps_where_no_worker_can_be_started(
             assert "/no/such" not in refused.value.message
         (kept,) = stored(pool.ask(store_request(sqlite, ct(1)), 60))
         assert isinstance(kept, InstanceStored)
+
+
+def test_stores_again_after_the_packs_that_were_announced_have_been_collected(sqlite: Importing) -> None:
+    with opened(sqlite) as (pool, _):
+        stored(pool.ask(store_request(sqlite, ct(1)), 30))
+        sqlite.stores.db.write(lambda conn: conn.execute(delete(pack).where(pack.c.state == PackState.OPEN)))
+        with pytest.raises(UnavailableError, match="collected before it was used"):
+            pool.ask(store_request(sqlite, ct(2)), 30)
+        (file,) = stored(pool.ask(store_request(sqlite, ct(2)), 30))
+    assert isinstance(file, InstanceStored)
 
 
 def test_answers_a_store_into_a_missing_data_store(sqlite: Importing) -> None:
