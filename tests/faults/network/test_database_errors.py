@@ -68,7 +68,7 @@ def test_promises_nothing_of_what_stays(db: Database, state: str) -> None:
 
 
 def test_writes_again_what_postgresql_ended_for_standing_still(migrated_postgres_url: str) -> None:
-    url = with_options(migrated_postgres_url, idle_in_transaction_session_timeout="20ms")
+    url = with_options(migrated_postgres_url, idle_in_transaction_session_timeout="400ms")
     one, pids = text("SELECT 1"), []
 
     def work(conn: Connection, *, sleeps: bool) -> None:
