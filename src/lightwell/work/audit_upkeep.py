@@ -42,12 +42,14 @@ from lightwell.observe.audit.sidecar import build
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.audit.verification import NOTHING, verify_chain
 from lightwell.observe.logs import event
+from lightwell.observe.seldom import Seldom
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.now import Skew
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 _SECONDS = 10.0
 _ANCHOR_ROUNDS = 6
@@ -290,7 +292,7 @@ class AuditUpkeep:
             try:
                 self.do_round(rounds)
             except (OSError, StorageError, UnavailableError) as error:
-                log.info("the upkeep of the audit trail cannot be done now: %s", error)
+                seldom(logging.INFO, "the upkeep of the audit trail cannot be done now: %s", error)
             except Exception:
                 log.exception("the upkeep of the audit trail failed")
             rounds += 1

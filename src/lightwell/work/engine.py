@@ -24,6 +24,7 @@ from lightwell.domain.imports.units import Token, Unit
 from lightwell.domain.states import JobPhase
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.observe.audit.trail import AuditTrail
+from lightwell.observe.seldom import Seldom
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background.records import BackgroundRecords, Debtor
@@ -43,6 +44,7 @@ from lightwell.work.queue_gauges import measure_queue
 from lightwell.work.request_pool import RequestPool
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 # The phases of the threads that need no codec worker. So no long listing keeps what was read from image sets.
 _PHASES = (
@@ -72,6 +74,7 @@ class EngineOptions:
     ``pool_linger``: serve requests of HTTP processes, too, and once told to stop wait so many seconds for
     clients to leave. ``data_access`` assumes the roles that jobs name;
     jobs that need it fail without. ``trail`` has what is done on record, as far as patients are concerned.
+    ``tell`` is told, instead of the log, what jobs wait for and that they go on.
     """
 
     alone: bool = False
@@ -81,6 +84,7 @@ class EngineOptions:
     delivers: bool = True
     data_access: RoleAssumer | None = None
     trail: AuditTrail | None = None
+    tell: Callable[[str], None] | None = None
 
 
 class Engine:
@@ -106,7 +110,7 @@ class Engine:
         self._stopping = threading.Event()
         self._stop_early = threading.Event()
         self._logged_at = -_LOG_SECONDS
-        self._pauses = Pauses(self._clock)
+        self._pauses = Pauses(self._clock, options.tell)
         owner = f"{socket.gethostname()}:{os.getpid()}:{self._ids.id()[:8]}"
         self._dispatch = make_dispatch(settings.engine, stores, owner)
         records = BackgroundRecords(options.trail, self._clock.now, Debtor(Node(settings.data), self._ids.id))
@@ -248,7 +252,7 @@ class Engine:
         try:
             self._phases.advance(key, JobPhase.READ)
         except StorageError as error:
-            log.info("an import job will go on later: %s", error)
+            seldom(logging.INFO, "an import job will go on later: %s", error)
 
     # list, commit, report -------------------------------------------------------------------------------
 
@@ -325,7 +329,7 @@ class Engine:
                     while deliver(self._stores, events, self._clock):
                         pass
                 except StorageError as error:
-                    log.warning("events wait for delivery: %s", error)
+                    seldom(logging.WARNING, "events wait for delivery: %s", error)
                 if last:
                     return
                 self._stopping.wait(self._deliver_seconds())

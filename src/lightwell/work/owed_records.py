@@ -23,6 +23,7 @@ from lightwell.observe.audit.record import AuditRecord, decode_line
 from lightwell.observe.audit.sealed import sealed_with_ids
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.logs import event
+from lightwell.observe.seldom import Seldom
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import audit_owed
@@ -33,6 +34,7 @@ from lightwell.stores.data_folder.node import Node
 from lightwell.stores.db.database import Database
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 _SECONDS: Final = 5.0
 # How often to look for what others have left, and how many debts at once.
@@ -152,7 +154,7 @@ class OwedRecords:
                         pass
                 rounds += 1
             except (OSError, StorageError, UnavailableError, ConfigurationError) as error:
-                log.info("records that the audit trail owes have to wait: %s", error)
+                seldom(logging.INFO, "records that the audit trail owes have to wait: %s", error)
             except Exception:
                 log.exception("records that the audit trail owes cannot be written")
                 rounds += 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from lightwell.domain.states import JobPhase, UnitState
 from lightwell.errors import StorageError
+from lightwell.observe.seldom import Seldom
 from lightwell.stores import Stores
 from lightwell.stores.jobs import queue_view
 from lightwell.stores.jobs.queue_view import Depth
@@ -18,6 +19,7 @@ Measure = Callable[[str, str, float], None]
 _SECONDS = 5.0
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 
 def measure_queue(depths: Sequence[Depth], measure: Measure) -> None:
@@ -39,7 +41,7 @@ def keep_measuring(stores: Stores, measure: Measure, stopping: threading.Event) 
                 depths = queue_view.depths(conn)
             measure_queue(depths, measure)
         except StorageError as error:
-            log.info("the queue cannot be measured: %s", error)
+            seldom(logging.INFO, "the queue cannot be measured: %s", error)
         except Exception:
             log.exception("measuring the queue failed")
         if stopping.wait(_SECONDS):

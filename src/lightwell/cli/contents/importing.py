@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from lightwell.cli.contents import s3_sources
 from lightwell.cli.contents.import_summary import ImportSummary
 from lightwell.cli.contents.interruption import Interrupted, Interruption, interruptible
 from lightwell.cli.contents.named_store import find_or_create
+from lightwell.cli.contents.waiting import Waiting, what_is_away
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, make_data_folder, store_session
 from lightwell.domain.imports.jobs import Job
@@ -32,8 +31,6 @@ from lightwell.settings import Settings
 from lightwell.stores.jobs import import_jobs, outcomes
 
 _POLL_SECONDS = 0.2
-# Without a file this long after the start, the server that does the work is waiting for something.
-_QUIET_SECONDS = 8.0
 # Of the audit trail: where it is on record what this process does.
 _WRITER = "import"
 
@@ -138,7 +135,7 @@ def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Na
     lock = EngineLock(ctx.settings.data)
     with Progress("read", "imported", quiet=args.json or not sys.stderr.isatty()) as bars:
 
-        def look() -> Job:
+        def look() -> tuple[Job, int]:
             with ctx.stores.db.read() as conn:
                 now = import_jobs.get(conn, job.key)
                 if now is not None:
@@ -149,16 +146,16 @@ def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Na
             total = now.scanned if now.phase != JobPhase.LIST else None
             bars.show("read", now.read, total)
             bars.show("imported", counted, total)  # finished, whether imported or not
-            return now
+            return now, counted
 
         def is_over() -> bool:
             if interruption.is_set:
                 # Here, so that the engine works on while the question waits for its answer.
                 interruption.decide(ctx, job, is_check=args.check, pause=bars.pause)
                 return True
-            return look().phase == JobPhase.DONE
+            return look()[0].phase == JobPhase.DONE
 
-        is_told, told_of_log = False, time.monotonic() + _QUIET_SECONDS
+        waiting, is_told = Waiting(bars.say, lambda: what_is_away(ctx)), False
         while True:
             if not (is_ours := lock.take()) and not is_told:
                 is_told = True
@@ -179,17 +176,16 @@ def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Na
                                 pool_linger=0.0,
                                 data_access=_data_access_roles(ctx),
                                 trail=trail,
+                                tell=lambda text: bars.say(f"lightwell: {text}"),
                             ),
                         )
                         engine.run(is_over)
                 finally:
                     lock.release()
-            now = look()
+            now, finished = look()
             if now.phase == JobPhase.DONE:
                 return now
-            if now.phase == JobPhase.LIST and not is_ours and time.monotonic() > told_of_log:
-                told_of_log = math.inf
-                bars.say("lightwell: nothing has been read yet; the server's log says what the job waits for")
+            waiting.look(now, finished)
             if interruption.wait(_POLL_SECONDS):
                 is_over()
 

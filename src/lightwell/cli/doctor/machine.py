@@ -61,7 +61,8 @@ def disk(settings: Settings) -> str:
     free = shutil.disk_usage(folder).free
     if free < GiB:
         raise LightwellError(
-            f"only {free / GiB:.1f} GiB free at {folder}: free up space, or imports will fail"
+            f"only {free / GiB:.1f} GiB free at {folder}: free up space; once the disk is full, imports wait "
+            "until there is room, and other writes are refused"
         )
     return f"{settings.data.absolute()}, {free / GiB:.0f} GiB free"
 

@@ -23,6 +23,7 @@ from lightwell.domain.imports.jobs import may_work_at_phase
 from lightwell.domain.imports.units import QueuedJob, Token, Unit
 from lightwell.domain.states import JobPhase
 from lightwell.errors import StorageError
+from lightwell.observe.seldom import Seldom
 from lightwell.stores import Stores
 from lightwell.stores.background.wakeups import Wakeups
 from lightwell.stores.db.database import after_commit
@@ -31,6 +32,7 @@ from lightwell.work.dispatch import Begin
 from lightwell.work.engines.ahead import ClaimedAhead, Place
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 # How old what is known of the queue may be while units are being taken: only their fair order depends on it,
 # and when those of the dead are found, which any process may do. So the more are under way, the older.
@@ -346,7 +348,7 @@ class TableDispatch:
                 if self._ready:
                     self._tell()
             except StorageError as error:
-                log.info("the queue cannot be looked at: %s", error)
+                seldom(logging.INFO, "the queue cannot be looked at: %s", error)
                 seconds = _BUSY_SECONDS
             except Exception:
                 log.exception("looking at the queue failed")
@@ -371,7 +373,7 @@ class TableDispatch:
             try:
                 work()
             except StorageError as error:
-                log.warning("%s: %s", trouble, error)
+                seldom(logging.WARNING, f"{trouble}: %s", error)
             except Exception:
                 log.exception("%s", trouble)
 

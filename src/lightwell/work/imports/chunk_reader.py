@@ -29,11 +29,13 @@ from lightwell.codec_pool.messages import (
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.domain.imports.names_in_logs import without_files
 from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.observe.seldom import Seldom
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.work.imports.leases import LeasedChunk, Leases
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 # The next chunk is sent when so many files of this one are left.
 _AHEAD = 6
@@ -99,7 +101,7 @@ class ChunkReader:
                         continue
                 except StorageError as error:
                     if not isinstance(error, StorageUnavailableError):  # the engine reports those
-                        log.warning("reading an import waits for the storage: %s", error)
+                        seldom(logging.WARNING, "reading an import waits for the storage: %s", error)
                     self._drop()
                     self._stopping.wait(1)
                 except Exception:

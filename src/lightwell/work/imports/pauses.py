@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from lightwell.clock import Clock
@@ -19,8 +19,11 @@ log = logging.getLogger(__name__)
 
 # A try costs seconds itself, since clients of S3 try again on their own.
 BACKOFF = AGAIN
-# A job that is still paused is logged again after this.
+# A job that is still paused is logged again after this; one that is paused again and again, so often at most.
 _LOG_MS = 300_000
+_AGAIN_MS = 60_000
+# So many jobs' times are remembered.
+_MOST = 1000
 
 
 @dataclass(slots=True)
@@ -28,7 +31,7 @@ class _Pause:
     name: str
     until: int
     count: int
-    logged: int
+    is_told: bool
 
 
 def _holds(pause: _Pause, now: int) -> bool:
@@ -37,12 +40,15 @@ def _holds(pause: _Pause, now: int) -> bool:
 
 
 class Pauses:
-    """For all threads of one engine; jobs by key."""
+    """For all threads of one engine; jobs by key. ``tell`` is told what jobs wait for, else the log is."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, tell: Callable[[str], None] | None = None) -> None:
         self._clock = clock
+        self._tell = tell
         self._lock = threading.Lock()
         self._pauses: dict[int, _Pause] = {}
+        # When each was last told of, ms since the epoch: some of a job's work may go on while the rest waits.
+        self._told: dict[int, int] = {}
 
     def begin(self, job: int, name: str, reason: str) -> int:
         """Something that the job needs is unavailable. Returns when to try again, ms since the epoch."""
@@ -52,14 +58,30 @@ class Pauses:
             if pause is not None and _holds(pause, now):
                 return pause.until  # another thread has noticed already
             if pause is None:
-                pause = self._pauses[job] = _Pause(name, 0, 0, now - _LOG_MS)
+                pause = self._pauses[job] = _Pause(name, 0, 0, False)
             pause.count += 1
             pause.until = now + BACKOFF.delay_ms(pause.count)
-            if 0 <= now - pause.logged < _LOG_MS:
-                return pause.until
-            pause.logged = now
-        log.warning("%s is paused, and none of its files is lost: %s", name, reason)
-        return pause.until
+            until = pause.until
+            if pause.is_told and self._tell is not None:
+                return until  # a person has seen it
+            if not self._is_due(job, _LOG_MS if pause.is_told else _AGAIN_MS, now):
+                return until
+            pause.is_told = True
+        text = f"{name} is paused, and none of its files is lost: {reason}"
+        if self._tell is None:
+            log.warning("%s", text)
+        else:
+            self._tell(text)
+        return until
+
+    def _is_due(self, job: int, pace: int, now: int) -> bool:
+        told = self._told.get(job)
+        if told is not None and 0 <= now - told < pace:
+            return False
+        if len(self._told) >= _MOST:
+            self._told.clear()
+        self._told[job] = now
+        return True
 
     def waiting(self) -> Collection[int]:
         """The jobs to leave alone now."""
@@ -74,5 +96,10 @@ class Pauses:
         if job in self._pauses:
             with self._lock:
                 pause = self._pauses.pop(job, None)
-            if pause is not None:
-                log.info("%s goes on after a pause", pause.name)
+            if pause is None or not pause.is_told:
+                return
+            text = f"{pause.name} goes on after a pause"
+            if self._tell is None:
+                log.info("%s", text)
+            else:
+                self._tell(text)

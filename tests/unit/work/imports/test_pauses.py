@@ -69,3 +69,41 @@ def test_says_why_a_job_waits_now_and_then(clock: _Still, caplog: pytest.LogCapt
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert 2 < len(said) < 6
     assert all("import job abc" in line and "S3 is away" in line for line in said)
+
+
+def test_is_silent_for_a_minute_where_a_job_goes_on_and_is_paused_again(
+    clock: _Still, caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses = Pauses(clock)
+    with caplog.at_level(logging.INFO):
+        for _ in range(150):  # some of its chunks fit on the disk, and others do not
+            pauses.begin(1, "import job abc", "the disk is full")
+            clock.time += 500
+            pauses.end(1)
+            clock.time += 500
+        waits = "import job abc is paused, and none of its files is lost: the disk is full"
+        goes_on = "import job abc goes on after a pause"
+        assert caplog.messages == [waits, goes_on] * 3
+        caplog.clear()
+        clock.time += MINUTE
+        clock.time = pauses.begin(1, "import job abc", "the disk is full")
+        pauses.end(1)
+        end = clock.time + 2 * MINUTE  # paused at once again, and for long this time
+        while clock.time < end:
+            clock.time = pauses.begin(1, "import job abc", "the disk is full")
+    assert caplog.messages == [waits, goes_on, waits]
+
+
+def test_tells_a_person_once_what_a_job_waits_for(clock: _Still, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+    pauses = Pauses(clock, told.append)
+    with caplog.at_level(logging.INFO):
+        end = clock.time + 20 * MINUTE
+        while clock.time < end:
+            clock.time = pauses.begin(1, "import job abc", "S3 is away")
+        pauses.end(1)
+    assert told == [
+        "import job abc is paused, and none of its files is lost: S3 is away",
+        "import job abc goes on after a pause",
+    ]
+    assert not caplog.messages
