@@ -52,6 +52,14 @@ def test_it_says_why_a_data_store_cannot_be_deleted(verbs: Verbs) -> None:
     verbs.built(1)
     verbs("datastore", "delete", id, status=1)
     assert "is not empty: delete its image sets first" in verbs.err
+    way = f"sets delete --datastore {id} --all"
+    assert f"`lightwell {way}`" in verbs.err
+    verbs(*way.split(), status=2)
+    assert "Delete 1 image set with 1 instance" in verbs.err and "--yes" in verbs.err
+    other = verbs("datastore", "create", "other").strip()
+    kept = verbs.built(2, store=other)
+    assert verbs(*way.split(), "--yes") == "1 image set deleted\n"
+    assert [each["imageSetId"] for each in verbs.json("sets", "list")] == [kept.id]
     verbs.server.start()
     verbs("datastore", "delete", id, status=1)
     assert "are running" in verbs.err and "lightwell jobs cancel" in verbs.err

@@ -79,6 +79,11 @@ def test_it_deletes_by_id_and_by_what_is_searched(verbs: Verbs) -> None:
     verbs("sets", "delete", "--patient", "P2", status=2)
     assert "Delete 2 image sets with 2 instances" in verbs.err and "--yes" in verbs.err
     verbs("sets", "delete", status=2)
+    verbs("sets", "delete", "--datastore", verbs.server.datastore, status=2)
+    assert "--datastore NAME --all" in verbs.err
+    verbs("sets", "delete", "--all", "--yes", status=2)
+    verbs("sets", "delete", "--all", "--yes", "--datastore", verbs.server.datastore, "--study", "1", status=2)
+    verbs("sets", "delete", made[3].id, "--all", status=2)
     verbs("sets", "delete", made[3].id, "--patient", "P2", status=2)
     assert len(verbs.json("sets", "list")) == 3
     deleted = verbs.json("sets", "delete", "--patient", "P2", "--yes")

@@ -153,7 +153,8 @@ def _why_not(ctx: Context, store: DataStore) -> str:
         )
     return (
         f"Data store {store.name} is not empty: delete its image sets first "
-        f"(`lightwell sets list --datastore {store.id}` shows them, `lightwell sets delete` deletes them)"
+        f"(`lightwell sets list --datastore {store.id}` shows them, `lightwell sets delete --datastore "
+        f"{store.id} --all` deletes all of them, after a question)"
     )
 
 

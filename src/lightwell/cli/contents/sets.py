@@ -45,7 +45,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     delete.add_argument("ids", metavar="ID", nargs="*", help="image set ID")
     _add_search(delete)
-    delete.add_argument("--yes", action="store_true", help="with --patient or --study: do not ask")
+    delete.add_argument(
+        "--all", action="store_true", help="with --datastore: all image sets of that data store"
+    )
+    delete.add_argument("--yes", action="store_true", help="with --patient, --study or --all: do not ask")
     delete.add_argument("--json", action="store_true", help="print a JSON array of what was deleted")
     diff = actions.add_parser("diff", help="compare two versions, element by element", allow_abbrev=False)
     diff.add_argument("id", metavar="ID", help="image set ID")
@@ -73,14 +76,15 @@ def run(args: argparse.Namespace) -> int:
         if args.action == "show":
             return set_listing.show(ctx, args.id, as_json=args.json)
         if args.action == "delete" and args.ids:
-            if args.patient is not None or args.study is not None or args.datastore is not None:
+            given = (args.patient, args.study, args.datastore)
+            if args.all or any(value is not None for value in given):
                 raise ConfigurationError(
-                    "Give either image set IDs or what to search for (--patient, --study), not both"
+                    "Give either image set IDs or what to search for (--patient, --study, --all), not both"
                 )
             return set_deletion.delete_by_id(ctx, args.ids, as_json=args.json)
         wanted = set_listing.Wanted(args.patient, args.study, getattr(args, "modality", None))
-        if args.action == "delete" and wanted == set_listing.Wanted():
-            raise ConfigurationError("Say what to delete: image set IDs, --patient or --study")
+        if args.action == "delete":
+            _check_chosen(args, has_ids=wanted != set_listing.Wanted())
         places = named_store.chosen(ctx, args.datastore)
         found = set_listing.search(ctx, places, wanted)
         if args.action == "list":
@@ -88,6 +92,19 @@ def run(args: argparse.Namespace) -> int:
                 found, limit=args.limit, as_json=args.json, with_store=len(places) > 1
             )
         return set_deletion.delete_found(ctx, found, is_sure=args.yes, as_json=args.json)
+
+
+def _check_chosen(args: argparse.Namespace, *, has_ids: bool) -> None:
+    """That a command says clearly which sets to delete. ``has_ids``: by those of patients or studies."""
+    if not args.all and not has_ids:
+        raise ConfigurationError(
+            "Say what to delete: image set IDs, --patient, --study, or --datastore NAME --all for all image "
+            "sets of a data store"
+        )
+    if args.all and has_ids:
+        raise ConfigurationError("Give either --all or what to search for (--patient, --study), not both")
+    if args.all and args.datastore is None:
+        raise ConfigurationError("Say of which data store to delete all image sets: --datastore NAME --all")
 
 
 def _diff(stores: Stores, args: argparse.Namespace) -> int:
