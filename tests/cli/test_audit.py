@@ -94,7 +94,7 @@ def test_shows_who_did_what_and_is_on_record_itself(data: Path) -> None:
     shown = [" ".join(line.split()) for line in done.out.splitlines()]
     assert shown[1] == "1970-01-01T00:00:01Z user/ada - - GetImageFrame 200 P1 1.2"
     assert "assumed-role/r/s (bob@example.org)" in shown[2]
-    assert shown[6] == "1970-01-01T00:00:06Z root (login 1000) - - export - a, b, c and 3 more -"
+    assert shown[6] == "1970-01-01T00:00:06Z OS user root (login 1000) - - export - a, b, c and 3 more -"
     assert shown[7] == "1970-01-01T00:00:07Z claims AKIAADA - - - 403 12 times - -"
     lightwell_here("audit", "query", "--patient", "P1", data=data)
     done = lightwell_here("audit", "query", "--json", data=data)

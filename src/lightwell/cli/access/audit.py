@@ -211,7 +211,8 @@ def _who(record: AuditRecord) -> str:
     """As short as it can be told from others: without the account, and with whose token it was."""
     user = record.user
     if user is not None:
-        name = user.name or str(user.uid)
+        # So the system's root is not taken for the root key.
+        name = f"OS user {user.name or user.uid}"
         return name if user.loginuid in (None, user.uid) else f"{name} (login {user.loginuid})"
     if record.who is None:
         return "" if record.claimed is None else f"claims {record.claimed}"

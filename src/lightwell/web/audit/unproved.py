@@ -1,7 +1,7 @@
 """Requests that nobody could be proved to have sent: counted, so that strangers cannot fill the trail.
 
-Each window of time has one record for what came from the same address with the same claim and failed in the
-same way, and one for all the rest, however many requests there are.
+Each window of time has one record for what came from the same address with the same claim, asked for the same
+operation and failed in the same way, and one for all the rest, however many requests there are.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ SECONDS: Final = 5.0
 MOST_ROWS: Final = 50
 """Of each process, in each window: some 200 MB a day at the very most, a tenth of that once compressed."""
 _LONGEST: Final = 128
+_REST: Final = "RefusedRequests"
 
 
 class Unproved:
@@ -23,7 +24,7 @@ class Unproved:
 
     def __init__(self, put: Callable[[AuditRecord], object]) -> None:
         self._put = put
-        self._rows: dict[tuple[str | None, str | None, str | None], AuditRecord] = {}
+        self._rows: dict[tuple[str | None, str | None, str, str | None], AuditRecord] = {}
 
     def add(self, record: AuditRecord) -> None:
         """Count a request; its record is put when the window ends."""
@@ -32,12 +33,10 @@ class Unproved:
             record.claimed = record.claimed[:_LONGEST]
         if not self._rows:
             asyncio.get_running_loop().call_later(SECONDS, self.flush)
-        key = record.address, record.claimed, record.error
+        key = record.address, record.claimed, record.operation, record.error
         if key not in self._rows and len(self._rows) >= MOST_ROWS:
-            key = None, None, None
-            record = AuditRecord(
-                at=record.at, kind=record.kind, operation="RefusedRequests", status=403, count=1
-            )
+            key = None, None, _REST, None
+            record = AuditRecord(at=record.at, kind=record.kind, operation=_REST, status=403, count=1)
         known = self._rows.setdefault(key, record)
         if known is not record:
             known.count += 1

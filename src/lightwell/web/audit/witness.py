@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from lightwell.errors import AccessDeniedError, AuthenticationError
+from lightwell.errors import AccessDeniedError, ApiError, AuthenticationError
 from lightwell.observe.audit.masking import QueryMask
 from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord, FrameRecord
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.web.audit.operations import NOT_RECORDED, RECORDED, UNRECORDED_KIND, Recorded
 from lightwell.web.audit.unproved import Unproved
-from lightwell.web.requests.request import CLIENT_CERTIFICATE
+from lightwell.web.aws_json import get_image_frames
+from lightwell.web.requests.request import CLIENT_CERTIFICATE, UNKNOWN
+from lightwell.wire.matching import match
 
 if TYPE_CHECKING:
     from lightwell.auth.policies.policy import Decision
@@ -162,7 +164,7 @@ class Witness:
             return recorded
         if request.operation in NOT_RECORDED:
             return UNRECORDED_KIND if refusal is not None else None
-        return UNRECORDED_KIND if request.operation == "Unknown" else None
+        return UNRECORDED_KIND if request.operation == UNKNOWN else None
 
     def _cut_off(self, request: Request) -> None:
         """Of a request that ended without an answer, and may have changed something, or read it."""
@@ -177,7 +179,7 @@ class Witness:
         return AuditRecord(
             at=self._now(),
             id=request.id,
-            operation=request.operation,
+            operation=_asked_for(request),
             claimed=request.claimed_key,
             address=request.client,
             certificate=request.client_certificate,
@@ -256,6 +258,18 @@ class Witness:
             if record.query is not None:
                 record.query = self._mask(record.query)
         return record
+
+
+def _asked_for(request: Request) -> str:
+    """The operation that the target of a request names, whether or not the request came so far."""
+    if request.operation != UNKNOWN:
+        return request.operation
+    try:
+        if request.path.endswith(get_image_frames.LAST_SEGMENT) and get_image_frames.image_set_of(request):
+            return get_image_frames.OPERATION
+        return match(request.method, request.path)[0].operation
+    except ApiError:  # there is none, or the path is malformed
+        return UNKNOWN
 
 
 def _decided(record: AuditRecord, request: Request) -> None:

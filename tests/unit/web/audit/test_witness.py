@@ -247,8 +247,31 @@ def test_whoever_is_not_proved_is_counted_and_named_by_no_arn(
     assert len(records) == 4
     first, *_, rest = records
     assert (first.claimed, first.error, first.count) == (root.access_key, "InvalidSignatureException", 6)
+    assert first.operation == "GetImageFrame"  # what they have asked for, if it was not for them
     assert first.until >= first.at and first.address == "192.0.2.7"
     assert (rest.operation, rest.claimed, rest.address, rest.count) == ("RefusedRequests", None, None, 19)
+
+
+def test_a_refused_proof_says_what_was_asked_for(trail: Audited, root: Credentials, built: BuiltSet) -> None:
+    liar = Credentials(root.access_key, "not the secret")
+    asked = {
+        ("POST", native(built, "getImageFrames")): "GetImageFrame",
+        ("POST", native(built, "deleteImageSet")): "DeleteImageSet",
+        ("GET", f"/datastore/{built.datastore_id}"): "GetDatastore",
+        ("GET", frames_url(built)): "GetDICOMInstanceFrames",
+        ("GET", "/console/api/keys"): "ConsoleListKeys",
+        ("GET", "/nothing/of/that/kind"): "Unknown",
+        ("POST", "/datastore/%FF/imageSet/%FF/getImageFrames"): "GetImageFrame",
+        ("POST", "/datastore/1/series/1/getImageFrames"): "Unknown",
+    }
+    for (method, url), operation in asked.items():
+        assert ask(trail.gateway, signed(liar, method, url)).status == 403, url
+        assert ask(trail.gateway, signed(liar, method, url)).status == 403, url
+        (record,) = trail.after()
+        assert (record.operation, record.kind, record.count) == (operation, "security", 2), url
+    for method, url in asked:  # each is counted by itself
+        ask(trail.gateway, signed(liar, method, url))
+    assert len(trail.after()) == len(set(asked.values()))
 
 
 def test_nothing_is_read_while_the_trail_cannot_be_written(
