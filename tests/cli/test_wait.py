@@ -79,7 +79,8 @@ def test_commands_say_what_to_do_where_no_server_comes(
     monkeypatch.setattr(starting_server, "_READY_SECONDS", 0.1)
     words = ["role", "list", "--data", str(tmp_path / "data")]
     assert main(words) == 1
-    assert "start `lightwell serve`" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "start `lightwell serve`" in said and "`lightwell data migrate`" in said
     with starting(tmp_path / "data"):
         assert main(words) == 1
     assert "is not ready" in capsys.readouterr().err

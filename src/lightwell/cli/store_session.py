@@ -190,7 +190,9 @@ def _check_schema(settings: Settings, db: Database) -> None:
     state = schema_state(db)
     if state == "behind":
         raise LightwellError(
-            f"The database {db.address} is not ready: start `lightwell serve` on it once, or check --data"
+            f"The database {db.address} is not ready: it is empty, or of an older lightwell. Run `lightwell "
+            "data migrate`, which keeps all that is stored, or start `lightwell serve` on it once; if it "
+            "should not be empty, check --data"
         )
     if state == "ahead":
         raise LightwellError(
