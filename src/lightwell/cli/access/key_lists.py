@@ -25,7 +25,7 @@ def print_keys(db: Database, *, as_json: bool) -> int:
         print(json.dumps([_key(key) for key in keys], indent=2))
         return 0
     print_table(
-        ("ACCESS KEY ID", "CREATED", "ENDS", "LAST USED", "FROM", "MAY DO", "NAME"),
+        ("ACCESS KEY ID", "CREATED", "ENDS", "LAST USED", "FROM", "MAY DO", "EMERGENCY", "NAME"),
         [
             (
                 key.id,
@@ -34,6 +34,7 @@ def print_keys(db: Database, *, as_json: bool) -> int:
                 _shown(key.last_used_at),
                 key.last_used_from,
                 _rights(key, now),
+                _flag(key),
                 key.name,
             )
             for key in keys
@@ -51,6 +52,11 @@ def _rights(key: AccessKey, now: int) -> str:
     return "everything" if key.policies is None else "by policy"
 
 
+def _flag(key: AccessKey) -> str | None:
+    """Whether a session for an emergency has made the key, or it is such a session."""
+    return "yes" if key.emergency else None
+
+
 def _key(key: AccessKey) -> dict[str, Any]:
     from lightwell.auth.administration.key_changes import revision
 
@@ -65,6 +71,7 @@ def _key(key: AccessKey) -> dict[str, Any]:
         "lastUsedFrom": key.last_used_from,
         "revision": revision(key),
         "replacedBy": key.replaced_by,
+        "emergency": bool(key.emergency),
         "policies": None if key.policies is None else [json.loads(policy) for policy in key.policies],
     }
 
@@ -91,13 +98,14 @@ def print_sessions(db: Database, *, as_json: bool) -> int:
                 "provider": key.provider,
                 "subject": key.subject,
                 "takenBy": key.taken_by,
+                "emergency": bool(key.emergency),
             }
             for key in found
         ]
         print(json.dumps(rows, indent=2))
         return 0
     print_table(
-        ("ACCESS KEY ID", "CREATED", "ENDS", "LAST USED", "FROM", "NAME", "OF"),
+        ("ACCESS KEY ID", "CREATED", "ENDS", "LAST USED", "FROM", "EMERGENCY", "NAME", "OF"),
         [
             (
                 key.id,
@@ -105,6 +113,7 @@ def print_sessions(db: Database, *, as_json: bool) -> int:
                 _shown(key.expires_at),
                 _shown(key.last_used_at),
                 key.last_used_from,
+                _flag(key),
                 key.name,
                 key.parent or key.subject or key.taken_by,
             )
