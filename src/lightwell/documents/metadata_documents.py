@@ -21,9 +21,11 @@ from lightwell.domain.image_sets import metadata_document
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits, apply_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, PAGE, Frame
 from lightwell.domain.image_sets.image_set import ImageSet
+from lightwell.domain.image_sets.levels import level_of
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member
 from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import StorageError
+from lightwell.stores.db.errors import misplaced
 from lightwell.stores.image_sets import lookups, native_instances
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ NATIVE = "native"
 _PIECE = 256 * 1024
 _GZIP = 16 + isal_zlib.MAX_WBITS
 _MOST_DIFFERENCES = 1024
+_NONE: frozenset[int] = frozenset()
 
 
 class RecentDocuments:
@@ -134,7 +137,8 @@ def native_document_pieces(
     """The native document of a version, piece by piece. ``conn`` must see one state of the database
     throughout.
 
-    Raises `StorageError` where anything that the version names is missing.
+    Raises `StorageError` where anything that the version names is missing or another's, the latter perhaps
+    only at the end: then nothing of what was yielded may be served.
     """
     if found.series_instance_uid is None:
         raise StorageError(f"Image set {found.id} has no SeriesInstanceUID; run `lightwell data verify`.")
@@ -147,6 +151,7 @@ def native_document_pieces(
     separator = b""
     digits = json_edits.hidden_digits(level.edits for level in levels)
     patient_base, study_base, series_base = bases
+    unmet: frozenset[int] = frozenset((0, 1, 2))  # levels whose base no instance was seen to have yet
     fragments = native_instances.InstanceFragments(conn)
     for batch in native_instances.batches(conn, found.key, version):
         for row, pixels_key, edits_z in batch:
@@ -168,10 +173,13 @@ def native_document_pieces(
                     pixels = (key, syntax, checksum_type, width, height)
                     ready = metadata_document.single_frame_instance(uid, fragment, pixels, entries)
                     if ready is not None:
+                        unmet = _NONE
                         yield separator + ready
                         separator = b","
                         continue
             member, frames = native_instances.make_member(conn, found.key, row, pixels_key, edits_z, fragment)
+            if unmet:
+                unmet -= _levels_met(member, bases)
             if member.edits or not plain:
                 member, differing = _apply_member_edits(conn, found.key, member, levels)
             else:
@@ -185,7 +193,19 @@ def native_document_pieces(
                 differing = known
             yield from _instance_pieces(conn, separator, member, differing, frames)
             separator = b","
+    if unmet and separator:
+        raise misplaced(found.key, "a patient, study or series that none of its instances came with")
     yield metadata_document.DOCUMENT_CLOSING
+
+
+def _levels_met(member: Member, bases: tuple[int, int, int]) -> frozenset[int]:
+    """The levels whose base is what an instance came with, or may be: its edits of a level may have made the
+    base what it is. `stores.image_sets.level_inheritance` sees to it that each version has one.
+    """
+    edited = {level_of(key) for key in member.edits}
+    return frozenset(
+        level for level in (0, 1, 2) if member.level_values[level] == bases[level] or level in edited
+    )
 
 
 def _instance_pieces(
