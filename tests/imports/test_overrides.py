@@ -25,7 +25,7 @@ def _overrides(conn: Connection) -> dict[str, Any]:
     """What is kept of overrides, which all records have, by SOPInstanceUID."""
     found = {}
     for row in conn.execute(select(tables.record)):
-        packed = values.of_record(conn, values.OVERRIDE, row.key, row.override_z)
+        packed = values.of_record(conn, values.OVERRIDE, row.key, row.override_z, None)
         assert packed is not None
         found[row.sop_instance_uid] = json.loads(compression.decompress(packed))
     return found

@@ -73,7 +73,7 @@ def series_document(stores: Stores, series: SeriesSet, *, with_meta: bool) -> tu
 
 def series_pieces(conn: Connection, stores: Stores, series: SeriesSet, *, with_meta: bool) -> Iterator[bytes]:
     """The JSON array of a series piece by piece, with paths of bulk values."""
-    fragments, edited = native_instances.InstanceFragments(conn), _EditedLines()
+    fragments, edited = native_instances.InstanceFragments(conn, series.key), _EditedLines()
     uids = series.study_instance_uid, series.series_instance_uid
     separator = b"["
     for batch in dicom_json_instances.batches(conn, series.key, series.version):
@@ -91,7 +91,7 @@ def instance_object(
     """The JSON object of one instance, named by its key, with paths of bulk values."""
     ((row,),) = dicom_json_instances.batches(conn, series.key, series.version, only=[instance])
     uids = series.study_instance_uid, series.series_instance_uid
-    fragments = native_instances.InstanceFragments(conn)
+    fragments = native_instances.InstanceFragments(conn, series.key)
     lines = _instance_lines(stores, fragments, _EditedLines(), row, uids)
     return dicom_json_lines.as_object(lines, _available_syntax(row) if with_meta else None)
 
@@ -104,10 +104,13 @@ def instance_objects(
     ``rows``: StudyInstanceUID and SeriesInstanceUID of each, and its row. ``base`` is the URL of their data
     store, for bulk values.
     """
-    fragments, edited = native_instances.InstanceFragments(conn), _EditedLines()
-    objects = []
+    fragments: dict[int, native_instances.InstanceFragments] = {}
+    edited, objects = _EditedLines(), []
     for study, series, row in rows:
-        lines = _instance_lines(stores, fragments, edited, row, (study, series))
+        of_set = fragments.get(row.image_set)
+        if of_set is None:
+            of_set = fragments[row.image_set] = native_instances.InstanceFragments(conn, row.image_set)
+        lines = _instance_lines(stores, of_set, edited, row, (study, series))
         objects.append(dicom_json_lines.insert_base_url(dicom_json_lines.as_object(lines), base))
     return objects
 

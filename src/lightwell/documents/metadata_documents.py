@@ -152,7 +152,7 @@ def native_document_pieces(
     digits = json_edits.hidden_digits(level.edits for level in levels)
     patient_base, study_base, series_base = bases
     unmet: frozenset[int] = frozenset((0, 1, 2))  # levels whose base no instance was seen to have yet
-    fragments = native_instances.InstanceFragments(conn)
+    fragments = native_instances.InstanceFragments(conn, found.key)
     for batch in native_instances.batches(conn, found.key, version):
         for row, pixels_key, edits_z in batch:
             fragment = fragments.of_record(row[1], row[3], row[4])

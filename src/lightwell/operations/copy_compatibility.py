@@ -76,7 +76,7 @@ def find_edits_for_copies(
 
 def _levels(conn: Connection, opened: LockedImageSet) -> _ShownLevels:
     rows = members.open_levels(conn, opened.key)
-    return _ShownLevels(rows, members.shown_levels(conn, rows))
+    return _ShownLevels(rows, members.shown_levels(conn, opened.key, rows))
 
 
 def _check_hidden_values(
@@ -93,7 +93,7 @@ def _check_hidden_values(
     if not any(hiding):
         return
     different = list(copying.distinct_levels(conn, source.key, instances))
-    bodies = records.level_bodies(conn, {key for block in different for key in block.levels})
+    bodies = records.level_bodies(conn, {key for block in different for key in block.levels}, source.key)
     for block in different:
         for n, keys, level_key in zip(_LEVELS, hiding, block.levels, strict=True):
             if not keys:

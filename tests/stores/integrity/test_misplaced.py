@@ -10,19 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select, update
 
-from lightwell.clock import Clock
+from lightwell.clock import Clock, Ids
 from lightwell.documents import metadata_documents
 from lightwell.domain.events import EventHeader
 from lightwell.errors import DamagedError
 from lightwell.operations.dicomweb.frames import InstanceFrames
 from lightwell.operations.get_image_frame import FrameReader
+from lightwell.sealing.providers.local_file import LocalFileKeys
 from lightwell.stores import Stores
+from lightwell.stores.collector import integrity
 from lightwell.stores.db import errors, tables
+from lightwell.stores.db.compression import FragmentCompressor, compress
 from lightwell.stores.frames import in_order
-from lightwell.stores.image_sets import dicom_json_instances, lookups, members, part10_instances
+from lightwell.stores.image_sets import (
+    dicom_json_instances,
+    lookups,
+    members,
+    native_instances,
+    part10_instances,
+)
 from lightwell.stores.integrity.damage_reports import DamageReports
+from lightwell.stores.keys import values
+from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.qido import hit_instances
 from lightwell.stores.qido.search import Hit
 from tests.stores.integrity.pointing import (
@@ -100,7 +111,9 @@ class Reading:
         return json.loads(b"".join(pieces))
 
     def _dicom_json(self, conn: Any) -> Any:
-        return [each for batch in dicom_json_instances.batches(conn, self._of.key, 1) for each in batch]
+        found = [each for batch in dicom_json_instances.batches(conn, self._of.key, 1) for each in batch]
+        fragments = native_instances.InstanceFragments(conn, self._of.key)
+        return found, [each.dicom_z and fragments.read(each.dicom_z, each.dictionary) for each in found]
 
     def _part10(self, conn: Any) -> Any:
         return part10_instances.instances(conn, self._of.key, 1)
@@ -161,6 +174,87 @@ def test_serves_nothing_of_somebody_else_by_any_way(stores: Stores, three: Three
                 wrong.append((name, number, must - refused, other))
             put_back(stores, rows)
     assert not wrong
+
+
+def _seal(stores: Stores, of: BuiltSet) -> None:
+    """Encrypt what rows of a set hold of patients with the key of its data store, which is made."""
+    ring = KeyRing(stores.db, lambda conn: LocalFileKeys([b"k" * 32], "a file"), always=True, keep=3600.0)
+    stores.db.close()
+    stores.db.carry(ring)
+    record, block, dictionary = tables.record, tables.level_value, tables.dictionary
+
+    def work(conn: Connection) -> None:
+        ring.give_key(conn, of.datastore_key, Ids().key, NOW)
+        cipher = values.sealer(conn, of.datastore_key)
+        assert cipher is not None
+        held = conn.execute(select(record).where(record.c.datastore == of.datastore_key)).all()
+        for row in held:
+            sealed = {
+                column: cipher.seal(values.about(place, row.key), getattr(row, column) or compress(b"{}"))
+                for column, place in (
+                    ("fragment_z", values.FRAGMENT),
+                    ("dicom_z", values.DICOM),
+                    ("override_z", values.OVERRIDE),
+                )
+            }
+            conn.execute(update(record).where(record.c.key == row.key).values(sealed))
+        for key in {row.dictionary for row in held}:
+            this = dictionary.c.key == key
+            body = conn.execute(select(dictionary.c.bytes).where(this)).scalar_one()
+            body = cipher.seal(values.about(values.DICTIONARY, key), body)
+            conn.execute(update(dictionary).where(this).values(bytes=body))
+        for row in conn.execute(select(block).where(block.c.datastore == of.datastore_key)).all():
+            body = cipher.seal(values.about(values.LEVEL, row.key), row.body_z)
+            changed = {"body_z": body, "hash": cipher.hash(row.hash)}
+            conn.execute(update(block).where(block.c.key == row.key).values(changed))
+
+    stores.db.write(work)
+
+
+def test_opens_nothing_for_an_image_set_that_another_data_store_has_encrypted(
+    stores: Stores, three: Three
+) -> None:
+    ours, theirs = three.ours, three.foreign
+    with stores.db.read() as conn:
+        of_theirs = select(tables.dictionary.c.bytes).join(
+            tables.record, tables.record.c.dictionary == tables.dictionary.c.key
+        )
+        key = theirs.instances[0].pixels_key
+        plain = bytes(conn.execute(of_theirs.where(tables.record.c.key == key)).scalar_one())
+    _seal(stores, ours)
+    _seal(stores, theirs)
+    rows, reading = rows_of(stores, ours), Reading(stores, ours)
+    before = reading.everything()
+    assert REFUSED not in before.values() and before["metadata"]["Patient"]["DICOM"]["PatientID"] == "P1"
+    # All rows say consistently that what is theirs is of our data store.
+    for table in (tables.record, tables.pixels, tables.instance, tables.level_value, tables.pack):
+        its = table.c.datastore == theirs.datastore_key
+        change(stores, update(table).where(its).values(datastore=ours.datastore_key))
+    row = record_of(stores, theirs)
+    crafted = FragmentCompressor(plain).compress(plain)
+    own = update(tables.record).where(tables.record.c.key == ours.instances[0].pixels_key)
+    statements = {name: POINTERS[name](ours, row) for name in MUST_NOT_OPEN if name in POINTERS}
+    # What nobody has sealed may refer to a dictionary, which is the beginning of somebody's attributes.
+    statements["record.dictionary"] = own.values(
+        fragment_z=crafted, dictionary=row.dictionary, dicom_z=crafted, dicom_dictionary=row.dictionary
+    )
+    for name, statement in statements.items():
+        change(stores, statement)
+        found = reading.everything()
+        assert {way for way in found if found[way] == REFUSED} >= MUST_NOT_OPEN[name], name
+        with stores.db.read() as conn:
+            of_set = conn.execute(select(tables.image_set).where(tables.image_set.c.key == ours.key)).one()
+            assert name == "record.dictionary" or integrity.faults_of_set(conn, of_set.key), name
+        put_back(stores, rows)
+    assert reading.everything() == before
+
+
+MUST_NOT_OPEN = {
+    "all of a member": {"metadata", "DICOM JSON", "Part 10"},
+    "record.patient_value": {"metadata"},
+    "level.base, patient": {"metadata", "DICOM JSON", "Part 10"},
+    "record.dictionary": {"metadata", "DICOM JSON"},
+}
 
 
 def _shows(found: dict[str, Any], theirs: BuiltSet) -> set[str]:

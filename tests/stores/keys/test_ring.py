@@ -257,6 +257,22 @@ def test_the_newest_key_seals_and_older_ones_open(
     assert objects.read(first, 0, 60_000) == objects.read(second, 0, 60_000) == FRAMES[0]
 
 
+def test_a_pack_is_opened_with_a_key_of_its_own_data_store_alone(
+    database_with_store: Database, tmp_path: Path, written: Written
+) -> None:
+    keys, other = ring(database_with_store, tmp_path), replace(STORE, key=8, id="b" * 32)
+    name = pack_name(written(keys))
+    database_with_store.write(lambda conn: datastores.insert(conn, other))
+    assert opened(keys, tmp_path).read(name, 0, 60_000) == FRAMES[0]
+    moved = update(pack).where(pack.c.key == _key(name)).values(datastore=other.key)
+    database_with_store.write(lambda conn: conn.execute(moved))
+    keys = ring(database_with_store, tmp_path)
+    with pytest.raises(DamagedError, match="another data store"):
+        opened(keys, tmp_path).read(name, 0, 60_000)
+    granted, refused, _ = keys.grants([_key(name)])
+    assert not granted and [each[0] for each in refused] == [_key(name)]
+
+
 class _Away:
     name = "local"
 

@@ -97,6 +97,7 @@ def test_what_is_stored_is_opened_in_its_row_alone(db: Database) -> None:
     carried(db)
     insert(db, 11, 91)
     insert(db, 12, 92)
+    insert_set(db, 5)
     columns = ("fragment_z", "dicom_z", "override_z")
     with db.read() as conn:
         rows: list[Any] = list(conn.execute(select(record).order_by(record.c.key)))
@@ -105,7 +106,7 @@ def test_what_is_stored_is_opened_in_its_row_alone(db: Database) -> None:
         stored += conn.execute(select(dictionary.c.bytes)).scalars().all()
         assert len(stored) == 11 and all(bytes(value).startswith(b"LWV1") for value in stored)
         assert not {bytes(kept) for kept in conn.execute(select(level_value.c.hash)).scalars()} & set(HASHES)
-        fragments = InstanceFragments(conn)
+        fragments = InstanceFragments(conn, 5)
         for row in rows:
             assert fragments.of_record(row.key, row.fragment_z, row.dictionary) == FIRST
             dicom = values.opened(conn, values.DICOM, row.key, row.dicom_z)

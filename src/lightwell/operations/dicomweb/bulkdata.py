@@ -71,7 +71,7 @@ def _instances_with_bulk_data(
     """Path, location of the original, override and edits of the instances that were imported with bulk
     values.
     """
-    fragments = native_instances.InstanceFragments(conn)
+    fragments = native_instances.InstanceFragments(conn, found.key)
     only = None
     if target.instance is not None:
         only = [instance_of(conn, found, target.instance).instance]

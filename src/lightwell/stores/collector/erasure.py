@@ -123,7 +123,7 @@ def former_levels(
         for image_set_key, _, store_id, id, base, body_z, packed in rows:
             try:
                 block = apply_edits(
-                    json.loads(decompress(values.opened(conn, values.LEVEL, base, body_z))),
+                    json.loads(decompress(values.opened(conn, values.LEVEL, base, body_z, image_set_key))),
                     edits.unpack(conn, image_set_key, packed),
                 )
             except (StorageError, zstandard.ZstdError, ValueError):

@@ -196,7 +196,9 @@ class _Blocks:
         """A level value under the edits of a member; only those of its level."""
         if (number, key) not in self._bodies:
             value = self._found[key]
-            text = level_text(self._conn, key, value.hash, value.body_z, (number,))
+            text = level_text(
+                self._conn, key, value.hash, value.body_z, (number,), image_set_key=self._image_set
+            )
             self._bodies[number, key] = json.loads(text)
         body = self._bodies[number, key]
         if edits is None:

@@ -36,13 +36,14 @@ number and mark of its readable version."""
 
 @dataclass(frozen=True, slots=True)
 class DicomJsonInstance:
-    """One instance of a version; ``record`` is the key of its row.
+    """One instance of a version; ``image_set`` is the key of its set, ``record`` that of its row.
 
     ``dicom_z`` is None if the lines have to be derived from the original at (``pack``, ``offset``,
     ``length``) with ``override_z`` applied. ``stored_syntax`` is None without pixels. ``edits`` are all
     edits of the version, those of its levels included.
     """
 
+    image_set: int
     record: RecordKey
     sop_instance_uid: str
     dicom_z: bytes | None
@@ -120,14 +121,15 @@ def batches(
             raise instances.not_found(conn, image_set, version, lost)
         yield [
             DicomJsonInstance(
+                image_set,
                 key,
                 uid,
-                values.of_record(conn, values.DICOM, key, dicom_z),
+                values.of_record(conn, values.DICOM, key, dicom_z, image_set),
                 dictionary,
                 pack,
                 offset,
                 length,
-                values.of_record(conn, values.OVERRIDE, key, override_z),
+                values.of_record(conn, values.OVERRIDE, key, override_z, image_set),
                 syntax,
                 edits,
             )

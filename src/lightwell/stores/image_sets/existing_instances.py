@@ -158,7 +158,7 @@ def missing_uids(conn: Connection, datastore: int, uids: Sequence[str]) -> list[
 def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance | None:
     """None where its override is damaged: it equals nothing then, and a file that came again is stored."""
     try:
-        override_z = values.of_record(conn, values.OVERRIDE, row.record, row.override_z)
+        override_z = values.of_record(conn, values.OVERRIDE, row.record, row.override_z, row.image_set)
     except DamagedError:
         return None
     found = None

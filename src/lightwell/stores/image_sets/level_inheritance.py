@@ -76,7 +76,10 @@ def reassign_level_base(
         base = (of.patient, of.study, of.series)[row.level]
         own = _on_level(edits, row.level)
         members.replace_level(
-            conn, key, number, replace(row, base=_edited(conn, heir, row.level, base, own) if own else base)
+            conn,
+            key,
+            number,
+            replace(row, base=_edited(conn, key, heir, row.level, base, own) if own else base),
         )
     return True
 
@@ -94,7 +97,7 @@ def _is_base_in_use(conn: Connection, key: ImageSetKey, row: Level) -> bool:
     changed = [(value, own) for value, own in edited if own]
     if not changed:
         return False
-    bodies = records.level_bodies(conn, {row.base, *(value for value, _ in changed)})
+    bodies = records.level_bodies(conn, {row.base, *(value for value, _ in changed)}, key)
     base = _block(bodies, row.base)
     return any(apply_edits(_block(bodies, value), own) == base for value, own in changed)
 
@@ -110,9 +113,9 @@ def _block(bodies: dict[int, bytes], key: int) -> dict[str, object]:
     return found
 
 
-def _edited(conn: Connection, heir: int, level: int, value: int, edits: Edits) -> int:
+def _edited(conn: Connection, of_set: ImageSetKey, heir: int, level: int, value: int, edits: Edits) -> int:
     """The key of the level value that is ``value`` with edits."""
-    block = apply_edits(_block(records.level_bodies(conn, [value]), value), edits)
+    block = apply_edits(_block(records.level_bodies(conn, [value], of_set), value), edits)
     body = json.dumps(
         {key: block[key] for key in sorted(block)}, ensure_ascii=False, separators=(",", ":")
     ).encode()

@@ -186,9 +186,9 @@ def count(conn: Connection, key: ImageSetKey) -> int:
     )
 
 
-def shown_levels(conn: Connection, levels: Sequence[Level]) -> list[dict[str, object]]:
-    """The ``DICOM`` objects of levels, with their edits applied."""
-    bodies = records.level_bodies(conn, {row.base for row in levels})
+def shown_levels(conn: Connection, key: ImageSetKey, levels: Sequence[Level]) -> list[dict[str, object]]:
+    """The ``DICOM`` objects of levels of a set, with their edits applied."""
+    bodies = records.level_bodies(conn, {row.base for row in levels}, key)
     found = []
     for row in levels:
         body = bodies.get(row.base)
@@ -200,4 +200,4 @@ def shown_levels(conn: Connection, levels: Sequence[Level]) -> list[dict[str, ob
 
 def search_columns(conn: Connection, key: ImageSetKey) -> SearchColumns:
     """The search columns of the open levels."""
-    return columns_of_levels(*shown_levels(conn, open_levels(conn, key)))
+    return columns_of_levels(*shown_levels(conn, key, open_levels(conn, key)))

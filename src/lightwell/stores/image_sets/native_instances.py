@@ -122,7 +122,7 @@ def levels(conn: Connection, image_set: ImageSetKey, version: int) -> list[Level
     return [
         LevelBlock(
             row.base,
-            level_text(conn, row.base, row.hash, row.body_z, (row.level,)),
+            level_text(conn, row.base, row.hash, row.body_z, (row.level,), image_set_key=image_set),
             packed_edits.unpack(conn, image_set, row.edits),
         )
         for row in rows
@@ -139,7 +139,7 @@ def level_body(conn: Connection, image_set: ImageSetKey, key: int) -> bytes:
         raise _lost("a level block of an instance")
     if row.is_anothers:
         raise misplaced(image_set, "attributes of another data store")
-    return level_text(conn, key, row.hash, row.body_z)
+    return level_text(conn, key, row.hash, row.body_z, image_set_key=image_set)
 
 
 Row = tuple[Any, ...]
@@ -149,16 +149,17 @@ syntax, checksum type, frame count, width and height of its pixels, and the firs
 
 
 class InstanceFragments:
-    """Decompresses the fragments of records; keeps the dictionaries that it needed."""
+    """Decompresses the fragments of records of an image set; keeps the dictionaries that it needed."""
 
-    def __init__(self, conn: Connection) -> None:
+    def __init__(self, conn: Connection, image_set: int) -> None:
         self._conn = conn
+        self._image_set = image_set
         self._decompress: dict[int | None, Callable[[bytes], bytes]] = {None: decompress}
 
     def of_record(self, record: int, fragment_z: bytes, dictionary_key: int | None) -> bytes:
         """The fragment of the record with this key, as the column has it. Raises as `read` does."""
         if fragment_z[:3] == b"LWV":
-            fragment_z = values.opened(self._conn, values.FRAGMENT, record, fragment_z)
+            fragment_z = values.opened(self._conn, values.FRAGMENT, record, fragment_z, self._image_set)
         return self.read(fragment_z, dictionary_key)
 
     def read(self, data: bytes, dictionary_key: int | None) -> bytes:
@@ -178,7 +179,8 @@ class InstanceFragments:
         found = fetch_all(result)
         if not found:
             raise _lost("the dictionary of a fragment")
-        return FragmentReader(values.opened(self._conn, values.DICTIONARY, key, found[0][0]))
+        body = values.opened(self._conn, values.DICTIONARY, key, found[0][0], self._image_set)
+        return FragmentReader(body)
 
 
 def batches(
@@ -229,7 +231,7 @@ def members(
     `domain.image_sets.frame_table.PAGE`; `read_frame_page` has the others. Raises `StorageError` if
     anything that the version refers to is missing. ``conn`` must see one state of the database throughout.
     """
-    fragments = InstanceFragments(conn)
+    fragments = InstanceFragments(conn, image_set)
     for batch in batches(conn, image_set, version, only=only):
         for row, pixels_key, edits_z in batch:
             fragment = fragments.of_record(row[1], row[3], row[4])

@@ -169,7 +169,7 @@ def _stored(conn: Connection, image_set_key: ImageSetKey, row: Any, on_levels: E
         row.pack,
         row.original_offset,
         row.original_length,
-        values.of_record(conn, values.OVERRIDE, row[12], row.override_z),
+        values.of_record(conn, values.OVERRIDE, row[12], row.override_z, image_set_key),
         StoredImage(*row[5:11]) if row[5] is not None else None,
         merge_edits(own, on_levels),
         *row[12:15],

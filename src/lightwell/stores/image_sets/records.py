@@ -188,24 +188,34 @@ def levels_of(conn: Connection, record_keys: Sequence[int]) -> dict[int, Levels]
     return found
 
 
-def level_bodies(conn: Connection, keys: Iterable[int]) -> dict[int, bytes]:
-    """The JSON of level values, by key. Raises `DamagedError` where one is not what was stored."""
+def level_bodies(conn: Connection, keys: Iterable[int], image_set_key: int | None = None) -> dict[int, bytes]:
+    """The JSON of level values, by key; ``image_set_key`` and what is raised as in `level_text`."""
     found: dict[int, bytes] = {}
     columns = (level_value.c.key, level_value.c.hash, level_value.c.body_z)
     for some in batches(keys):
         rows = conn.execute(select(*columns).where(level_value.c.key.in_(some)))
-        found.update((key, level_text(conn, key, digest, body_z)) for key, digest, body_z in rows)
+        found.update(
+            (key, level_text(conn, key, digest, body_z, image_set_key=image_set_key))
+            for key, digest, body_z in rows
+        )
     return found
 
 
 def level_text(
-    conn: Connection, key: int, digest: bytes, body_z: bytes, levels: Sequence[int] = (0, 1, 2)
+    conn: Connection,
+    key: int,
+    digest: bytes,
+    body_z: bytes,
+    levels: Sequence[int] = (0, 1, 2),
+    *,
+    image_set_key: int | None = None,
 ) -> bytes:
     """The JSON of the level value with this key, compared with its hash as a block of one of ``levels``.
 
-    Raises `DamagedError` where it is not what was stored, `StorageError` without the key.
+    ``image_set_key`` is that of the set that is read, see `values.opened`. Raises `DamagedError` where it is
+    not what was stored, `StorageError` without the key.
     """
-    cipher = values.cipher_of(conn, body_z)
+    cipher = values.cipher_of(conn, body_z, image_set_key)
     hashed = (lambda digest: digest) if cipher is None else cipher.hash
     try:
         body = decompress(values.opened(conn, values.LEVEL, key, body_z))

@@ -42,10 +42,12 @@ _NEWEST_OF_JOB = (
 _NAMED = _ALL.where(data_key.c.key == bindparam("of_key"))
 
 OF_PACK = LookUp(
-    "SELECT p.data_key, p.seal, k.number, k.provider, k.keeper, k.wrapped, d.id, d.kms_key_arn FROM pack p "
+    "SELECT p.data_key, p.seal, k.number, k.provider, k.keeper, k.wrapped, d.id, d.kms_key_arn,"
+    " k.datastore <> p.datastore FROM pack p "
     "LEFT JOIN data_key k ON k.key = p.data_key LEFT JOIN datastore d ON d.key = k.datastore WHERE p.key = ?"
 )
-"""For `Database.look_up` (pack): the seal of a pack and, as `of_row` takes them, the columns of its key."""
+"""For `Database.look_up` (pack): the columns of its key as `of_row` takes them, its seal being the second;
+and whether the key is another data store's."""
 
 
 class KeyDestroyedError(StorageError):

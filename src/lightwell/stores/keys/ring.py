@@ -28,7 +28,7 @@ from lightwell.sealing.providers.interface import (
 from lightwell.sealing.segments import PackCipher, grant_of
 from lightwell.sealing.values import ValueCipher
 from lightwell.stores.db.database import Database
-from lightwell.stores.db.errors import damaged_database
+from lightwell.stores.db.errors import damaged_database, misplaced
 from lightwell.stores.keys import data_keys
 from lightwell.stores.keys.data_keys import KeyDestroyedError, StoredKey
 from lightwell.stores.keys.granted import Refused
@@ -195,7 +195,11 @@ class KeyRing:
         row = self._db.look_up(data_keys.OF_PACK, (pack,))
         if row is None or row[0] is None:
             return None
-        seal, stored = row[1], data_keys.of_row((row[0], *row[2:]))
+        *of_key, is_anothers = row
+        seal = of_key.pop(1)
+        if is_anothers:
+            raise damaged_database(f"The pack {pack:016x} is encrypted for another data store than its own")
+        stored = data_keys.of_row(of_key)
         if seal is None:
             raise StorageError(f"The pack {pack:016x} is not finished: there is nothing to read in it yet.")
         return PackGrant(pack, grant_of(self._unwrapped(stored), pack), bytes(seal))
@@ -239,7 +243,7 @@ class KeyRing:
                 )
             entry = self._of_values(stored, conn)
         if image_set is not None and self._store_of(image_set, conn) != entry[2]:
-            raise damaged_database("A sealed value in an image set is one of another data store")
+            raise misplaced(image_set, "attributes that are encrypted for another data store")
         return entry[1]
 
     def _store_of(self, image_set: int, conn: Connection) -> str | None:

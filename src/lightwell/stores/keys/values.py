@@ -56,18 +56,23 @@ def ciphers(conn: Connection, datastore_key: int) -> Sequence[ValueCipher]:
     return () if ring is None else ring.value_ciphers(conn, datastore_key)
 
 
-def opened(conn: Connection, place: bytes, row: int, value: bytes) -> bytes:
+def opened(conn: Connection, place: bytes, row: int, value: bytes, image_set_key: int | None = None) -> bytes:
     """A value of a row as it was before it was sealed, or the value itself.
 
-    Raises `DamagedError` for one that was changed, or that was sealed for another row, `StorageError` where
-    its key is not to be had.
+    ``image_set_key``: the set that is read, in whose data store it must have been sealed, whatever its row
+    says. Raises `DamagedError` for one that was changed, or that was sealed for another row or data store,
+    `StorageError` where its key is not to be had.
     """
-    return value if value[:3] != b"LWV" else opened_about(conn, about(place, row), value)
+    if value[:3] != b"LWV":
+        return value
+    return opened_about(conn, about(place, row), value, image_set_key)
 
 
-def of_record(conn: Connection, place: bytes, record: int, value: bytes | None) -> bytes | None:
+def of_record(
+    conn: Connection, place: bytes, record: int, value: bytes | None, image_set_key: int | None
+) -> bytes | None:
     """`opened` for a column that may be NULL."""
-    return None if value is None else opened(conn, place, record, value)
+    return None if value is None else opened(conn, place, record, value, image_set_key)
 
 
 def cipher_of(conn: Connection, value: bytes, image_set_key: int | None = None) -> ValueCipher | None:

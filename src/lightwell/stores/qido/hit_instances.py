@@ -127,14 +127,15 @@ def _hit(conn: Connection, row: native_instances.Row, on_levels: dict[int, Edits
         uid = native_instances.sop_instance_uid(uid, own)
         edits = merge_edits(own, edits)
     instance = DicomJsonInstance(
+        image_set=image_set,
         record=record,
         sop_instance_uid=uid,
-        dicom_z=values.of_record(conn, values.DICOM, record, dicom_z),
+        dicom_z=values.of_record(conn, values.DICOM, record, dicom_z, image_set),
         dictionary=dictionary,
         pack=pack,
         offset=offset,
         length=length,
-        override_z=values.of_record(conn, values.OVERRIDE, record, override_z),
+        override_z=values.of_record(conn, values.OVERRIDE, record, override_z, image_set),
         stored_syntax=syntax,
         edits=edits,
     )

@@ -324,7 +324,8 @@ def first_values(conn: Connection, key: int) -> dict[str, Any] | None:
 
 def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | None]:
     row = conn.execute(_FIRST_FRAGMENT, {"key": key, "instance": instance_key}).one()
-    fragment = native_instances.InstanceFragments(conn).of_record(row.key, row.fragment_z, row.dictionary)
+    fragments = native_instances.InstanceFragments(conn, key)
+    fragment = fragments.of_record(row.key, row.fragment_z, row.dictionary)
     shown: Mapping[str, object] = {}
     # Most of a fragment is irrelevant here, and it may be megabytes long.
     if any(f'"{keyword}"'.encode() in fragment for keyword in _KEYWORDS):
