@@ -201,6 +201,7 @@ class _Copier:
 
         def copy() -> None:
             nonlocal added
+            copying.check_own(conn, source.key, self._instances)
             more = copy_compatibility.find_edits_for_copies(
                 conn, source, target, self._instances, force=force
             )
@@ -242,6 +243,7 @@ class _Copier:
         key, id = ImageSetKey(self._ctx.ids.key()), self._ctx.ids.id()
 
         def change() -> None:
+            copying.check_own(conn, source.key, self._instances)
             self._add_set(key, id, is_primary=is_primary)
             copying.copy_levels(conn, source.key, key)
             if self._instances is None:

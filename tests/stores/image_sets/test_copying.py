@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lightwell.clock import Clock, Ids
+from lightwell.documents import metadata_documents
 from lightwell.domain.image_sets.edits import Edit
 from lightwell.domain.keys import ImageSetKey
 from lightwell.domain.states import WorkflowStatus
@@ -27,6 +28,7 @@ from lightwell.stores.image_sets import (
     changes,
     copying,
     level_inheritance,
+    lookups,
     members,
     native_instances,
     records,
@@ -88,6 +90,19 @@ def patient(stores: Stores, built: BuiltSet, version: int) -> Any:
         return json.loads(native_instances.levels(conn, built.key, version)[0].body)
 
 
+def read_all(stores: Stores, built: BuiltSet) -> list[Any]:
+    """The metadata documents of all its versions."""
+    with stores.db.read() as conn:
+        found = lookups.get(conn, built.datastore_id, built.id)
+        assert found is not None
+        return [
+            json.loads(
+                b"".join(metadata_documents.native_document_pieces(conn, built.datastore_id, found, version))
+            )
+            for version in range(1, found.readable_version + 1)
+        ]
+
+
 def named(name: str, **more: Any) -> Mapping[str, Any]:
     return {"PatientID": "P1", "PatientName": name, **more}
 
@@ -111,6 +126,10 @@ def test_passes_on_the_current_block_of_the_member_that_inherits_the_level(store
     assert write(stores, built, removed("1.2"), 4) is True
     assert patient(stores, built, 5) == named("NEW", PatientComments="x")
     assert patient(stores, built, 4) == named("NEW")
+    assert [each["Patient"]["DICOM"]["PatientName"] for each in read_all(stores, built)] == [
+        *("A", "A", "A"),
+        *("NEW", "NEW"),
+    ]
 
 
 def test_keeps_a_base_that_an_edited_member_carries(stores: Stores) -> None:
@@ -133,6 +152,7 @@ def test_keeps_a_base_that_an_edited_member_carries(stores: Stores) -> None:
     assert patient(stores, built, 5) == named("A")
     assert write(stores, built, removed("1.2"), 5) is True
     assert patient(stores, built, 6) == named("C")
+    assert [each["Patient"]["DICOM"]["PatientName"] for each in read_all(stores, built)] == [*"AAAAAC"]
 
 
 def test_treats_an_edited_block_like_any_other_level_value(stores: Stores) -> None:
@@ -198,6 +218,54 @@ def test_copies_members_with_more_edits(stores: Stores) -> None:
     plain = {"PatientName": NAME, "PatientSex": None}
     assert found == {"1.1": plain, "1.2": {**plain, "Rows": Edit("US", 3)}, "1.3": plain}
     assert len({row.edits for row in rows}) == 2
+
+
+@pytest.mark.parametrize("instances", [[], ["1.1"]])
+def test_copies_nothing_of_somebody_else(stores: Stores, tmp_path: Path, instances: list[str]) -> None:
+    store = stores.db.write(image_set_builders.datastore)
+    ours, into = (
+        image_set_builders.image_set(stores, [BuiltInstance(uid, 1, frames=[b"x"])], store=store)
+        for uid in ("1.1", "1.2")
+    )
+    theirs = image_set_builders.image_set(stores, [BuiltInstance("1.3", 1, frames=[b"y"])])
+    (series,) = read_all(stores, ours)[0]["Study"]["Series"]
+    by_uid: dict[str, Any] = {uid: {} for uid in instances}
+    chosen = {"SchemaVersion": "1.1", "Study": {"Series": {series: {"Instances": by_uid}}}}
+    asked = shapes.CopySourceImageSetInformation(
+        latest_version_id="1",
+        dicom_copies=shapes.MetadataCopies(copiable_attributes=json.dumps(chosen)) if instances else None,
+    )
+    target = shapes.CopyDestinationImageSet(image_set_id=into.id, latest_version_id="1")
+    settings = Settings(data=tmp_path, database_url=str(stores.db.url))
+
+    def copy(destination: shapes.CopyDestinationImageSet | None) -> Any:
+        information = shapes.CopyImageSetInformation(
+            source_image_set=asked, destination_image_set=destination
+        )
+        made = copy_image_set(
+            Context(stores, settings, Clock(), Ids(), Caller("0" * 12, "arn", "AK")),
+            shapes.CopyImageSetRequest(
+                datastore_id=ours.datastore_id,
+                source_image_set_id=ours.id,
+                copy_image_set_information=information,
+            ),
+        ).destination_image_set_properties
+        with stores.db.read() as conn:
+            version = tables.version.c
+            of_set = select(version.workflow_status).join(
+                tables.image_set, tables.image_set.c.key == version.image_set
+            )
+            this = (tables.image_set.c.id == made.image_set_id, version.number == int(made.latest_version_id))
+            return conn.execute(of_set.where(*this)).scalar_one()
+
+    assert copy(None) == WorkflowStatus.COPIED
+    key = theirs.instances[0].pixels_key
+    statement = update(tables.member).where(tables.member.c.image_set == ours.key)
+    stores.db.write(lambda conn: conn.execute(statement.values(record=key, pixels=key)))
+    before = read_all(stores, into)
+    assert copy(None) == copy(target) == WorkflowStatus.COPY_FAILED
+    # What was whole before stays so.
+    assert read_all(stores, into) == before * 2
 
 
 def test_holds_an_instance_of_a_set_once_at_a_time(stores: Stores) -> None:

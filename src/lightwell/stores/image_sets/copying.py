@@ -17,10 +17,12 @@ from lightwell.domain.image_sets.edits import Edits
 from lightwell.domain.keys import ImageSetKey, InstanceKey
 from lightwell.domain.states import Origin, WorkflowStatus
 from lightwell.stores.db.bulk import batches
+from lightwell.stores.db.errors import misplaced
 from lightwell.stores.db.tables import instance, level, member, pixels, record
 from lightwell.stores.db.validity import is_open
 from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets.changes import LockedImageSet
+from lightwell.stores.image_sets.instances import IS_ANOTHERS
 from lightwell.stores.image_sets.writing import (
     NewImageSet,
     NewMember,
@@ -68,6 +70,25 @@ def insert_copy(
         has_content=version.workflow_status == WorkflowStatus.COPIED,
     )
     insert_image_set(conn, new, version)
+
+
+def check_own(conn: Connection, source: ImageSetKey, instances: Sequence[InstanceKey] | None) -> None:
+    """Look that the source's members to be copied name their own: nobody could read what they came into.
+
+    ``instances`` as in `source_members`. Raises `DamagedError` where one names a record or pixels of another
+    data store, or other pixels than its record.
+    """
+    for conditions in _of_source(source, instances):
+        found = conn.execute(
+            select(member.c.instance)
+            .join(record, record.c.key == member.c.record)
+            .outerjoin(pixels, pixels.c.key == member.c.pixels)
+            .where(*conditions, IS_ANOTHERS)
+            .limit(1),
+            {"set": source},
+        )
+        if found.first() is not None:
+            raise misplaced(source, "a record or pixels of another image set")
 
 
 def copy_levels(conn: Connection, source: ImageSetKey, key: ImageSetKey) -> None:
