@@ -71,7 +71,8 @@ class ReadChunk(msgspec.Struct, tag=True, frozen=True):
     ``first`` are read before the others, since a worker has died on each. ``mappings`` are (study, series,
     key of the JSON) of a metadata override, their keys in ``bucket``. ``last_attempt``: a file that cannot be
     fetched fails alone, not with its chunk. ``far``: no bucket is a folder of this server. ``upload_key``
-    opens the upload in which the files are, if it is sealed.
+    opens the upload in which the files are, if it is sealed. ``datastore``: the id of the one whose uploads
+    in buckets may be opened, which is the one that they are imported into; none for "".
     """
 
     task: int
@@ -86,6 +87,7 @@ class ReadChunk(msgspec.Struct, tag=True, frozen=True):
     last_attempt: bool
     far: bool = False
     upload_key: FileKey | None = None
+    datastore: str = ""
 
     @property
     def is_sealed(self) -> bool:

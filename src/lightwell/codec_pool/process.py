@@ -252,8 +252,12 @@ def let_have(server: FarServer, message: ToWorker) -> None:
         server.let_fetch(message.bucket, [os.fsdecode(message.path)], far=message.far)
     elif isinstance(message, ReadChunk):
         server.let_fetch(message.bucket, [key for *_, key in message.mappings], far=message.far)
+        files, sealed = message.in_order(), message.is_sealed
         server.begin(
-            message.task, message.bucket, message.in_order(), far=message.far, sealed=message.is_sealed
+            *(message.task, message.bucket, files),
+            far=message.far,
+            sealed=sealed,
+            datastore=message.datastore,
         )
 
 

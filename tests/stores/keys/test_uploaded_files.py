@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from lightwell.clock import Ids
 from lightwell.codec_pool.far_storage.opening import uploaded_key
 from lightwell.codec_pool.far_storage.sealed_source import bytes_of, source_of
+from lightwell.errors import InputError
 from lightwell.stores.account import datastores
 from lightwell.stores.data_folder.sealed_files import FileSealer, SpooledFileDamagedError
 from lightwell.stores.db.database import Database
@@ -50,15 +52,15 @@ def test_are_opened_by_their_name_and_a_key_of_their_data_store(
     data, keys = os.urandom(size), ring(store, tmp_path)
     whole = sealed(store, tmp_path, data)
     assert not size or data[:20] not in whole
-    key = uploaded_key(keys, NAME, whole, None)
+    key = uploaded_key(keys, STORE.id, NAME, whole, None)
     assert bytes_of(whole, key).read(0, size) == data
     path = tmp_path / "file"
     path.write_bytes(whole)
     fd = os.open(path, os.O_RDONLY)
-    with source_of(fd, uploaded_key(keys, NAME, None, fd)) as source:
+    with source_of(fd, uploaded_key(keys, STORE.id, NAME, None, fd)) as source:
         assert source.size == size and source.read(0, size) == data
-    assert uploaded_key(keys, NAME, data or b"LWU", None) is None, "it is not sealed"
-    assert uploaded_key(keys, NAME, b"LWU1" + bytes(100), None) is None, "nor by any key"
+    assert uploaded_key(keys, STORE.id, NAME, data or b"LWU", None) is None, "it is not sealed"
+    assert uploaded_key(keys, STORE.id, NAME, b"LWU1" + bytes(100), None) is None, "nor by any key"
 
 
 def test_are_refused_under_another_name_changed_or_cut_off(store: Database, tmp_path: Path) -> None:
@@ -69,11 +71,23 @@ def test_are_refused_under_another_name_changed_or_cut_off(store: Database, tmp_
         wrong.append((NAME, whole[:place]))
     for name, content in wrong:
         with pytest.raises(SpooledFileDamagedError):
-            bytes_of(content, uploaded_key(keys, name, content, None))
+            bytes_of(content, uploaded_key(keys, STORE.id, name, content, None))
 
 
 def test_are_lost_with_their_data_store(store: Database, tmp_path: Path) -> None:
     whole = sealed(store, tmp_path, b"some")
     store.write(lambda conn: data_keys.destroy(conn, STORE.key, 2))
     with pytest.raises(KeyDestroyedError):
-        uploaded_key(ring(store, tmp_path), NAME, whole, None)
+        uploaded_key(ring(store, tmp_path), STORE.id, NAME, whole, None)
+
+
+def test_are_opened_for_no_other_data_store(store: Database, tmp_path: Path) -> None:
+    other = replace(STORE, key=STORE.key + 1, id="b" * 32)
+    keys = ring(store, tmp_path)
+    store.write(lambda conn: datastores.insert(conn, other))
+    store.write(lambda conn: keys.give_key(conn, other.key, Ids().key, 1))
+    whole = sealed(store, tmp_path, b"somebody's")
+    # Also by their own name, which a copy in any other bucket may have.
+    with pytest.raises(InputError, match="uploaded for another data store"):
+        uploaded_key(keys, other.id, NAME, whole, None)
+    assert bytes_of(whole, uploaded_key(keys, STORE.id, NAME, whole, None)).read(0, 99) == b"somebody's"

@@ -16,7 +16,7 @@ class ChunkInputs:
 
     ``waiting``: those that are not being fetched yet; ``coming``: those that were not sent yet; ``held``: the
     sizes of those that count as fetched ahead; ``let_go``: those of them that count until they are sent, and
-    are not needed any more. ``sealed``: those on disk are encrypted.
+    are not needed any more. ``sealed``: those on disk are encrypted. ``datastore``: what `ReadChunk` says.
     """
 
     task: int
@@ -27,6 +27,7 @@ class ChunkInputs:
     places: frozenset[str]
     coming: set[int]
     sealed: bool
+    datastore: str
     held: dict[int, int] = field(default_factory=dict)
     let_go: set[int] = field(default_factory=set)
 

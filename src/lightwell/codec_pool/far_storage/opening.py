@@ -39,10 +39,16 @@ def open_fetched(path: Path, *, is_ours: bool) -> int:
             path.unlink(missing_ok=True)
 
 
-def uploaded_key(keys: KeyRing, name: str, data: bytes | None, descriptor: int | None) -> FileKey | None:
-    """What opens an object of a bucket, in memory or open, if it is one that the console has sealed."""
+def uploaded_key(
+    keys: KeyRing, datastore: str, name: str, data: bytes | None, descriptor: int | None
+) -> FileKey | None:
+    """What opens an object of a bucket, in memory or open, if it is one that the console has sealed.
+
+    Raises `InputError` if that was for another data store than this one, an id.
+    """
     if descriptor is None:
         whole = data or b""
-        return key_of(keys, name, lambda offset, length: whole[offset : offset + length], len(whole))
-    size = os.fstat(descriptor).st_size
-    return key_of(keys, name, lambda offset, length: os.pread(descriptor, length, offset), size)
+        size, read = len(whole), lambda offset, length: whole[offset : offset + length]
+    else:
+        size, read = os.fstat(descriptor).st_size, lambda offset, length: os.pread(descriptor, length, offset)
+    return key_of(keys, datastore, name, read, size)

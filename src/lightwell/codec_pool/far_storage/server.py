@@ -141,10 +141,12 @@ class FarServer:
         with self._lock:
             self._documents.update({(bucket, key): far for key in keys})
 
-    def begin(self, task: int, bucket: str, files: Iterable[InputFile], *, far: bool, sealed: bool) -> None:
+    def begin(
+        self, task: int, bucket: str, files: Iterable[InputFile], *, far: bool, sealed: bool, datastore: str
+    ) -> None:
         """Begin to open or fetch a chunk's files; the worker will take them in this order.
 
-        ``sealed``: what is fetched to the disk is encrypted there.
+        ``sealed``: what is fetched to the disk is encrypted there. ``datastore``: what `ReadChunk` says.
         """
         buckets = self._far if far else self._storage.buckets
         there: list[InputFile] = []
@@ -157,7 +159,7 @@ class FarServer:
         known = frozenset(file.number for file in there)
         with self._lock:
             self._chunks[task] = ChunkInputs(
-                task, bucket, buckets, deque(there), known, frozenset(places), set(known), sealed
+                task, bucket, buckets, deque(there), known, frozenset(places), set(known), sealed, datastore
             )
             self._fetch_ahead()
 
@@ -234,7 +236,7 @@ class FarServer:
             else:
                 descriptor = open_fetched(got, is_ours=got.parent == self._storage.spool)
             if chunk.sealed and opens is None:
-                opens = uploaded_key(self._storage.keys, key, data, descriptor)
+                opens = uploaded_key(self._storage.keys, chunk.datastore, key, data, descriptor)
         except Exception as error:
             failure = failure_of(error, where)
             if descriptor is not None:

@@ -140,11 +140,18 @@ class KeyRing:
         found = data_keys.newest(conn, datastore_key)
         return None if found is None else (found.key, self._unwrapped(found, conn))
 
-    def named_key(self, row: int) -> bytes | None:
-        """The data key of a row; None if there is no such row."""
+    def named_key(self, row: int, datastore: str) -> bytes | None:
+        """The data key of a row; None if there is no such row.
+
+        Raises `LookupError` if it is not one of this data store, an id of the API.
+        """
         with self._db.read() as conn:
             found = data_keys.named(conn, row)
-            return None if found is None else self._unwrapped(found, conn)
+            if found is None:
+                return None
+            if found.purpose.datastore != datastore:
+                raise LookupError(row)
+            return self._unwrapped(found, conn)
 
     def seals(self, conn: Connection, datastore_key: int) -> bool:
         """Whether what is written to a data store is sealed."""

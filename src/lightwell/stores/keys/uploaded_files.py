@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lightwell.errors import InputError
 from lightwell.sealing.errors import SealError
 from lightwell.stores.data_folder.sealed_files import (
     HEAD,
@@ -31,9 +32,13 @@ def grant(ring: KeyRing, conn: Connection, datastore_key: int, name: str) -> Fil
     return FileGrant(grant_of_file(plain, name), UPLOADED + row.to_bytes(8, "big"))
 
 
-def key_of(ring: KeyRing, name: str, read: Callable[[int, int], bytes], size: int) -> FileKey | None:
+def key_of(
+    ring: KeyRing, datastore: str, name: str, read: Callable[[int, int], bytes], size: int
+) -> FileKey | None:
     """What opens an object of this name; None where it is not sealed. ``read(offset, length)`` reads it.
 
+    ``datastore``: the id of the one that it is to be imported into. Its first bytes say whose key seals it,
+    and whoever can read it can copy it elsewhere: so `InputError` is raised where that is another one's.
     Raises `StorageError` where its key is not to be had, `SpooledFileDamagedError` where it is cut off.
     """
     head = read(0, HEAD)
@@ -41,7 +46,13 @@ def key_of(ring: KeyRing, name: str, read: Callable[[int, int], bytes], size: in
         return None
     from lightwell.sealing.segments import grant_of_file, seal_of
 
-    plain = ring.named_key(int.from_bytes(head[len(UPLOADED) :], "big"))
+    try:
+        plain = ring.named_key(int.from_bytes(head[len(UPLOADED) :], "big"), datastore)
+    except LookupError:
+        raise InputError(
+            f"{name} cannot be read: it was uploaded for another data store. Import it into that one, or "
+            "upload it for this one"
+        ) from None
     if plain is None:
         return None
     try:

@@ -62,6 +62,7 @@ class _JobFacts:
 
     id: str
     datastore: int
+    datastore_id: str
     storage_format: str
     bucket: str
     far: bool
@@ -294,11 +295,12 @@ def _facts_of(conn: Connection, key: int) -> _JobFacts:
     job = import_jobs.get(conn, key)
     assert job is not None
     job = import_jobs.opened(conn, job)
-    _, storage_format = import_jobs.datastore_of(conn, key)
+    datastore_id, storage_format = import_jobs.datastore_of(conn, key)
     bucket, prefix = domain.split_uri(job.input_uri)
     return _JobFacts(
         job.id,
         job.datastore,
+        datastore_id,
         storage_format,
         bucket,
         job.input_node == NOBODY,
@@ -321,6 +323,7 @@ def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: OpenPack) -> ReadCh
         mappings=facts.mappings,
         last_attempt=CHUNK[Cause.STORAGE].is_final(len(chunk.deaths.get(domain.STORAGE, ())) + 1),
         far=facts.far,
+        datastore=facts.datastore_id,
     )
 
 
