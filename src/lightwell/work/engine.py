@@ -22,7 +22,7 @@ from lightwell.codec_pool.process import remove_leftovers
 from lightwell.domain.backoff import AGAIN
 from lightwell.domain.imports.units import Token, Unit
 from lightwell.domain.states import JobPhase
-from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.errors import ConfigurationError, StorageError, StorageUnavailableError
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.seldom import Seldom
 from lightwell.settings import Settings
@@ -30,6 +30,7 @@ from lightwell.stores import Stores
 from lightwell.stores.background.records import BackgroundRecords, Debtor
 from lightwell.stores.data_folder.node import Node
 from lightwell.stores.jobs import queue_view, transitions, units
+from lightwell.stores.keys.job_values import NO_KEY
 from lightwell.work.collector import Collector
 from lightwell.work.engines.choice import make_dispatch
 from lightwell.work.event_delivery import deliver
@@ -235,8 +236,13 @@ class Engine:
         self._logged_at = -_LOG_SECONDS
 
     def _advance(self, key: int, phase: JobPhase) -> None:
+        if key in self._pauses.waiting():
+            return
         try:
             self._phases.advance(key, phase)
+            self._pauses.end(key)
+        except NO_KEY as error:
+            self._pauses.begin(key, "an import job", str(error))  # the others have other keys
         except StorageError:
             raise
         except Exception:
@@ -251,7 +257,7 @@ class Engine:
         """For chunk readers. If it fails, `_move_on` finds the job."""
         try:
             self._phases.advance(key, JobPhase.READ)
-        except StorageError as error:
+        except (StorageError, ConfigurationError) as error:
             seldom(logging.INFO, "an import job will go on later: %s", error)
 
     # list, commit, report -------------------------------------------------------------------------------

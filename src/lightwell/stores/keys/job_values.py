@@ -40,7 +40,8 @@ _GONE = "(encrypted with a key that was destroyed with its data store)"
 _NOT_NOW = "(encrypted with a key that is not to be had now)"
 _UNSEALED = "The reason could not be kept, since the key that would encrypt it is not to be had."
 
-_NO_KEY = (ConfigurationError, KeyProviderAwayError, KeyProviderError)
+NO_KEY = (KeyDestroyedError, ConfigurationError, KeyProviderAwayError, KeyProviderError)
+"""What is raised where the key of a job's data store is not to be had, now or ever again."""
 
 _MARK = "{sealed}"
 _PLAIN = "{sealed}="  # no base64 begins so
@@ -89,7 +90,7 @@ def seal_reason(conn: Connection, place: bytes, job: int, number: int, text: Tex
         return text
     try:
         return seal_text(sealer(conn, job), place, job, number, text)
-    except _NO_KEY:
+    except NO_KEY:
         return _UNSEALED
 
 
@@ -99,7 +100,7 @@ def shown_text(conn: Connection, place: bytes, job: int, number: int, text: Text
         return opened_text(conn, place, job, number, text)
     except KeyDestroyedError:
         return _GONE
-    except _NO_KEY:
+    except NO_KEY:
         return _NOT_NOW
 
 

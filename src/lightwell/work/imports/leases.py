@@ -20,14 +20,14 @@ from lightwell.domain.imports.names_in_logs import without_files
 from lightwell.domain.imports.records import ChunkResult, Failure, NewRecord
 from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase, OutcomeKind
-from lightwell.errors import ConfigurationError, ServerFault, StorageError, StorageUnavailableError
+from lightwell.errors import DamagedError, ServerFault, StorageError, StorageUnavailableError
 from lightwell.ingest import overrides, store_commit
-from lightwell.sealing.providers.interface import KeyProviderAwayError, KeyProviderError
 from lightwell.stores import Stores
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.db.now import Skew
 from lightwell.stores.image_sets import existing_instances, records
 from lightwell.stores.jobs import chunks, import_jobs, staging
+from lightwell.stores.keys.job_values import NO_KEY
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import OpenPack
 from lightwell.work.dispatch import Dispatch
@@ -129,16 +129,18 @@ class Leases:
     def _begin(self, conn: Connection, tokens: Sequence[Token]) -> list[_Begun | None]:
         """Look up chunks, and open a pack for each; None for a chunk that is gone."""
         job = tokens[0].unit.job
-        found = chunks.get(conn, job, [token.unit.number for token in tokens])
-        if not found:
-            return [None for _ in tokens]
-        facts = self._facts.get(job) or _facts_of(conn, job)
-        now = self._clock.now() + self._skew.of(conn)
         try:
+            # Names of files, overrides and packs are sealed with the key of the job's data store.
+            found = chunks.get(conn, job, [token.unit.number for token in tokens])
+            if not found:
+                return [None for _ in tokens]
+            facts = self._facts.get(job) or _facts_of(conn, job)
+            now = self._clock.now() + self._skew.of(conn)
             opened = self._stores.keys.open_packs(conn, facts.datastore, len(found), self._ids.key, now)
-        except (ConfigurationError, KeyProviderAwayError, KeyProviderError) as error:
-            # Its key is not to be had here: the other jobs go on.
-            self._pauses.begin(job, f"import job {facts.id}", str(error))
+        except (*NO_KEY, DamagedError) as error:
+            # Its key is not to be had here, or its row is not what was stored: the other jobs go on.
+            known = self._facts.get(job) or import_jobs.get(conn, job)
+            self._pauses.begin(job, f"import job {known.id}" if known else "an import job", str(error))
             raise
         pack_of = dict(zip(found, opened, strict=True))
         return [

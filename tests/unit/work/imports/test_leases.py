@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,8 +14,11 @@ from lightwell.codec_pool.messages import ReadChunk
 from lightwell.domain.imports.jobs import NO_FILE, STORAGE, Chunk, InputFile
 from lightwell.domain.imports.units import Token, Unit
 from lightwell.domain.states import JobPhase
+from lightwell.errors import ConfigurationError, DamagedError
+from lightwell.sealing.providers.interface import KeyProviderAwayError, KeyProviderError
 from lightwell.stores import Stores
-from lightwell.stores.jobs import chunks
+from lightwell.stores.jobs import chunks, import_jobs
+from lightwell.stores.keys.data_keys import KeyDestroyedError
 from lightwell.work.dispatch import Dispatch
 from lightwell.work.imports.leases import LeasedChunk, Leases
 from lightwell.work.imports.pauses import Pauses
@@ -118,3 +122,23 @@ def test_gives_up_a_chunk_whatever_cause_its_worker_names(
                 break
         else:
             pytest.fail(f"{cause} has no end: {deaths}")
+
+
+@pytest.mark.parametrize("opens", ["its files", "its overrides"])
+@pytest.mark.parametrize(
+    "error", [ConfigurationError, KeyProviderError, KeyProviderAwayError, KeyDestroyedError, DamagedError]
+)
+def test_pauses_only_the_job_whose_values_cannot_be_opened(
+    error: type[Exception], opens: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def locked(*given: object) -> Any:
+        raise error("the key of the data store is disabled")
+
+    leases, pauses = _leases([])
+    monkeypatch.setattr(chunks, "get", locked if opens == "its files" else lambda *given: {0: None})
+    monkeypatch.setattr(import_jobs, "get", lambda conn, key: SimpleNamespace(id="job-7"))
+    monkeypatch.setattr(import_jobs, "opened", locked)
+    with pytest.raises(error):
+        leases._begin(cast(Any, None), [Token(Unit(7, JobPhase.READ, 0), "engine:1")])
+    assert pauses.waiting() == {7}
+    assert "import job job-7 is paused" in caplog.text and "is disabled" in caplog.text
