@@ -307,15 +307,18 @@ def _check_active(store: DataStore | None, datastore_id: str) -> None:
 def get_dicom_import_job(
     ctx: Context, request: shapes.GetDICOMImportJobRequest
 ) -> shapes.GetDICOMImportJobResponse:
-    """The properties of a job. Raises `NotFoundError` for an unknown data store or job."""
+    """The properties of a job, without its configuration where the key that opens it is not to be had.
+
+    Raises `NotFoundError` for an unknown data store or job.
+    """
     with ctx.stores.db.read() as conn:
         job = _find_job(conn, request.datastore_id, request.job_id)
-        job = job and import_jobs.opened(conn, job)
+        given = None if job is None else import_jobs.shown_configuration(conn, job)
     if job is None:
         raise NotFoundError(
             f"Import job {request.job_id} does not exist in datastore {request.datastore_id}."
         )
-    configuration = None if job.configuration is None else _configuration.decode(job.configuration)
+    configuration = None if given is None else _configuration.decode(given)
     return shapes.GetDICOMImportJobResponse(
         job_properties=shapes.DICOMImportJobProperties(
             job_id=job.id,

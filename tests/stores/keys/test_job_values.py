@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import zstandard
@@ -27,6 +29,8 @@ from lightwell.domain.states import (
     UnitState,
 )
 from lightwell.errors import DamagedError
+from lightwell.operations.context import Context
+from lightwell.operations.import_jobs import get_dicom_import_job
 from lightwell.sealing.providers.interface import KeyProvider, KeyProviderError
 from lightwell.sealing.providers.local_file import LocalFileKeys
 from lightwell.stores.account import datastores
@@ -49,6 +53,7 @@ from lightwell.stores.jobs.staging import Batch, WaitingSeries
 from lightwell.stores.jobs.units import NewUnit
 from lightwell.stores.keys import data_keys, renewal
 from lightwell.stores.keys.ring import KeyRing
+from lightwell.wire.shapes import DICOMImportJobProperties, GetDICOMImportJobRequest
 
 STORE = DataStore(7, "a" * 32, "hospital", DatastoreStatus.ACTIVE, StorageFormat.HTJ2K, None, None, 1, 1)
 SERIES = WaitingSeries("1.2", "1.2.3", 0, 0)
@@ -395,3 +400,26 @@ def test_a_job_ends_and_is_shown_without_its_key(db: Database) -> None:
         assert uploads.finished(conn, before.key, -1, 9) == []
         with pytest.raises(data_keys.KeyDestroyedError):
             dead_units.files(conn, before.key)
+
+
+def test_the_api_tells_of_a_job_without_its_key(db: Database) -> None:
+    mapping = b'[{"studyInstanceUID":"1.2","metadataFilePath":"UNMISTAKABLE^ANNA.json"}]'
+    given = b'{"dicomJsonMetadataImportConfiguration":{"dicomMetadataMappings":' + mapping + b"}}"
+    job = replace(_job(), configuration=given)
+
+    def told() -> DICOMImportJobProperties:
+        ctx = cast(Context, SimpleNamespace(stores=SimpleNamespace(db=db)))
+        asked = GetDICOMImportJobRequest(datastore_id=STORE.id, job_id=job.id)
+        return get_dicom_import_job(ctx, asked).job_properties
+
+    _carry(db)
+    db.write(lambda conn: import_jobs.add(conn, job))
+    assert told().import_configuration is not None
+    for gone in (False, True):
+        if gone:
+            _carry(db)
+            db.write(lambda conn: data_keys.destroy(conn, STORE.key, 9))
+        db.close()
+        db.carry(KeyRing(db, _refusing, always=True, keep=3600.0))
+        found = told()
+        assert (found.job_id, found.job_status, found.import_configuration) == (job.id, job.status, None)

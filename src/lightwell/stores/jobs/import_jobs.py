@@ -79,6 +79,14 @@ def opened(conn: Connection, job: Job) -> Job:
     )
 
 
+def shown_configuration(conn: Connection, job: Job) -> bytes | None:
+    """The configuration as it was given; None, too, where its key is gone, or not to be had now."""
+    try:
+        return opened(conn, replace(job, source=None)).configuration
+    except job_values.NO_KEY:
+        return None
+
+
 def get(conn: Connection, key: int) -> Job | None:
     row = conn.execute(select(*_COLUMNS).where(import_job.c.key == key)).first()
     return _job(conn, row) if row else None
