@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from lightwell.errors import DamagedError
 from lightwell.stores.db.database import Database
-from lightwell.stores.page_checksums import log_keeping
+from lightwell.stores.page_checksums import log_keeping, write_ahead_log
 from lightwell.stores.page_checksums.vfs import PAGE
-from lightwell.stores.page_checksums.write_ahead_log import waiting
+from lightwell.stores.page_checksums.write_ahead_log import damaged_frame, waiting
 
 HEAD, FRAME = 32, 24 + PAGE
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locks of open files are Linux's")
@@ -90,6 +90,64 @@ def test_copies_nothing_of_a_damaged_log_and_uses_it_no_more(db: Database, place
     assert file_of(db).read_bytes() == before
     if sys.version_info >= (3, 12):  # before, SQLite could not be told to leave it when it is closed
         assert log_of(db).read_bytes() == kept
+
+
+def test_compares_a_log_that_a_reader_keeps_from_being_copied_seldom_and_then_all_of_it(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+
+    def counted(path: Path, **how: bool) -> int | None:
+        compared.append(waiting(path))
+        return damaged_frame(path, **how)
+
+    with closing(db):
+        add(db, 5)
+        with db.read() as conn:
+            conn.execute(text("SELECT count(*) FROM dictionary")).scalar_one()
+            add(db, 20)
+            flip_at = log_of(db).stat().st_size
+            monkeypatch.setattr(write_ahead_log, "damaged_frame", counted)
+            for _ in range(30):
+                add(db, 41)
+            # Each time it is half as long again, not at each of them: in all about thrice its length.
+            assert 5 < len(compared) < 15 and sum(compared) <= 3.5 * waiting(file_of(db))
+            # What has changed since it was compared is not copied, once the reader lets it be.
+            flip(log_of(db), flip_at - 99)
+        with pytest.raises(DamagedError):
+            for _ in range(30):
+                add(db, 41)
+
+
+def test_lets_sqlite_copy_a_log_whose_length_cannot_be_told_and_says_so_once(
+    db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(log_keeping, "_UNTOLD", 5)
+    with closing(db):
+        add(db, 5)
+        with monkeypatch.context() as blind:
+            blind.setattr(write_ahead_log, "_index", lambda path: None)
+            for _ in range(4):
+                add(db, 45)
+            blind.undo()
+            assert waiting(file_of(db)) >= 180
+            blind.setattr(write_ahead_log, "_index", lambda path: None)
+            add(db, 45)
+        assert waiting(file_of(db)) == 0
+        with monkeypatch.context() as blind:
+            blind.setattr(write_ahead_log, "_index", lambda path: None)
+            for _ in range(5):
+                add(db, 1)
+        assert waiting(file_of(db)) == 0
+        with monkeypatch.context() as blind:
+            for _ in range(9):  # now and then is not for long
+                add(db, 1)
+                blind.setattr(write_ahead_log, "_index", lambda path: None)
+                add(db, 1)
+                blind.undo()
+        assert waiting(file_of(db)) >= 18
+        assert [record.message for record in caplog.records] == ["write_ahead_log_not_compared"]
+        assert count(db) == 5 + 5 * 45 + 5 + 18
 
 
 def test_looks_at_a_short_log_before_it_is_emptied_and_before_it_is_closed(db: Database) -> None:

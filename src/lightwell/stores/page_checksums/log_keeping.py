@@ -7,17 +7,26 @@ commit, is turned off therefore (``wal_autocheckpoint``), and done here at the s
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from lightwell.observe.logs import event
 from lightwell.stores.page_checksums import write_ahead_log
 
 LONG = 1000
 """Frames that make a log long enough to be copied, as SQLite itself does by default."""
 
+_UNTOLD = 100
+"""Commits in a row after which the log is copied as it is, if nobody can tell how long it is."""
+
+_log = logging.getLogger(__name__)
 _tried: dict[Path, int] = {}
+_untold: dict[Path, int] = {}
+_said: set[Path] = set()
 _written: set[Path] = set()
 _damage: dict[Path, str] = {}
 
@@ -48,7 +57,10 @@ def keep_short(path: Path, connect: Callable[[], Any]) -> None:
     _written.add(path)
     # What keeps it from being copied is no fault of the transaction before; it is tried again.
     with suppress(Exception):
-        if _is_due(path) and check(path) is None:
+        frames = write_ahead_log.waiting(path)
+        if frames:
+            _untold.pop(path, None)
+        if (_is_due(path, frames) and check(path) is None) or (not frames and _is_long_untold(path)):
             with closing(connect()) as connection:
                 connection.driver_connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
@@ -60,13 +72,34 @@ def before_close(path: Path) -> None:
             check(path)
 
 
-def _is_due(path: Path) -> bool:
-    """Whether the log is long; where it could not be copied, whether it has become much longer since."""
-    frames = write_ahead_log.waiting(path)
+def _is_due(path: Path, frames: int) -> bool:
+    """Whether the log is long; where it could not be copied, whether it has become much longer since.
+
+    All of it is compared right before it is copied, also what was compared before a reader let none of it be
+    copied: it may have changed since. So that this does not take ever longer of each commit, it is tried
+    again only once the log is half as long again.
+    """
     if frames < LONG:
         _tried.pop(path, None)
         return False
-    if 0 <= frames - _tried.get(path, -LONG) < LONG:
+    tried = _tried.get(path)
+    if tried is not None and 0 <= frames - tried < max(LONG, tried // 2):
         return False
     _tried[path] = frames
+    return True
+
+
+def _is_long_untold(path: Path) -> bool:
+    """Whether nobody could tell for many commits in a row how long the log is: it must not grow for ever, but
+    how much of it should be there nobody knows."""
+    if sys.platform != "linux" or write_ahead_log.is_told(path):
+        _untold.pop(path, None)
+        return False
+    commits = _untold[path] = _untold.get(path, 0) + 1
+    if commits % _UNTOLD or damage(path) is not None:
+        return False
+    if path not in _said:
+        _said.add(path)
+        reason = f"{path.name}-shm cannot be understood, so SQLite copies the log without its being compared"
+        event(_log, logging.WARNING, "write_ahead_log_not_compared", reason=reason)
     return True

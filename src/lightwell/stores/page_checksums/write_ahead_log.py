@@ -91,6 +91,11 @@ def waiting(path: Path) -> int:
     return 0 if index is None else max(0, index.frames - index.copied)
 
 
+def is_told(path: Path) -> bool:
+    """Whether `waiting` can be told now: not for a moment while somebody else commits. Raises `OSError`."""
+    return sys.platform == "linux" and _index(path.resolve()) is not None
+
+
 def damaged_frame(path: Path, *, behind_copied: bool = False) -> int | None:
     """The first frame of a log in use that is not as it was written; None if there is none.
 
