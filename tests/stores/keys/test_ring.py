@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from lightwell.cli.doctor.data import _check_keys
+from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.clock import Ids
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.states import DatastoreStatus, StorageFormat
-from lightwell.errors import ConfigurationError, DamagedError, StorageError
+from lightwell.errors import ConfigurationError, DamagedError, LightwellError, StorageError
 from lightwell.sealing.providers.interface import DataKey, KeyProviderAwayError, KeyProviderError, KeyPurpose
 from lightwell.sealing.providers.local_file import LocalFileKeys, new_key_line
 from lightwell.settings import Settings
@@ -22,6 +24,7 @@ from lightwell.stores.account import datastores
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.tables import data_key, pack
 from lightwell.stores.keys import data_keys
+from lightwell.stores.keys import ring as ring_module
 from lightwell.stores.keys.data_keys import KeyDestroyedError
 from lightwell.stores.keys.granted import GrantedKeys
 from lightwell.stores.keys.providers import FILE, provider_of
@@ -344,3 +347,36 @@ def test_old_packs_with_odd_keys_are_plain(database_with_store: Database, tmp_pa
 
 def _key(name: str) -> int:
     return int(name[-21:-5], 16)
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_the_doctor_tells_of_each_data_store_whose_key_is_not_to_be_had(
+    database_with_store: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    """Also where one key of the same keeper can be opened."""
+    db, right = database_with_store, ring(database_with_store, tmp_path)
+    for key in (8, 9, 11):
+        other = replace(STORE, key=key, id=f"{key:x}" * 32)
+        db.write(lambda conn, other=other: datastores.insert(conn, other))  # type: ignore[misc]
+    for key in (7, 8, 9, 11):
+        db.write(lambda conn, key=key: right.give_key(conn, key, Ids().key, 1))  # type: ignore[misc]
+    provider, asked = right.provider(), list[str]()
+
+    def unwrap(wrapped: bytes, purpose: KeyPurpose, keeper: str) -> bytes:
+        asked.append(purpose.datastore)
+        if purpose.datastore[0] in "9b":
+            raise KeyProviderAwayError("it is away.") if is_away else KeyProviderError("it was disabled.")
+        return LocalFileKeys.unwrap(provider, wrapped, purpose, keeper)  # type: ignore[arg-type]
+
+    assert not list(right.not_to_be_had())
+    monkeypatch.setattr(provider, "unwrap", unwrap)
+    monkeypatch.setattr(ring_module, "_PAGE", 2)
+    missing = list(right.not_to_be_had())
+    if is_away:
+        assert len(missing) == 1 and 1 <= len(asked) < 4
+        with pytest.raises(DoctorWarning, match=r"4 data stores encrypted, but .* it is away; run"):
+            _check_keys(missing, "4 data stores")
+    else:
+        assert {key.purpose.datastore for key, _ in missing} == {"9" * 32, "b" * 32} and len(asked) == 4
+        with pytest.raises(LightwellError, match=f"it was disabled; this concerns .*{'9' * 32}"):
+            _check_keys(missing, "4 data stores")

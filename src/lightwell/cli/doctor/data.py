@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.cli.store_session import check_owner, chown_command, describe_exposed_file
 from lightwell.cli.wording import counted, nobody_works
-from lightwell.errors import LightwellError
+from lightwell.errors import LightwellError, StorageError
 from lightwell.setting_urls import masked_url
 from lightwell.settings import Settings
 from lightwell.stores.data_folder.file_owner import foreign_files, other_owner, untrusted_path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lightwell.stores.background.servers import AwaitedNode
     from lightwell.stores.data_folder.file_modes import ExposedPath
+    from lightwell.stores.keys.data_keys import StoredKey
 
 _MOST_NAMES = 20
 _MOST_EXPOSED = 3  # files and folders
@@ -129,9 +130,10 @@ def encryption(settings: Settings) -> str:
         with db.read() as conn:
             found = datastores.in_vain_with_kms_key(conn)
             count, samples = data_keys.sealed_stores(conn), data_keys.samples(conn)
-        open_ring(settings, db).check()
+        missing = list(open_ring(settings, db).not_to_be_had())
     finally:
         db.close()
+    _check_keys(missing, counted(count, "data store"))
     if found:
         shown = ", ".join(f"{store.name} ({store.id})" for store in found[:_MOST_NAMES])
         if len(found) > _MOST_NAMES:
@@ -144,6 +146,28 @@ def encryption(settings: Settings) -> str:
         return nothing
     keepers = ", ".join(sorted({f"{sample.provider} {sample.keeper}" for sample in samples}))
     return f"{counted(count, 'data store')} encrypted; the keys are there, wrapped under {keepers}"
+
+
+def _check_keys(missing: Sequence[tuple[StoredKey, StorageError]], stores: str) -> None:
+    """Raise what is to be said of keys that are not to be had now; ``stores`` counts those with a key."""
+    from lightwell.sealing.providers.interface import KeyProviderAwayError
+
+    refused = {
+        key.purpose.datastore: str(error)
+        for key, error in missing
+        if not isinstance(error, KeyProviderAwayError)
+    }
+    if refused:
+        shown = ", ".join(list(refused)[:_MOST_NAMES])
+        if len(refused) > _MOST_NAMES:
+            shown += f" and {len(refused) - _MOST_NAMES} more"
+        reason = next(iter(refused.values())).removesuffix(".")
+        raise LightwellError(f"what is encrypted cannot be read: {reason}; this concerns {shown}")
+    if missing:
+        raise DoctorWarning(
+            f"{stores} encrypted, but whether all keys are there nobody can tell now: "
+            f"{str(missing[0][1]).removesuffix('.')}; run this again once it can be asked"
+        )
 
 
 def buckets(settings: Settings) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -37,6 +37,7 @@ from lightwell.stores.objects.pack_objects import OpenPack, PackGrant
 
 _MOST_BYTES = 64 << 20
 _MOST_SETS = 1 << 14
+_PAGE = 1000
 _AWAY_SECONDS = 60.0
 """After so long a key service that was away is asked again for what is in memory."""
 
@@ -307,6 +308,31 @@ class KeyRing:
                 self._unwrapped(one)
             except KeyProviderAwayError as error:
                 event(_log, logging.WARNING, "key_provider_away", reason=str(error))
+
+    def not_to_be_had(self) -> Iterator[tuple[StoredKey, KeyProviderError | KeyProviderAwayError]]:
+        """The keys that cannot be unwrapped now, and why. Of those whose keeper is away, only the first is
+        tried.
+
+        Raises `ConfigurationError` for a key file that is missing or wrong.
+        """
+        away: set[tuple[str, str]] = set()
+        after = 0
+        while True:
+            with self._db.read() as conn:
+                page = data_keys.page(conn, after, _PAGE)
+            for stored in page:
+                after = stored.key
+                if (stored.provider, stored.keeper) in away:
+                    continue
+                try:
+                    self.unwrapped_now(stored)
+                except KeyProviderAwayError as error:
+                    away.add((stored.provider, stored.keeper))
+                    yield stored, error
+                except KeyProviderError as error:
+                    yield stored, error
+            if len(page) < _PAGE:
+                return
 
     def why_locked(self, conn: Connection, datastore: str) -> str | None:
         """Why what a data store holds cannot be opened, of which a key is not to be had; None if all are.
