@@ -3,13 +3,16 @@
 They stand in the database since the transaction that did what they tell (`stores.background.records`). Each
 is written once: those that the trail has, sealed, are left out. A start writes what was left by processes of
 its data folder that are gone, and what any other has left for a day, since nobody may ever start there again.
+
+Whoever can write the database can write a debt, but must not have anything else sealed by that than that a
+version was made or a job has ended, which they could have made so as well.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,9 +21,11 @@ from typing import Final
 
 from lightwell.clock import Clock
 from lightwell.errors import ConfigurationError, StorageError, UnavailableError
+from lightwell.ingest.on_record import IMPORTED, JOB_ENDED, STORED
 from lightwell.observe.audit.chain import closed
 from lightwell.observe.audit.record import AuditRecord, decode_line
 from lightwell.observe.audit.sealed import sealed_with_ids
+from lightwell.observe.audit.segments import writers
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.logs import event
 from lightwell.observe.seldom import Seldom
@@ -43,6 +48,12 @@ _AT_ONCE: Final = 100
 _DAY: Final = 86_400_000
 # A clock may have been set meanwhile.
 _MARGIN: Final = 3_600_000
+# What may be owed, and what of such a record may come from the database.
+_OPERATIONS: Final = (IMPORTED, STORED, JOB_ENDED)
+_MEMBERS: Final = (
+    *("at", "id", "operation", "who", "store", "image_set", "version", "patient", "study", "series"),
+    *("instances", "job", "role", "query", "error", "emergency"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +104,31 @@ class OwedRecords:
         now = self._places.clock.now()
         with self._db.read() as conn:
             left = audit_owed.left(conn, node, now - _DAY, _AT_ONCE)
-        own = self._places.trail.writer
         strangers = [debt for debt in left if debt.node != node]
         if strangers:
             left = [debt for debt in left if debt.node == node]
+            own = self._places.trail.writer
             left += self._db.write(lambda conn: audit_owed.take_over(conn, strangers, node, own))
         left.sort(key=lambda debt: debt.writer)
         for writer, debts in groupby(left, key=lambda debt: debt.writer):
-            with ExitStack() as stack:
-                if writer == own:
-                    old = [debt for debt in debts if not self._records.owes(debt.id)]
-                elif stack.enter_context(closed(self._root / writer)):
-                    old = list(debts)
-                else:
-                    continue  # It works, and pays by itself.
-                paid += self._pay(old, {writer, own}, now)
+            try:
+                paid += self._recover_of(writer, list(debts), now)
+            except OSError as error:
+                # What is wrong with one folder keeps nobody else's from being written.
+                log.warning("records that the audit trail owes have to wait: %s", error)
         return paid
+
+    def _recover_of(self, writer: str, debts: Sequence[Debt], now: int) -> int:
+        """`recover` for the debts of one writer, whose name nothing has checked."""
+        own = self._places.trail.writer
+        if writer == own:
+            return self._pay([debt for debt in debts if not self._records.owes(debt.id)], {own}, now)
+        if writer not in {folder.name for folder in writers(self._root)}:
+            # Somebody may just be about to make it.
+            return self._pay([debt for debt in debts if debt.at < now - _MARGIN], {own}, now)
+        with closed(self._root / writer) as is_closed:
+            # One that works pays by itself.
+            return self._pay(debts, {writer, own}, now) if is_closed else 0
 
     def _pay(self, debts: Sequence[Debt], writers: Iterable[str], now: int) -> int:
         if not debts:
@@ -172,11 +192,22 @@ def owed_records(
 
 def _records(debt: Debt) -> list[AuditRecord]:
     found = []
-    for line in debt.records.splitlines():
+    # Texts may have other ends of lines, which JSON leaves as they are.
+    for line in filter(None, debt.records.split("\n")):
         try:
-            found.append(decode_line(line.encode()))
+            record = decode_line(line.encode(errors="replace"))
         except ValueError:
             log.error("a record that the audit trail owes is damaged: debt %s", debt.id)
+            continue
+        if record.operation not in _OPERATIONS or record.id != debt.id:
+            log.error(
+                "what the database says that the audit trail owes is nothing that could be: debt %s, from "
+                "somebody who can write the database; it is not put on record",
+                debt.id,
+            )
+            continue
+        known = {name: getattr(record, name) for name in _MEMBERS}
+        found.append(AuditRecord(via="engine", kind="change", **known))
     return found
 
 

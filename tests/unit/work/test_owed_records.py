@@ -10,10 +10,16 @@ import pytest
 from sqlalchemy import select
 
 from lightwell.clock import Clock, Ids
+from lightwell.observe.audit.block import before, decode_head
 from lightwell.observe.audit.chain import Chain
-from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.heads import Place, ends_missing, expectations, removals
+from lightwell.observe.audit.record import AuditRecord, encode_lines
 from lightwell.observe.audit.search import Wanted, search
+from lightwell.observe.audit.segments import segments
 from lightwell.observe.audit.trail import AuditTrail, TrailOptions
+from lightwell.observe.audit.verification import verify
+from lightwell.stores.background import audit_owed as debts_table
+from lightwell.stores.background.audit_owed import Debt
 from lightwell.stores.background.records import BackgroundRecords, Debtor
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.data_folder.node import Node
@@ -126,3 +132,88 @@ def test_a_debt_stays_while_the_trail_has_no_room(
         one.do("a")
         one.trail.flush()
         assert (one.records.kept(), debts(database)) == ((), 1)
+
+
+def put_into_database(
+    db: Database, data: Path, writer: str, *records: AuditRecord, id: str = "f" * 26
+) -> None:
+    """What somebody does who can write the database, and has no key."""
+    debt = Debt(id, Node(data).id, writer, 5, encode_lines(records).decode())
+    db.write(lambda conn: debts_table.add(conn, debt))
+
+
+def findings(folder: AuditFolder) -> list[str]:
+    root, keys = folder.root, folder.keys()
+    reports = verify(root, keys, expectations(root, keys, ()))
+    return [finding.text for report in reports for finding in report.findings]
+
+
+def test_the_database_has_nothing_sealed_but_what_may_be_owed(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, id = AuditFolder(tmp_path, None), "f" * 26
+    with process(tmp_path, database) as one:
+        for _ in range(3):
+            chain = Chain(folder.chain("http-0", Clock().now, 1))
+            chain.append([AuditRecord(at=Clock().now(), via="api", operation="GetImageFrame")])
+            chain.sync()
+            chain.close()
+        *removed, last = segments(folder.root / "http-0")
+        head = decode_head(last.read())
+        assert head is not None
+        places = [Place("http-0", head.first - 1, before(head))]
+        for each in removed:
+            each.path.unlink()
+        missed = findings(folder)
+        assert missed == ["the segments before it are missing"]
+        forged = [
+            removals(places, Clock().now(), 30, 0),
+            ends_missing([Place("http-0", 1, b"x" * 32)], 1),
+            AuditRecord(via="api", kind="read", operation="GetImageFrame", who="arn:aws:iam::1:user/bob"),
+        ]
+        for record in forged:
+            record.id = id
+        of_others = AuditRecord(id="g" * 26, operation="ImportIntoImageSet", image_set="x")
+        put_into_database(database, tmp_path, "work", *forged, of_others)
+        assert (one.owed.recover(), debts(database)) == (1, 0)
+        assert caplog.text.count(f"nothing that could be: debt {id}") == 4
+        # What may be owed is that and nothing else.
+        version = AuditRecord(id=id, via="api", operation="StoreIntoImageSet", key="AK", patient="a\u2028b")
+        version.change = removals(places, 1, 30, 0).change
+        put_into_database(database, tmp_path, "work", version)
+        assert one.owed.recover() == 1
+        one.trail.flush()
+        found = search(folder.root, Wanted(), lambda *why: pytest.fail(str(why)))
+        (told,) = [each.record for each in found if each.writer == "work"]
+        assert (told.via, told.kind, told.key, told.change) == ("engine", "change", None, ())
+        assert told.patient == "a\u2028b"
+        assert findings(folder) == missed
+
+
+def test_what_an_earlier_version_has_sealed_from_the_database_proves_nothing(
+    tmp_path: Path, database: Database
+) -> None:
+    folder = AuditFolder(tmp_path, None)
+    with process(tmp_path, database) as one:
+        one.do("a")
+        false = ends_missing([Place("work", 1, b"x" * 32)], 1)
+        false.recovered = 1
+        one.trail.keep(false)
+        assert findings(folder) == []
+
+
+def test_a_debt_of_nobody_known_keeps_no_other_waiting(tmp_path: Path, database: Database) -> None:
+    with process(tmp_path, database, "import") as dead:
+        dead.do("a", dies=True)
+        dead.trail.flush()
+    for number, writer in enumerate(("gone", "../..", "", "a/b")):
+        id = f"{number:026d}"
+        record = AuditRecord(id=id, operation="ImportIntoImageSet", image_set=f"b{number}")
+        put_into_database(database, tmp_path, writer, record, id=id)
+    locked = tmp_path / "audit" / "cli" / "lock"
+    locked.mkdir(parents=True)  # which cannot be opened as a file
+    put_into_database(database, tmp_path, "cli", AuditRecord(id="c", operation="ImportIntoImageSet"), id="c")
+    with process(tmp_path, database) as one:
+        assert (one.owed.recover(), debts(database)) == (5, 1)
+        assert sorted(str(image_set) for _, image_set, _ in one.on_record()) == ["a", "b0", "b1", "b2", "b3"]
+    assert not (tmp_path.parent / "lock").exists()

@@ -125,7 +125,7 @@ def _records(block: bytes) -> Iterator[AuditRecord]:
         if line.startswith(b'{"n":') and _NAMED in line:
             with suppress(ValueError):
                 record = decode_line(line)
-                if record.operation == REMOVED:
+                if record.operation == REMOVED and not record.recovered:
                     yield record
 
 

@@ -39,7 +39,10 @@ def sealed_blocks(writer: str, segment: Segment, data: bytes, keys: AuditKeys) -
 
 
 def newest_sealed(folder: Path, keys: AuditKeys, operation: str) -> Iterator[AuditRecord]:
-    """The proved records of an operation in the chain of a writer, the newest first. Raises `OSError`."""
+    """The proved records of an operation in the chain of a writer, the newest first. Raises `OSError`.
+
+    None that came from the database (``recovered``): nothing that the trail says of itself does.
+    """
     named = f'"{operation}"'.encode()
     for segment in reversed(segments(folder)):
         try:
@@ -53,7 +56,7 @@ def newest_sealed(folder: Path, keys: AuditKeys, operation: str) -> Iterator[Aud
                 if named in line and line.startswith(b'{"n":'):
                     with suppress(ValueError):
                         record = decode_line(line)
-                        if record.operation == operation:
+                        if record.operation == operation and not record.recovered:
                             yield record
 
 
