@@ -1,12 +1,12 @@
 """What keeps the audit trail of a data folder provable and small.
 
 The heads of its chains are noted in the database every ten seconds, and in the chain of this process every
-minute, if any has moved. At the start it is looked whether the chains still have what was noted of them
-before; what is missing goes on record, since later notes take the place of those. Segments that are complete
-are compressed and get their index, one a round, and those that are older than ``audit_keep`` are removed,
-once that is on record. A clock that is wrong must not remove what is not old: nothing goes in the first
-minutes after a start, when a machine may not have set its clock yet, and the time by which it goes is a week
-at most ahead of what this process has seen to pass since the last one was there.
+minute, if any has moved. At the start, and before each note, it is looked whether the chains still have what
+was noted of them before; what is missing goes on record, since later notes take the place of those. Segments
+that are complete are compressed and get their index, one a round, and those that are older than
+``audit_keep`` are removed, once that is on record. A clock that is wrong must not remove what is not old:
+nothing goes in the first minutes after a start, when a machine may not have set its clock yet, and the time
+by which it goes is a week at most ahead of what this process has seen to pass since the last one was there.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from lightwell.observe.audit.heads import (
     ended,
     ends_missing,
     expectations,
+    goes_on,
     goes_through,
     last_anchored,
     parts_missing,
@@ -86,6 +87,8 @@ class AuditUpkeep:
         # When a head was noted last before this process, and by which monotonic time it was looked at.
         self._seen: tuple[int, float] | None = None
         self._noted: dict[str, Head] = {}
+        # The last head of each chain of which it is known that the chain goes through those before.
+        self._followed: dict[str, Head] = {}
         self._anchored: dict[str, Head] = {}
         self._thread = Thread(target=self._run, name="audit-upkeep", daemon=True)
 
@@ -100,9 +103,11 @@ class AuditUpkeep:
     def note(self, *, anchors: bool) -> None:
         """Note the heads that have moved; with ``anchors`` also in the own chain.
 
-        Raises `OSError`, and `StorageError` if the database is away.
+        Raises `OSError`, `StorageError` if the database is away, and `UnavailableError` if what is missing
+        cannot be put on record: then the notes that tell stay.
         """
         heads = {head.writer: head for head in durable_heads(self._root)}
+        self._follow(heads)
         if anchors:
             # The own chain proves itself, and would move by each of its anchors.
             others = {writer: head for writer, head in heads.items() if writer != self._writer}
@@ -118,7 +123,7 @@ class AuditUpkeep:
     def look_back(self) -> None:
         """Find out when the data folder was kept last, and what was noted then, before anything is noted.
 
-        Raises `OSError`, and `StorageError` if the database is away.
+        Raises `OSError`, `StorageError` if the database is away, and `UnavailableError`.
         """
         if self._seen is None:
             node = self._folder.node() or ""
@@ -267,14 +272,35 @@ class AuditUpkeep:
         """Say which chains do not have any more what was noted of them."""
         keys = self._folder.keys()
         # The newest of each: a chain goes through all that it had come to before.
-        known = {head.writer: Place(head.writer, head.number, head.mac) for head in heads}
+        known = {head.writer: head for head in heads}
+        of_keys: dict[Place, str | None] = dict.fromkeys(last_anchored(self._root, keys, self._writer))
+        of_keys |= {_place(head): head.key_id for head in known.values()}
+        self._tell_of_ends([place for place, id in of_keys.items() if not self._has(keys, place, id)])
+
+    def _follow(self, heads: dict[str, Head]) -> None:
+        """Say which chains do not go on from where they were at the last round, before that is forgotten.
+
+        One that goes on behind a cut is soon further than it was; then a newer note tells no more.
+        """
+        keys = self._folder.keys()
         missing = []
-        for place in {*known.values(), *last_anchored(self._root, keys, self._writer)}:
-            try:
-                if not goes_through(self._root / place.writer, keys, place):
-                    missing.append(place)
-            except PermissionError:
-                log.info("the audit trail of %s belongs to another user and is not looked at", place.writer)
+        for writer, head in heads.items():
+            since = self._followed.get(writer, head)
+            if head == since or goes_on(self._root, keys, since, head):
+                continue
+            if not self._has(keys, _place(since), since.key_id):
+                missing.append(_place(since))
+        self._tell_of_ends(missing)
+        self._followed |= heads
+
+    def _has(self, keys: AuditKeys, place: Place, key_id: str | None) -> bool:
+        try:
+            return goes_through(self._root / place.writer, keys, place, key_id)
+        except PermissionError:
+            log.info("the audit trail of %s belongs to another user and is not looked at", place.writer)
+            return True
+
+    def _tell_of_ends(self, missing: list[Place]) -> None:
         if not missing:
             return
         for place in sorted(missing):
@@ -284,7 +310,8 @@ class AuditUpkeep:
                 place.writer,
                 place.number,
             )
-        self._trail.put(ends_missing(sorted(missing), self._now()))
+        if not self._trail.put(ends_missing(sorted(missing), self._now())):
+            raise UnavailableError("there is no room for what is missing in the trail")
 
     def _run(self) -> None:
         rounds = 0
@@ -298,3 +325,7 @@ class AuditUpkeep:
             rounds += 1
             if self._stopping.wait(_SECONDS):
                 return
+
+
+def _place(head: Head) -> Place:
+    return Place(head.writer, head.number, head.mac)

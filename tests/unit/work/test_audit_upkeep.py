@@ -378,3 +378,31 @@ def test_the_end_of_the_own_chain_is_missed_by_the_database(tmp_path: Path, migr
                 upkeep.do_round(0)
     (finding,) = days.reports()["work"].findings
     assert "record 2 is not sealed as was noted elsewhere" in finding.text
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_cut_is_missed_though_the_server_goes_on(
+    tmp_path: Path, migrated_sqlite_url: str, caplog: pytest.LogCaptureFixture, is_cut: bool
+) -> None:
+    """The chain of a process that was killed grows past the cut before its next anchor is written."""
+    days = Days(tmp_path)
+    path = days.folder.root / "http-0" / "000000000001.jsonl"
+    with closing(Database(migrated_sqlite_url)) as db, days.upkeep(db=db) as upkeep:
+        for number in range(3):
+            days.write(rotate_bytes=1 << 20)
+            cut = path.read_bytes()
+            days.write(rotate_bytes=1 << 20)
+            upkeep.do_round(number)
+        if is_cut:
+            path.write_bytes(cut)
+            days.day += 1
+        for number in range(3, 9):
+            for _ in range(2):
+                # The chain is left for a new file, which is complete and compressed at the end.
+                days.write(rotate_bytes=1 << 20 if number < 5 else 1)
+            upkeep.do_round(number)
+    assert caplog.text.count("record 6 was noted before") == is_cut
+    assert days.is_whole() is not is_cut
+    if is_cut:
+        (finding,) = days.reports()["http-0"].findings
+        assert "record 6 is not sealed as was noted elsewhere" in finding.text

@@ -2,8 +2,8 @@
 
 The process that works in the background notes the head of every chain of its data folder as a record of its
 own chain. So the end of one chain cannot be cut off unless that of the other is, too. A process that opens a
-chain goes on behind whatever is there; so what it had come to before is looked for at each start, and what is
-missing goes on record: later notes would no longer tell.
+chain goes on behind whatever is there; so what it had come to before is looked for at each start, and before
+anything else is noted of it, and what is missing goes on record: later notes would no longer tell.
 """
 
 from __future__ import annotations
@@ -125,11 +125,28 @@ def ends_missing(places: Iterable[Place], now: int) -> AuditRecord:
     return _record(END_MISSING, places, now, "security")
 
 
-def goes_through(folder: Path, keys: AuditKeys, place: Place) -> bool:
+def goes_on(root: Path, keys: AuditKeys, since: Head, to: Head) -> bool:
+    """Whether a chain goes on from one head to a later one, as the last of its bytes prove.
+
+    False if these do not tell: then ask `goes_through`, which reads more. Raises `OSError`.
+    """
+    key = keys.seal_key(to.key_id, to.node, to.writer)
+    last = segments(root / to.writer)[-1:]
+    if key is None or not last or last[0].is_compressed:
+        return False
+    with last[0].path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        tail = file.read()
+    _, found, rest = tail.partition(b'"mac":"%s"}\n' % since.mac.hex().encode())
+    return bool(found) and any(block.mac == to.mac for block in blocks(rest, key, since.mac))
+
+
+def goes_through(folder: Path, keys: AuditKeys, place: Place, key_id: str | None = None) -> bool:
     """Whether the chain of a writer has the seal that was noted of it, and what proves it. Raises `OSError`.
 
-    So it counts as long as nobody can tell: where the chain begins behind it, since that was removed, or was
-    sealed with a key that is not here.
+    So it counts as long as nobody can tell: where the chain begins behind it, since that was removed, or
+    where it is said to be by what was sealed with a key that is not here. ``key_id`` is the key of the seal,
+    None if that is not known: what names another key cannot have it.
     """
     for segment in reversed(segments(folder)):
         try:
@@ -141,10 +158,20 @@ def goes_through(folder: Path, keys: AuditKeys, place: Place) -> bool:
             continue
         key = keys.seal_key(head.key, head.node, folder.name)
         if key is None:
+            if key_id in (None, head.key) and b'"mac":"%s"}\n' % place.mac.hex().encode() in data:
+                return True
+            continue
+        first = None
+        for block in blocks(data, key, before(head)):
+            if block.mac == place.mac:
+                return True
+            first = first or block
+        again = head.left.again if head.left is not None else 0
+        # What the disk may not have kept of the segment before is there once more, in one block.
+        if again and first is not None and again <= place.number <= first.number:
             return True
-        if any(block.mac == place.mac for block in blocks(data, key, before(head))):
-            return True
-        if head.first <= place.number and (head.left is None or not head.left.again):
+        # One behind no other is the first, or was begun anew since a key was missing.
+        if head.first <= place.number and head.before and not again:
             return False
     return bool(segments(folder)) and place.number < _first(folder)
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from msgspec import structs
+
+from lightwell.observe.audit.block import decode_head, encode_head
 from lightwell.observe.audit.chain import Chain, ChainPlace
-from lightwell.observe.audit.heads import Place, anchor, durable_heads, expectations, removals
+from lightwell.observe.audit.heads import (
+    Head,
+    Place,
+    anchor,
+    durable_heads,
+    expectations,
+    goes_on,
+    goes_through,
+    removals,
+)
+from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AuditRecord, encode_lines
 from lightwell.observe.audit.segments import compress, segments
 from lightwell.observe.audit.verification import Finding, verify
@@ -105,3 +120,83 @@ def test_a_line_that_nobody_sealed_explains_nothing(tmp_path: Path) -> None:
             record.number = 9
             file.write(encode_lines([record]))
     assert findings(tmp_path) == missed
+
+
+def noted(at: ChainPlace) -> tuple[Head, Place]:
+    (head,) = [head for head in durable_heads(at.root) if head.writer == at.writer]
+    return head, Place(head.writer, head.number, head.mac)
+
+
+def test_a_head_with_a_key_that_nobody_has_hides_no_cut(tmp_path: Path) -> None:
+    first = place(tmp_path)
+    write(first, [2])
+    path = segments(first.folder)[0].path
+    early = path.read_bytes()
+    write(first, [3])
+    head, at = noted(first)
+    assert goes_through(first.folder, KEYS, at, head.key_id)
+    path.write_bytes(early)
+    forged = decode_head(early)
+    assert forged is not None
+    for number, before in ((3, ""), (3, "ab" * 32), (6, "")):
+        false = structs.replace(forged, segment=2, first=number, key="deadbeefdeadbeef", before=before)
+        (first.folder / "000000000002.jsonl").write_bytes(encode_head(false))
+        assert not goes_through(first.folder, KEYS, at)
+        (first.folder / "000000000002.jsonl").write_bytes(
+            encode_head(false) + b'{"seal":5,"at":1,"mac":"%s"}\n' % head.mac.hex().encode()
+        )
+        assert not goes_through(first.folder, KEYS, at, head.key_id)
+
+
+def test_what_a_key_has_sealed_that_is_not_there_counts_as_long_as_it_is_there(tmp_path: Path) -> None:
+    first = place(tmp_path)
+    write(first, [2, 3])
+    head, at = noted(first)
+    newer = AuditKeys((bytes(32),))
+    write(replace(first, keys=newer), [1])
+    for keys in (newer, AuditKeys((*newer.keys, *KEYS.keys))):
+        assert goes_through(first.folder, keys, at, head.key_id) and goes_through(first.folder, keys, at)
+    segments(first.folder)[0].path.unlink()
+    assert not goes_through(first.folder, newer, at, head.key_id)
+
+
+def test_what_was_written_again_after_a_fault_of_the_disk_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = place(tmp_path)
+    chain = Chain(first)
+    chain.append([AuditRecord(id="a")])
+    chain.sync()
+    durable = segments(first.folder)[0].path.read_bytes()
+    chain.append([AuditRecord(id="b")])
+    head, at = noted(first)
+
+    def fails(file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            chain.sync()
+    chain.append([AuditRecord(id="c")])
+    chain.sync()
+    chain.close()
+    assert goes_through(first.folder, KEYS, at, head.key_id)
+    segments(first.folder)[0].path.write_bytes(durable)  # The disk has kept no more.
+    assert goes_through(first.folder, KEYS, at, head.key_id)
+    assert not goes_through(first.folder, KEYS, at._replace(number=9), head.key_id)
+
+
+def test_follows_a_chain_by_its_last_bytes(tmp_path: Path) -> None:
+    first = place(tmp_path)
+    write(first, [2])
+    path = segments(first.folder)[0].path
+    early = path.read_bytes()
+    since, _ = noted(first)
+    write(first, [3, 1])
+    to, at = noted(first)
+    assert goes_on(tmp_path, KEYS, since, to) and not goes_on(tmp_path, KEYS, to, since)
+    path.write_bytes(early)
+    write(first, [3, 4])
+    assert not goes_on(tmp_path, KEYS, to, noted(first)[0])
+    assert not goes_through(first.folder, KEYS, at, to.key_id)
