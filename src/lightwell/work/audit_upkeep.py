@@ -43,17 +43,17 @@ from lightwell.observe.audit.sidecar import build
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.audit.verification import NOTHING, verify_chain
 from lightwell.observe.logs import event
-from lightwell.observe.seldom import Seldom
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.now import Skew
 
 log = logging.getLogger(__name__)
-seldom = Seldom(log)
 
 _SECONDS = 10.0
 _ANCHOR_ROUNDS = 6
+# What goes wrong for longer than a minute is an error, each hour once.
+_TELL_ROUNDS = 360
 # How often to look for what is too old, and how many segments go at once, each named in one record.
 _REMOVE_ROUNDS, _MOST_REMOVED = 360, 100
 _FIRST_REMOVAL = 60
@@ -89,6 +89,7 @@ class AuditUpkeep:
         self._noted: dict[str, Head] = {}
         # The last head of each chain of which it is known that the chain goes through those before.
         self._followed: dict[str, Head] = {}
+        self._failed_rounds = 0
         self._anchored: dict[str, Head] = {}
         self._thread = Thread(target=self._run, name="audit-upkeep", daemon=True)
 
@@ -106,7 +107,8 @@ class AuditUpkeep:
         Raises `OSError`, `StorageError` if the database is away, and `UnavailableError` if what is missing
         cannot be put on record: then the notes that tell stay.
         """
-        heads = {head.writer: head for head in durable_heads(self._root)}
+        failed: list[OSError] = []
+        heads = {head.writer: head for head in durable_heads(self._root, failed)}
         self._follow(heads)
         if anchors:
             # The own chain proves itself, and would move by each of its anchors.
@@ -119,6 +121,8 @@ class AuditUpkeep:
             now = self._now()
             self._db.write(lambda conn: audit_heads.note(conn, moved, now))
             self._noted = heads
+        if failed:
+            raise failed[0]
 
     def look_back(self) -> None:
         """Find out when the data folder was kept last, and what was noted then, before anything is noted.
@@ -159,17 +163,21 @@ class AuditUpkeep:
 
         Those that others own, such as root's, are left to them.
         """
-        for folder in writers(self._root):
+
+        def compressed(folder: Path) -> bool:
             for segment in segments(folder)[:-1]:
                 if not segment.is_compressed and segment.path.stat().st_uid == os.geteuid():
                     compress(segment)
                     return True
-        return False
+            return False
+
+        return self._in_one(compressed)
 
     def index_one(self) -> bool:
         """Give a compressed segment its index, if one lacks it; whether there was one. Raises `OSError`."""
         keys = self._folder.keys()
-        for folder in writers(self._root):
+
+        def indexed(folder: Path) -> bool:
             for segment in segments(folder):
                 path = index_path(segment.path)
                 if segment.is_compressed and path not in self._unreadable and not path.exists():
@@ -179,6 +187,21 @@ class AuditUpkeep:
                         self._unreadable.add(path)  # it keeps no other from having one
                     else:
                         return True
+            return False
+
+        return self._in_one(indexed)
+
+    def _in_one(self, do: Callable[[Path], bool]) -> bool:
+        """Do something in the first chain that has it to do, whatever is wrong with those before."""
+        failed = None
+        for folder in writers(self._root):
+            try:
+                if do(folder):
+                    return True
+            except OSError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
         return False
 
     def remove_old(self, now: int, noted: Sequence[Head] = ()) -> int:
@@ -213,9 +236,18 @@ class AuditUpkeep:
     def do_round(self, number: int) -> None:
         """What is due in this round since the start, from 0. Raises what its steps raise."""
         self.look_back()
-        self.note(anchors=number % _ANCHOR_ROUNDS == 0)
-        self.compress_one()
-        self.index_one()
+        failed = None
+        for step in (
+            lambda: self.note(anchors=number % _ANCHOR_ROUNDS == 0),
+            self.compress_one,
+            self.index_one,
+        ):
+            try:
+                step()
+            except (OSError, StorageError, UnavailableError) as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
         if self._keep_ms and number % _REMOVE_ROUNDS == _FIRST_REMOVAL:
             self.remove_old(self.sure_now(), self._noted_heads())
 
@@ -313,15 +345,24 @@ class AuditUpkeep:
         if not self._trail.put(ends_missing(sorted(missing), self._now())):
             raise UnavailableError("there is no room for what is missing in the trail")
 
+    def try_round(self, number: int) -> None:
+        """`do_round`, and say in the log what goes wrong, as an error once it has for a minute."""
+        try:
+            self.do_round(number)
+        except (OSError, StorageError, UnavailableError) as error:
+            self._failed_rounds += 1
+            is_long = self._failed_rounds % _TELL_ROUNDS == _ANCHOR_ROUNDS
+            level = logging.ERROR if is_long else logging.INFO
+            log.log(level, "the upkeep of the audit trail cannot be done now: %s", error)
+        except Exception:
+            log.exception("the upkeep of the audit trail failed")
+        else:
+            self._failed_rounds = 0
+
     def _run(self) -> None:
         rounds = 0
         while True:
-            try:
-                self.do_round(rounds)
-            except (OSError, StorageError, UnavailableError) as error:
-                seldom(logging.INFO, "the upkeep of the audit trail cannot be done now: %s", error)
-            except Exception:
-                log.exception("the upkeep of the audit trail failed")
+            self.try_round(rounds)
             rounds += 1
             if self._stopping.wait(_SECONDS):
                 return

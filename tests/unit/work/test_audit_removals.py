@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,8 @@ from lightwell.observe.audit.search import Wanted, search
 from lightwell.observe.audit.segments import segments
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.observe.audit.verification import verify
+from lightwell.stores.background import audit_heads
+from lightwell.stores.db.database import Database
 from tests.unit.work.test_audit_upkeep import DAY, Days
 from tests.unit.work.test_audit_upkeep import days as days  # a fixture
 
@@ -127,3 +132,50 @@ def test_verify_says_that_a_removal_went_by_a_clock_that_was_ahead(days: Days) -
     started(days, 30)
     (said,) = overdone(days)
     assert "went by a clock that was ahead" in said and "within 30 days" in said
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_in_one_chain_keeps_no_other_from_its_upkeep(
+    tmp_path: Path, migrated_sqlite_url: str, make: Callable[[Path], None]
+) -> None:
+    days = Days(tmp_path)
+    for _ in range(2):
+        days.write()
+        days.write("cli")
+    make(days.folder.root / "cli" / "000000000009.jsonl")
+    with closing(Database(migrated_sqlite_url)) as db, days.upkeep(db=db) as upkeep:
+        for number in range(3):
+            upkeep.do_round(number)
+        with db.read() as conn:
+            noted = audit_heads.of_nodes(conn, [days.folder.node() or ""])
+    assert {head.writer for head in noted} >= {"cli", "http-0"} and days.is_whole()
+    assert all(segments(days.folder.root / writer)[0].is_compressed for writer in ("cli", "http-0"))
+
+
+def test_what_goes_wrong_with_one_chain_is_an_error_after_a_minute(
+    tmp_path: Path,
+    migrated_sqlite_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    days = Days(tmp_path)
+    for writer in ("cli", "http-0"):
+        days.write(writer)
+        days.write(writer)
+    fdatasync = os.fdatasync
+
+    def fails(file: int) -> None:
+        if "/cli/" in str(Path(f"/proc/self/fd/{file}").readlink()):
+            raise OSError(5, "Input/output error")
+        fdatasync(file)
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    with closing(Database(migrated_sqlite_url)) as db, days.upkeep(db=db) as upkeep:
+        for number in range(7):
+            upkeep.try_round(number)
+        with db.read() as conn:
+            noted = audit_heads.of_nodes(conn, [days.folder.node() or ""])
+    assert {head.writer for head in noted} - {"work"} == {"http-0"}
+    assert segments(days.folder.root / "http-0")[0].is_compressed
+    told = [each for each in caplog.records if "Input/output error" in each.getMessage()]
+    assert [each.levelname for each in told if each.levelname == "ERROR"] == ["ERROR"]

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from lightwell.observe.audit.block import Block, decode_head, stated
 from lightwell.observe.audit.record import AuditRecord, decode_line
-from lightwell.observe.audit.segments import Segment, segments
+from lightwell.observe.audit.segments import Segment, open_regular, segments
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def _decode(block: bytes, number: int, found: Records) -> int:
 
 def _part(segment: Segment, start: int, size: int) -> bytes:
     """Bytes of a segment as it was written, once they are on the disk."""
-    with segment.path.open("rb") as file:
+    with open_regular(segment.path) as file:
         if segment.is_compressed:
             with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False) as reader:
                 return _skipped(cast(BinaryIO, reader), start, size)

@@ -20,7 +20,7 @@ from lightwell.observe.audit.block import before, blocks, decode_head
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AuditRecord, Change
 from lightwell.observe.audit.sealed import newest_sealed
-from lightwell.observe.audit.segments import Segment, segments, writers
+from lightwell.observe.audit.segments import Segment, open_regular, segments, writers
 from lightwell.observe.audit.verification import Expected, Known
 
 ANCHOR: Final = "AuditAnchor"
@@ -46,15 +46,23 @@ class Head(NamedTuple):
     mac: bytes
 
 
-def durable_heads(root: Path) -> Iterator[Head]:
-    """The head of each chain below ``DATA/audit``, once it is on the disk. Raises `OSError`."""
+def durable_heads(root: Path, failed: list[OSError] | None = None) -> Iterator[Head]:
+    """The head of each chain below ``DATA/audit``, once it is on the disk.
+
+    Raises `OSError`; that of one chain is added to ``failed``, where that is given, and the others go on.
+    """
     for folder in writers(root):
-        # Commands that root runs leave files that nobody else may read.
-        with suppress(PermissionError):
+        try:
             for segment in reversed(segments(folder)):
                 if (head := _head_of(folder.name, segment)) is not None:
                     yield head
                     break
+        except PermissionError:
+            pass  # Commands that root runs leave files that nobody else may read.
+        except OSError as error:
+            if failed is None:
+                raise
+            failed.append(error)
 
 
 def _head_of(writer: str, segment: Segment) -> Head | None:
@@ -63,7 +71,7 @@ def _head_of(writer: str, segment: Segment) -> Head | None:
             data = segment.read()
             return _last_seal(writer, data, data)
         return None
-    with segment.path.open("rb") as file:
+    with open_regular(segment.path) as file:
         # What was read is on the disk afterwards, whoever wrote it.
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL))
@@ -134,7 +142,7 @@ def goes_on(root: Path, keys: AuditKeys, since: Head, to: Head) -> bool:
     last = segments(root / to.writer)[-1:]
     if key is None or not last or last[0].is_compressed:
         return False
-    with last[0].path.open("rb") as file:
+    with open_regular(last[0].path) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         tail = file.read()
     _, found, rest = tail.partition(b'"mac":"%s"}\n' % since.mac.hex().encode())

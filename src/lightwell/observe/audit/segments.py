@@ -5,11 +5,13 @@ The last one is being written. Those before it are complete, and may have been c
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedReader
+from io import DEFAULT_BUFFER_SIZE, BufferedReader, FileIO
 from pathlib import Path
 
 import zstandard
@@ -42,7 +44,7 @@ class Segment:
         if not self.is_compressed and not self.path.exists():
             # It has been compressed since it was found.
             return Segment(self.number, _compressed(self.path)).read()
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             if not self.is_compressed:
                 return file.read(MOST_BYTES)
             with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False) as reader:
@@ -60,7 +62,7 @@ class Segment:
         if not self.is_compressed and not self.path.exists():
             yield from Segment(self.number, _compressed(self.path)).lines()
             return
-        with self.path.open("rb", buffering=_PART) as file:
+        with open_regular(self.path, _PART) as file:
             lines = file
             if self.is_compressed:
                 plain = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False)
@@ -76,7 +78,7 @@ class Segment:
         """The first bytes of it, none if they cannot be decompressed. Raises `OSError`."""
         if not self.is_compressed and not self.path.exists():
             return Segment(self.number, _compressed(self.path)).start(size)
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             if not self.is_compressed:
                 return file.read(size)
             try:
@@ -106,7 +108,7 @@ def writers(root: Path) -> list[Path]:
 
 
 def segments(folder: Path) -> list[Segment]:
-    """The segments of a writer in their order. Raises `OSError`.
+    """The segments of a writer in their order, regular files only. Raises `OSError`.
 
     Where a segment is there twice, its compression was cut short, and the plain file is the one to read.
     """
@@ -116,10 +118,23 @@ def segments(folder: Path) -> list[Segment]:
     except FileNotFoundError:
         return []
     for path in sorted(paths, reverse=True):
-        if match := _NAME.fullmatch(path.name):
+        if (match := _NAME.fullmatch(path.name)) and path.is_file():
             number = int(match[1])
             found[number] = Segment(number, path)
     return sorted(found.values())
+
+
+def open_regular(path: Path, buffer: int = DEFAULT_BUFFER_SIZE) -> BufferedReader:
+    """Open a file for reading. Raises `OSError`, also for what would block, such as a FIFO in its place."""
+
+    def opened(name: str, flags: int) -> int:
+        file = os.open(name, flags | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise OSError(errno.EINVAL, "it is no regular file", name)
+        return file
+
+    return BufferedReader(FileIO(str(path), "rb", opener=opened), buffer)
 
 
 def make_folder(folder: Path) -> None:
@@ -173,7 +188,7 @@ def compress(segment: Segment) -> Segment:
     target = _compressed(segment.path)
     temporary = target.with_name(f".{target.name}.tmp")
     descriptor = make_anew(temporary)
-    with os.fdopen(descriptor, "wb") as file, segment.path.open("rb") as plain:
+    with os.fdopen(descriptor, "wb") as file, open_regular(segment.path) as plain:
         # With its checksum in the frame, and its size.
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
         compressor.copy_stream(plain, file, size=segment.path.stat().st_size)
