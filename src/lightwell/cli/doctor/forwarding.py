@@ -17,6 +17,7 @@ def forwarding(settings: Settings) -> str:
     """Whether each target can be reached with its authorities and certificates. Nothing is sent."""
     if settings.audit_syslog is None and settings.audit_fhir is None:
         return "the audit trail is sent nowhere"
+    from lightwell.work.audit_forwarding import reachable
     from lightwell.work.audit_forwarding.start import targets
     from lightwell.work.audit_forwarding.target import DoubtfulError, ForwardingError
 
@@ -25,13 +26,11 @@ def forwarding(settings: Settings) -> str:
     fine: list[str] = []
     for target in targets(settings):
         try:
-            fine.append(target.check())
+            fine.append(reachable.check_within(reachable.WHOLE_SECONDS, target))
         except DoubtfulError as error:
             doubtful.append(str(error))
         except ForwardingError as error:
             wrong.append(str(error))
-        finally:
-            target.close()
     doubtful += _expiring(settings)
     if wrong:
         raise LightwellError("; ".join([*wrong, *doubtful]))

@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import socket
 import ssl
+from queue import Empty, Queue
+from threading import Thread
 
-from lightwell.work.audit_forwarding.target import ForwardingError
+from lightwell.work.audit_forwarding.target import ForwardingError, Target
 
 SECONDS = 5.0
 """How long each step of a check waits."""
+WHOLE_SECONDS = 30.0
+"""How long a check takes at most: each byte that arrives is another step."""
+
+
+def check_within(seconds: float, target: Target) -> str:
+    """What the check of a target says, which is closed then. Raises what that does, in time."""
+    ended: Queue[str | Exception] = Queue()
+
+    def check() -> None:
+        said: str | Exception
+        try:
+            said = target.check()
+        except Exception as error:
+            said = error
+        target.close()
+        ended.put(said)
+
+    # What it waits for may never come, and then it ends with the process.
+    Thread(target=check, name="check", daemon=True).start()
+    try:
+        said = ended.get(timeout=seconds)
+    except Empty:
+        raise ForwardingError(
+            f"what audit_{target.name} names has not answered in full within {seconds:.0f} seconds: check "
+            "the setting, and what is on the way"
+        ) from None
+    if isinstance(said, Exception):
+        raise said
+    return said
 
 
 def explained(error: Exception, place: str, setting: str) -> ForwardingError:

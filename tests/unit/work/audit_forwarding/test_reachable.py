@@ -6,10 +6,10 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -93,7 +93,8 @@ def test_doubts_what_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             if how == "plain":
                 plain.sendall(b"220 no TLS is spoken here\r\n")
             plain.recv(4096)
-            listener.accept()
+            with suppress(OSError):  # The test may be over.
+                listener.accept()
 
     for how, said in (
         ("plain", "does not speak TLS"),
@@ -183,3 +184,31 @@ def test_a_target_that_is_fine_does_not_hide_one_that_is_not(tmp_path: Path) -> 
         url = f"http://127.0.0.1:{server.server_port}/r4"
         answer = check(audit_fhir=url, audit_syslog=f"tls://127.0.0.1:{port}")
     assert answer.startswith("WRONG ") and "nothing listens" in answer
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 4000000\r\n\r\n"]
+)
+def test_waits_for_no_fhir_server_that_never_comes_to_an_end(
+    start: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reachable, "WHOLE_SECONDS", 0.3)
+    ended = Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(start)
+            for _ in range(1_000):
+                connection.sendall(b"x")
+                if ended.wait(0.02):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=drip, args=[listener], daemon=True)
+        thread.start()
+        found = check(audit_fhir=f"http://127.0.0.1:{listener.getsockname()[1]}/r4")
+        ended.set()
+        thread.join()
+    assert found.startswith("WRONG what audit_fhir names has not answered in full"), found
