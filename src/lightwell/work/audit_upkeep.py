@@ -90,6 +90,8 @@ class AuditUpkeep:
         # The last head of each chain of which it is known that the chain goes through those before.
         self._followed: dict[str, Head] = {}
         self._failed_rounds = 0
+        # Chains of which something is wrong, with what was looked at, so that they are not read each hour.
+        self._not_whole: dict[Path, tuple[AuditKeys, object]] = {}
         self._anchored: dict[str, Head] = {}
         self._thread = Thread(target=self._run, name="audit-upkeep", daemon=True)
 
@@ -261,14 +263,19 @@ class AuditUpkeep:
         Not behind one that is not whole: what is wrong with it must not look as if a crash had left it.
         """
         expected = None
-        for folder in may_be_gone(self._root, before):
+
+        def is_apart(folder: Path) -> bool:
+            with suppress(PermissionError), closed(folder) as is_closed:
+                return not is_closed or self._not_whole.get(folder) == (keys, _state(folder))
+            return True
+
+        for folder in may_be_gone(self._root, before, is_apart):
             with suppress(BlockingIOError, PermissionError):
-                with closed(folder) as is_closed:
-                    if not is_closed:
-                        continue
+                state = _state(folder)
                 if expected is None:
                     expected = expectations(self._root, keys, noted)
                 if verify_chain(folder, keys, expected.get(folder.name, NOTHING)).findings:
+                    self._not_whole[folder] = keys, state
                     continue
                 chain = Chain(self._folder.chain(folder.name, self._now), patience=0.0)
                 try:
@@ -370,3 +377,9 @@ class AuditUpkeep:
 
 def _place(head: Head) -> Place:
     return Place(head.writer, head.number, head.mac)
+
+
+def _state(folder: Path) -> object:
+    """What is another when something has changed in a folder."""
+    found = [(each.path.name, each.path.stat()) for each in segments(folder)]
+    return [(name, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in found]

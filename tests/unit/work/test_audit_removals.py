@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,10 @@ from lightwell.observe.audit.record import AuditRecord, Change
 from lightwell.observe.audit.search import Wanted, search
 from lightwell.observe.audit.segments import segments
 from lightwell.observe.audit.trail import AuditTrail
-from lightwell.observe.audit.verification import verify
+from lightwell.observe.audit.verification import verify, verify_chain
 from lightwell.stores.background import audit_heads
 from lightwell.stores.db.database import Database
+from lightwell.work import audit_upkeep
 from tests.unit.work.test_audit_upkeep import DAY, Days
 from tests.unit.work.test_audit_upkeep import days as days  # a fixture
 
@@ -179,3 +181,26 @@ def test_what_goes_wrong_with_one_chain_is_an_error_after_a_minute(
     assert segments(days.folder.root / "http-0")[0].is_compressed
     told = [each for each in caplog.records if "Input/output error" in each.getMessage()]
     assert [each.levelname for each in told if each.levelname == "ERROR"] == ["ERROR"]
+
+
+def test_a_chain_that_is_not_whole_is_not_read_again_until_it_changes(
+    days: Days, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = segments(days.folder.root / "http-0")[-1].path
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"D1040", b"D1041"))
+    days.day += 10_000
+    read: list[Path] = []
+
+    def counted(folder: Path, *rest: Any) -> Any:
+        read.append(folder)
+        return verify_chain(folder, *rest)
+
+    monkeypatch.setattr(audit_upkeep, "verify_chain", counted)
+    with days.upkeep() as upkeep:
+        for _ in range(4):
+            upkeep.remove_old(days.now())
+        assert len(read) == 2, "the first has removed what was before"
+        path.write_bytes(whole)
+        upkeep.remove_old(days.now())
+    assert len(read) == 3 and days.patients() == [None]

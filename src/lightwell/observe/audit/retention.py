@@ -10,7 +10,7 @@ somebody else has removed something: whoever may write the files must not have t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from itertools import pairwise
@@ -90,13 +90,16 @@ def announced(root: Path, keys: AuditKeys, own: str) -> Announced:
     return Announced(again, list(unknown.values()))
 
 
-def may_be_gone(root: Path, before_ms: int) -> Iterator[Path]:
+def may_be_gone(root: Path, before_ms: int, is_apart: Callable[[Path], bool]) -> Iterator[Path]:
     """The folders of the chains in which nothing was written since, though more than their end is in their
     last segment. Raises `OSError`.
 
-    What is there keeps that segment from being removed for ever, unless somebody goes on behind it.
+    What is there keeps that segment from being removed for ever, unless somebody goes on behind it. Of those
+    that ``is_apart`` says nothing is read.
     """
     for folder in writers(root):
+        if is_apart(folder):
+            continue
         for segment in segments(folder)[-1:]:
             with suppress(PermissionError, ValueError):
                 data = segment.read()
