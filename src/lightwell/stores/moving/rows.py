@@ -30,7 +30,6 @@ from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.columns import metadata
 from lightwell.stores.db.tables import (
     audit_head,
-    audit_owed,
     installation,
     integrity_fault,
     integrity_run,
@@ -43,11 +42,9 @@ Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 
 _ROWS = 1000
-# What is true of the old place only: its servers and their audit trails, which storage it belongs to, and
-# what is damaged there.
-_NOT_MOVED = tuple(
-    table.name for table in (server, installation, integrity_run, integrity_fault, audit_head, audit_owed)
-)
+# What is true of the old place only: its servers and the ends of their audit trails, which storage it belongs
+# to, and what is damaged there. What its trails owe is moved, since nobody may ever start there again.
+_NOT_MOVED = tuple(table.name for table in (server, installation, integrity_run, integrity_fault, audit_head))
 
 
 def tables() -> list[Table]:

@@ -17,8 +17,9 @@ from lightwell.domain.states import JobPhase
 from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
-from lightwell.stores.background import installation
+from lightwell.stores.background import audit_owed, installation
 from lightwell.stores.background import outbox as events
+from lightwell.stores.background.audit_owed import Debt
 from lightwell.stores.background.installation import agree_on_storage
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
@@ -92,6 +93,8 @@ def test_goes_on_where_it_was_though_the_old_has_changed(
         _tags(conn, "a", "b", "c", "d", "e")
 
     old.db.write(fill)
+    # What a killed server has not put on record must not be lost with the old place.
+    old.db.write(lambda conn: audit_owed.add(conn, Debt("d" * 32, "node", "work", 1, "{}\n")))
     with monkeypatch.context() as patched:
         patched.setattr(move, "look_at_frames", lambda *given: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
@@ -119,6 +122,8 @@ def test_goes_on_where_it_was_though_the_old_has_changed(
             mine = rows.between(conn, table, None, None)
         with new.read() as conn:
             assert rows.between(conn, table, None, None) == mine
+    with new.read() as conn:
+        assert [debt.id for debt in audit_owed.left(conn, "node", 0, 9)] == ["d" * 32]
     assert schema_state(new) == "current"
     with pytest.raises(LightwellError, match="was moved into the database"):
         run()
