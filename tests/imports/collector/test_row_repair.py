@@ -106,7 +106,9 @@ def test_makes_everything_anew_that_sets_are_found_by(server: Importing, two: li
         server,
         update(t.image_set).values(patient_name="WRONG", instance_count=9, modality=None, further='{"x":1}'),
         update(t.primary_series).where(t.primary_series.c.modality == "CT").values(modality="MR"),
-        update(t.primary_instance).values(number=t.primary_instance.c.number + 7),
+        update(t.primary_instance).values(
+            number=t.primary_instance.c.number + 7, instance=t.primary_instance.c.instance + 1000
+        ),
         update(t.study).values(patient_id="WRONG", series_count=9),
     )
     done, told = Repairs(), list[str]()

@@ -210,6 +210,10 @@ DAMAGES = {
         update(T.primary_instance).values(number=T.primary_instance.c.number + 5),
         "number of an instance in DICOMweb's index",
     ),
+    "index of others": (
+        update(T.primary_instance).values(instance=T.primary_instance.c.instance + 1000),
+        "2 instances in DICOMweb's index are not its own",
+    ),
     "no index": (delete(T.primary_instance), "2 of its instances are not in DICOMweb's index"),
     "study": (update(T.study).values(patient_name="WRONG"), "patient_name of its study in DICOMweb's index"),
     "count": (update(T.study).values(instance_count=9), "instance_count of its study in DICOMweb's index"),

@@ -20,7 +20,7 @@ from tests.stores.integrity.pointing import (
     three_sets,
 )
 from tests.support import image_set_builders
-from tests.support.image_set_builders import BuiltSet
+from tests.support.image_set_builders import BuiltInstance, BuiltSet
 
 
 @pytest.fixture
@@ -44,6 +44,17 @@ def faults(stores: Stores, of: BuiltSet) -> set[str]:
 
 def test_finds_nothing_among_rows_as_they_were_written(stores: Stores, three: Three) -> None:
     assert not any(faults(stores, each) for each in (three.ours, three.other, three.foreign))
+
+
+def test_finds_nothing_in_what_differs_by_space_around_it(stores: Stores) -> None:
+    """Imports put that into one set, whatever white space it is."""
+    ids = ("P1", "P1\t", "P1\r\n", "\u3000P1", "\u00a0P1 ")
+    of = [
+        BuiltInstance(f"1.1.{n}", n, patient={"PatientID": id, "PatientName": "DOE^JANE"})
+        for n, id in enumerate(ids)
+    ]
+    found = faults(stores, image_set_builders.image_set(stores, of))
+    assert found == {"5 of its originals lie in packs that are lost"}  # which are not made here
 
 
 _SAME_PIXELS = "1 members show other pixels than their instances came with"

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 
 from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.levels import level_of
+from lightwell.domain.image_sets.search_columns import clean_text
 from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import (
@@ -226,5 +227,7 @@ def _texts(block: Mapping[str, object], names: Sequence[str]) -> list[str]:
     for name in names:
         value = block.get(name)
         parts = value if isinstance(value, list) else [value]
-        found.append("\\".join("" if part is None else str(part) for part in parts).strip(" \0"))
+        text = "\\".join("" if part is None else str(part) for part in parts)
+        # As imports compare them, so that nothing is said of what has joined a set by right.
+        found.append(clean_text(text.strip(" \0")))
     return found

@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     Connection,
+    CursorResult,
     and_,
     bindparam,
     delete,
@@ -304,7 +305,8 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
         add_instances(conn, key, None)
         first = conn.execute(_FIRST, {"key": key}).one()
     if look or before is None or before["first_record"] != first.record:
-        values |= {"first_record": first.record, **_of_first(conn, key, first.instance)}
+        fragment = _first_fragment(conn, key, first.instance).one()
+        values |= {"first_record": first.record, **_of_first(conn, key, fragment)}
     else:
         values |= {name: before[name] for name in _SERIES if name not in values}
     grams.replace(conn, "series", key, None if before is None else dict(before), values)
@@ -317,13 +319,18 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
 
 
 def first_values(conn: Connection, key: int) -> dict[str, Any] | None:
-    """What a series shows of its first instance; None where the index has none of its instances."""
+    """What a series shows of its first instance; None if the index has none, or another set's."""
     first = conn.execute(_FIRST, {"key": key}).first()
-    return None if first is None else {"first_record": first.record, **_of_first(conn, key, first.instance)}
+    if first is None or (row := _first_fragment(conn, key, first.instance).first()) is None:
+        return None
+    return {"first_record": first.record, **_of_first(conn, key, row)}
 
 
-def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | None]:
-    row = conn.execute(_FIRST_FRAGMENT, {"key": key, "instance": instance_key}).one()
+def _first_fragment(conn: Connection, key: int, instance_key: int) -> CursorResult[Any]:
+    return conn.execute(_FIRST_FRAGMENT, {"key": key, "instance": instance_key})
+
+
+def _of_first(conn: Connection, key: int, row: Any) -> dict[str, str | None]:
     fragments = native_instances.InstanceFragments(conn, key)
     fragment = fragments.of_record(row.key, row.fragment_z, row.dictionary)
     shown: Mapping[str, object] = {}
