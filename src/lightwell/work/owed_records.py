@@ -1,8 +1,9 @@
-"""Records of the audit trail that a process owed when it was killed: they are written after all.
+"""Records of the audit trail that a process owes, mostly since it was killed: they are written after all.
 
 They stand in the database since the transaction that did what they tell (`stores.background.records`). Each
 is written once: those that the trail has, sealed, are left out. A start writes what was left by processes of
-its data folder that are gone, and what any other has left for a day, since nobody may ever start there again.
+its data folder that are gone, and what any other has left for a day, since nobody may ever start there again;
+and each hour that goes for what the process itself could not put there, too.
 
 Whoever can write the database can write a debt, but must not have anything else sealed by that than that a
 version was made or a job has ended, which they could have made so as well.
@@ -11,10 +12,9 @@ version was made or a job has ended, which they could have made so as well.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from threading import Event, Thread
 from typing import Final
@@ -26,7 +26,7 @@ from lightwell.observe.audit.chain import closed
 from lightwell.observe.audit.record import AuditRecord, decode_line
 from lightwell.observe.audit.sealed import sealed_with_ids
 from lightwell.observe.audit.segments import writers
-from lightwell.observe.audit.trail import AuditTrail
+from lightwell.observe.audit.trail import LOST, AuditTrail
 from lightwell.observe.logs import event
 from lightwell.observe.seldom import Seldom
 from lightwell.settings import Settings
@@ -45,6 +45,10 @@ _SECONDS: Final = 5.0
 # How often to look for what others have left, and how many debts at once.
 _ROUNDS: Final = 720
 _AT_ONCE: Final = 100
+# How many of one writer are looked for in the trail at once.
+_MOST: Final = 20_000
+# What is put on record at all is so a moment after the commit.
+_MINUTE: Final = 60_000
 _DAY: Final = 86_400_000
 # A clock may have been set meanwhile.
 _MARGIN: Final = 3_600_000
@@ -95,45 +99,59 @@ class OwedRecords:
             self._records.cleared(ids)
 
     def recover(self) -> int:
-        """Write what processes owe that are gone; how many debts that were.
+        """Write what processes owe that are gone, and what this one could not; how many debts that were.
 
         Raises `StorageError`, `OSError`, `ConfigurationError`, and `UnavailableError` if the trail cannot be
         written.
         """
-        node, paid = Node(self._root.parent).id, 0
+        node, own, paid = Node(self._root.parent).id, self._places.trail.writer, 0
         now = self._places.clock.now()
+        self._db.write(lambda conn: audit_owed.take_over(conn, node, own, now - _DAY, _AT_ONCE))
         with self._db.read() as conn:
-            left = audit_owed.left(conn, node, now - _DAY, _AT_ONCE)
-        strangers = [debt for debt in left if debt.node != node]
-        if strangers:
-            left = [debt for debt in left if debt.node == node]
-            own = self._places.trail.writer
-            left += self._db.write(lambda conn: audit_owed.take_over(conn, strangers, node, own))
-        left.sort(key=lambda debt: debt.writer)
-        for writer, debts in groupby(left, key=lambda debt: debt.writer):
+            found = {
+                writer: audit_owed.left(conn, node, writer, _MOST)
+                for writer in audit_owed.writers(conn, node)
+            }
+        for writer, debts in found.items():
             try:
-                paid += self._recover_of(writer, list(debts), now)
+                paid += self._recover_of(writer, debts, now)
             except OSError as error:
                 # What is wrong with one folder keeps nobody else's from being written.
                 log.warning("records that the audit trail owes have to wait: %s", error)
         return paid
 
-    def _recover_of(self, writer: str, debts: Sequence[Debt], now: int) -> int:
-        """`recover` for the debts of one writer, whose name nothing has checked."""
+    def _recover_of(self, writer: str, debts: Mapping[str, int], now: int) -> int:
+        """`recover` for the debts of one writer, whose name nothing has checked, with their times."""
         own = self._places.trail.writer
         if writer == own:
-            return self._pay([debt for debt in debts if not self._records.owes(debt.id)], {own}, now)
+            return self._pay({id: at for id, at in debts.items() if self._is_left(id, at, now)}, {own}, now)
         if writer not in {folder.name for folder in writers(self._root)}:
             # Somebody may just be about to make it.
-            return self._pay([debt for debt in debts if debt.at < now - _MARGIN], {own}, now)
+            return self._pay({id: at for id, at in debts.items() if at < now - _MARGIN}, {own}, now)
         with closed(self._root / writer) as is_closed:
             # One that works pays by itself.
             return self._pay(debts, {writer, own}, now) if is_closed else 0
 
-    def _pay(self, debts: Sequence[Debt], writers: Iterable[str], now: int) -> int:
-        if not debts:
+    def _is_left(self, id: str, at: int, now: int) -> bool:
+        """Whether a debt of this writer is one of a process before, or one that nobody puts on record."""
+        return not self._records.owes(id) or (at < now - _MINUTE and self._records.take(id))
+
+    def _pay(self, left: Mapping[str, int], writers: Iterable[str], now: int) -> int:
+        paid, ids = 0, list(left)
+        if not ids:
             return 0
-        known = self._on_record(debts, writers)
+        # What an attempt before has put must be told from what is missing.
+        if not self._places.trail.flush():
+            raise UnavailableError("the trail cannot be written")
+        known = self._on_record(left, writers)
+        for start in range(0, len(ids), _AT_ONCE):
+            with self._db.read() as conn:
+                debts = audit_owed.get(conn, ids[start : start + _AT_ONCE])
+            self._write(debts, known, now)
+            paid += len(debts)
+        return paid
+
+    def _write(self, debts: Sequence[Debt], known: Container[tuple[object, ...]], now: int) -> None:
         records = [
             record for debt in debts for record in _records(debt) if (record.id, *_about(record)) not in known
         ]
@@ -147,21 +165,19 @@ class OwedRecords:
             event(
                 log,
                 logging.WARNING,
-                "records that a killed process had not written are in the audit trail now",
+                "records that a process was killed before it wrote them, or could not write, are in the audit"
+                " trail now",
                 records=len(records),
             )
-        ids = [debt.id for debt in debts]
-        self._db.write(lambda conn: audit_owed.clear(conn, ids))
-        return len(debts)
+        self._db.write(lambda conn: audit_owed.clear(conn, [debt.id for debt in debts]))
 
-    def _on_record(self, debts: Sequence[Debt], writers: Iterable[str]) -> set[tuple[object, ...]]:
+    def _on_record(self, left: Mapping[str, int], writers: Iterable[str]) -> set[tuple[object, ...]]:
         """What the trail has of them already, as its seals prove."""
-        keys, ids = self._places.folder.ensure_keys(), {debt.id for debt in debts}
-        since = min(debt.at for debt in debts) - _MARGIN
+        keys, since = self._places.folder.ensure_keys(), min(left.values()) - _MARGIN
         return {
             (record.id, *_about(record))
             for writer in writers
-            for record in sealed_with_ids(self._root / writer, keys, ids, since)
+            for record in sealed_with_ids(self._root / writer, keys, left, since)
         }
 
     def _run(self) -> None:
@@ -191,13 +207,15 @@ def owed_records(
 
 
 def _records(debt: Debt) -> list[AuditRecord]:
-    found = []
+    """Those of a debt, and one that says how many of them are lost."""
+    found, lost = [], 0
     # Texts may have other ends of lines, which JSON leaves as they are.
     for line in filter(None, debt.records.split("\n")):
         try:
             record = decode_line(line.encode(errors="replace"))
         except ValueError:
             log.error("a record that the audit trail owes is damaged: debt %s", debt.id)
+            lost += 1
             continue
         if record.operation not in _OPERATIONS or record.id != debt.id:
             log.error(
@@ -208,6 +226,10 @@ def _records(debt: Debt) -> list[AuditRecord]:
             continue
         known = {name: getattr(record, name) for name in _MEMBERS}
         found.append(AuditRecord(via="engine", kind="change", **known))
+    if lost:
+        told = AuditRecord(at=debt.at, id=debt.id, via="engine", operation=LOST, kind="security")
+        told.lost, told.until = lost, debt.at
+        found.append(told)
     return found
 
 

@@ -11,14 +11,16 @@ import msgspec
 import pytest
 
 from lightwell.clock import Clock
+from lightwell.domain.imports.jobs import Job
+from lightwell.domain.imports.manifests import OutcomeCounts
 from lightwell.errors import StorageUnavailableError
 from lightwell.observe.audit.record import AuditRecord, decode_line
 from lightwell.observe.audit.trail import AuditTrail, TrailOptions
 from lightwell.operations.context import Caller
 from lightwell.stores.background import audit_owed
 from lightwell.stores.background.records import BackgroundRecords
-from lightwell.stores.data_folder.node import Node
 from lightwell.work.collector import Collector
+from lightwell.work.imports.import_phases import ImportPhases
 from tests.imports.codec_pool.test_requests import ARN, opened, store_request, stored
 from tests.support.collector import delete, living
 from tests.support.ct_files import ROOT, ct, write, write_series
@@ -80,6 +82,26 @@ def test_an_import_job_has_a_record_for_each_image_set_that_it_writes(
     assert (grown.patient, grown.version, grown.instances) == ("P1", 2, 1)
 
 
+def test_the_end_of_a_job_is_on_record_though_its_files_cannot_be_counted_any_more(
+    sqlite: Importing, trail: tuple[AuditTrail, Kept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, (sqlite.trail, chain) = sqlite, trail
+    write(server.input / "in" / "1.dcm", ct(1))
+    real, asked = ImportPhases._counts, list[str]()
+
+    def counts(self: ImportPhases, job: Job) -> OutcomeCounts:
+        asked.append(job.id)
+        if len(asked) > 1:
+            raise StorageUnavailableError("the database is away")
+        return real(self, job)
+
+    monkeypatch.setattr(ImportPhases, "_counts", counts)
+    server.run("in/")
+    until(lambda: any(each.operation == "ImportJobEnded" for each in chain.records))
+    assert len(asked) == 2
+    assert chain.records[-1].query == {"status": "COMPLETED", "imported": 1, "failed": 0}
+
+
 def test_a_job_waits_while_nothing_can_be_recorded(
     sqlite: Importing, trail: tuple[AuditTrail, Kept], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -120,7 +142,7 @@ def test_what_a_request_has_stored_is_on_record_where_it_is_committed(
     assert record.emergency
     assert record.image_set == getattr(first, "image_set", None)
     with server.stores.db.read() as conn:
-        (debt,) = audit_owed.left(conn, Node(server.settings.data).id, 0, 9)
+        (debt,) = audit_owed.get(conn, [record.id or ""])
     assert (debt.id, debt.at, decode_line(debt.records.encode()).image_set) == (
         record.id, record.at, record.image_set,
     )  # fmt: skip

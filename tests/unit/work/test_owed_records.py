@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from lightwell.clock import Clock, Ids
+from lightwell.errors import UnavailableError
 from lightwell.observe.audit.block import before, decode_head
 from lightwell.observe.audit.chain import Chain
 from lightwell.observe.audit.heads import Place, ends_missing, expectations, removals
@@ -20,11 +21,12 @@ from lightwell.observe.audit.trail import AuditTrail, TrailOptions
 from lightwell.observe.audit.verification import verify
 from lightwell.stores.background import audit_owed as debts_table
 from lightwell.stores.background.audit_owed import Debt
-from lightwell.stores.background.records import BackgroundRecords, Debtor
+from lightwell.stores.background.records import BackgroundRecords, Debtor, Owed
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.data_folder.node import Node
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.tables import audit_owed
+from lightwell.work import owed_records
 from lightwell.work.owed_records import OwedPlaces, OwedRecords
 from tests.support.server import until
 
@@ -44,12 +46,13 @@ class Process:
         self.records = BackgroundRecords(self.trail, lambda: now or clock.now(), Debtor(Node(data), Ids().id))
         self.owed = OwedRecords(OwedPlaces(db, folder, self.trail, clock), self.records)
 
-    def do(self, image_set: str, *, dies: bool = False) -> None:
+    def do(self, image_set: str, *, dies: bool = False) -> Owed:
         """Make a version; one that dies then has not put it on record."""
         record = AuditRecord(operation="ImportIntoImageSet", image_set=image_set, version=1, number=7)
         owed = self.db.write(lambda conn: self.records.owe(conn, [record]))
         if not dies:
             self.records.put_owed(owed)
+        return owed
 
     def on_record(self) -> list[tuple[str, str | None, bool]]:
         """Of each record: in whose chain, of which image set, whether it came late."""
@@ -132,6 +135,102 @@ def test_a_debt_stays_while_the_trail_has_no_room(
         one.do("a")
         one.trail.flush()
         assert (one.records.kept(), debts(database)) == ((), 1)
+
+
+def minutes_ago() -> int:
+    return Clock().now() - 120_000
+
+
+def test_pays_what_the_process_that_runs_has_not_put(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knew whether it was committed, or the trail had no room, as with ``audit_full = serve``."""
+    with process(tmp_path, database, now=minutes_ago()) as one:
+        unknown = one.do("a", dies=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(one.trail, "put", lambda record: False)
+            one.do("b")
+            with pytest.raises(UnavailableError):
+                one.owed.recover()
+        with monkeypatch.context() as patched:
+            # It waits for the disk, however long: nobody else puts it.
+            patched.setattr(one.trail, "tell_when_kept", lambda tell: None)
+            waiting = one.do("c")
+        assert (one.owed.recover(), debts(database)) == (2, 1)
+        # Whoever made the first learns only now that it was committed.
+        one.records.put_owed(unknown)
+        assert sorted(one.on_record()) == [("work", "a", True), ("work", "b", True), ("work", "c", False)]
+        one.records.cleared([waiting.id])
+
+
+def test_what_waits_hides_nothing(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owed_records, "_AT_ONCE", 1)
+    with (
+        process(tmp_path, database, "import", now=minutes_ago()) as busy,
+        process(tmp_path, database, "worker") as dead,
+    ):
+        busy.do("a", dies=True)
+        dead.do("b", dies=True)
+        dead.do("c", dies=True)
+        dead.trail.close()
+        with process(tmp_path, database) as one:
+            assert (one.owed.recover(), one.owed.recover(), debts(database)) == (2, 0, 1)
+            assert one.on_record() == [("work", "b", True), ("work", "c", True)]
+
+
+def test_writes_once_what_an_attempt_before_has_put(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with process(tmp_path, database) as dead:
+        dead.do("a", dies=True)
+        dead.do("b", dies=True)
+    with process(tmp_path, database) as one:
+
+        def keep(record: AuditRecord) -> None:
+            one.trail.put(record)
+            raise UnavailableError("the disk is slow")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(one.trail, "keep", keep)
+            with pytest.raises(UnavailableError):
+                one.owed.recover()
+        assert (one.owed.recover(), debts(database)) == (2, 0)
+        assert one.on_record() == [("work", "a", True), ("work", "b", True)]
+
+
+def test_writes_once_what_is_on_record_long_since(tmp_path: Path, database: Database) -> None:
+    """As after the restore of a backup into the same data folder."""
+    folder = AuditFolder(tmp_path, None)
+    with process(tmp_path, database) as dead:
+        owed = dead.do("a")
+        dead.trail.flush()
+    for _ in range(6):
+        chain = Chain(folder.chain("work", Clock().now, 1))
+        chain.append([AuditRecord(at=Clock().now(), operation="Later")])
+        chain.close()
+    assert len(segments(folder.root / "work")) == 7
+    with process(tmp_path, database) as one:
+        assert (one.owed.recover(), debts(database)) == (1, 0)
+        assert one.on_record()[0] == ("work", "a", False)
+        assert sum(image_set == "a" for _, image_set, _ in one.on_record()) == len(owed.records)
+
+
+def test_says_how_many_records_of_a_debt_cannot_be_read(tmp_path: Path, database: Database) -> None:
+    with process(tmp_path, database) as dead:
+        kept = dead.do("a", dies=True)
+        dead.do("b", dies=True)
+    damaged = update(audit_owed).where(audit_owed.c.id != kept.id).values(records='{"at":1,"do\n{\n')
+    database.write(lambda conn: conn.execute(damaged))
+    with process(tmp_path, database) as one:
+        assert (one.owed.recover(), debts(database)) == (2, 0)
+        one.trail.flush()
+        found = search(one.root, Wanted(), lambda *why: pytest.fail(str(why)))
+        version, lost = [each.record for each in found]
+    assert (version.image_set, version.lost) == ("a", 0)
+    assert (lost.operation, lost.kind, lost.lost) == ("AuditLost", "security", 2)
+    assert lost.at > 0 and lost.recovered > 0
 
 
 def put_into_database(

@@ -115,8 +115,8 @@ class AuditRecord(Struct, omit_defaults=True, gc=False):
     count: int = 0
     lost: int = 0
     until: int = 0
-    # When it was written, if the process that should have done so had died: from the database, where it stood
-    # since the transaction that did what it tells.
+    # When it was written, if the process that should have done so had died or could not: from the database,
+    # where it stood since the transaction that did what it tells.
     recovered: int = 0
 
 

@@ -5,6 +5,7 @@ A line that has no seal, or whose seal is not right, was written by anybody who 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,7 @@ from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AuditRecord, decode_line
 from lightwell.observe.audit.segments import Segment, segments
 
-# Records of what was just done are in the last segments; more are not read for them.
-_LAST: Final = 4
+_ID: Final = re.compile(rb'"id":"([0-9A-Za-z-]{1,64})"')
 
 
 def sealed_blocks(writer: str, segment: Segment, data: bytes, keys: AuditKeys) -> Iterator[Block]:
@@ -63,20 +63,21 @@ def newest_sealed(folder: Path, keys: AuditKeys, operation: str) -> Iterator[Aud
 def sealed_with_ids(folder: Path, keys: AuditKeys, ids: Collection[str], since: int) -> Iterator[AuditRecord]:
     """The proved records of a writer with one of these ids that were written since a time in milliseconds.
 
-    Of the last segments. Raises `OSError`.
+    All segments since then are read, one after the other. Raises `OSError`.
     """
-    for segment in reversed(segments(folder)[-_LAST:]):
+    wanted = {id.encode() for id in ids}
+    for segment in reversed(segments(folder)):
         try:
             data = segment.read()
         except ValueError:
             continue
-        wanted = [id for id in ids if f'"id":"{id}"'.encode() in data]
-        for block in sealed_blocks(folder.name, segment, data, keys) if wanted else ():
+        is_there = any(found[1] in wanted for found in _ID.finditer(data))
+        for block in sealed_blocks(folder.name, segment, data, keys) if is_there else ():
             for line in data[block.start : block.end].splitlines():
-                if line.startswith(b'{"n":'):
+                if line.startswith(b'{"n":') and any(found[1] in wanted for found in _ID.finditer(line)):
                     with suppress(ValueError):
                         record = decode_line(line)
-                        if record.id in wanted:
+                        if record.id in ids:
                             yield record
         first = stated(data, 0)
         if first is not None and first.at < since:

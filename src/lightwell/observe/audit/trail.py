@@ -24,6 +24,9 @@ from lightwell.observe.audit.record import AnyRecord, AuditRecord, FrameRecord
 
 log = logging.getLogger(__name__)
 
+LOST: Final = "AuditLost"
+"""What a record does that tells how many others are missing."""
+
 # Records that wait, and members of their lists; requests that had room already may put as many again.
 MOST_WAITING: Final = 8_192
 MOST_MEMBERS: Final = 65_536
@@ -217,10 +220,12 @@ class AuditTrail:
         if self._refuses and not is_kept:
             raise UnavailableError(_NOT_DURABLE)
 
-    def flush(self, seconds: float = _DURABLE_SECONDS) -> None:
-        """`durable` for threads."""
-        if not self._is_kept(seconds) and self._refuses:
+    def flush(self, seconds: float = _DURABLE_SECONDS) -> bool:
+        """`durable` for threads; whether the records are on the disk."""
+        is_kept = self._is_kept(seconds)
+        if not is_kept and self._refuses:
             raise UnavailableError(_NOT_DURABLE)
+        return is_kept
 
     def _is_kept(self, seconds: float) -> bool:
         """Wait until all records put before are on the disk; False if they are not by then."""
@@ -403,9 +408,7 @@ class _Lost:
         self.count += 1
 
     def record(self) -> AuditRecord:
-        return AuditRecord(
-            at=self.since, until=self.until, lost=self.count, operation="AuditLost", kind="security"
-        )
+        return AuditRecord(at=self.since, until=self.until, lost=self.count, operation=LOST, kind="security")
 
 
 def _members(record: AnyRecord) -> int:

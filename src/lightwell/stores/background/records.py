@@ -32,6 +32,9 @@ _FULL: Final = (
 # Debts that a transaction clears besides what it is for.
 _AT_ONCE: Final = 500
 _RUN: Final = 12
+# Debts of this process that `work.owed_records` pays, which are remembered until whoever made one puts it:
+# that is a moment after the commit, or never.
+_TAKEN: Final = 10_000
 
 
 class Owed(NamedTuple):
@@ -64,6 +67,10 @@ class BackgroundRecords:
         self._lock = Lock()
         # Debts of which the trail has the records on the disk, in their order.
         self._kept: dict[str, None] = {}
+        # All debts whose records the trail has been given, until they are cleared; and those that are paid
+        # from the database instead.
+        self._put: set[str] = set()
+        self._taken: dict[str, None] = {}
 
     def check(self) -> None:
         """Call it before what will be recorded. Raises `StorageUnavailableError` if that cannot be."""
@@ -104,12 +111,14 @@ class BackgroundRecords:
         if self._trail is None:
             return
         self._forget(owed.cleared)
-        if not owed.records:
+        if not owed.records or not self._may_put(owed.id):
             return
         # If only one had no room, it is the debt that keeps all of them.
         has_room = all([self._trail.put(record) for record in owed.records])
         if owed.id and has_room:
             self._trail.tell_when_kept(lambda: self._keep(owed.id))
+        elif owed.id:
+            self._forget((owed.id,))
         if self._trail.is_sync:
             try:
                 self._trail.flush()
@@ -121,6 +130,19 @@ class BackgroundRecords:
         """Whether this process has made the debt, and not one before it."""
         return id.startswith(self._run)
 
+    def take(self, id: str) -> bool:
+        """Whether a debt of this process is to be paid from the database; then it is not put any more.
+
+        So it is where nobody knew whether the transaction was committed, or the trail had no room.
+        """
+        with self._lock:
+            if id in self._put:
+                return False
+            self._taken[id] = None
+            if len(self._taken) > _TAKEN:
+                del self._taken[next(iter(self._taken))]
+            return True
+
     def kept(self) -> tuple[str, ...]:
         """The debts that may be cleared, since the disk has their records in the trail."""
         with self._lock:
@@ -129,6 +151,15 @@ class BackgroundRecords:
     def cleared(self, ids: Sequence[str]) -> None:
         """These were cleared, in a transaction that is committed by now."""
         self._forget(ids)
+
+    def _may_put(self, id: str) -> bool:
+        with self._lock:
+            if id in self._taken:
+                del self._taken[id]
+                return False
+            if id:
+                self._put.add(id)
+            return True
 
     def _keep(self, id: str) -> None:
         with self._lock:
@@ -139,6 +170,7 @@ class BackgroundRecords:
             with self._lock:
                 for id in ids:
                     self._kept.pop(id, None)
+                    self._put.discard(id)
 
     def _stamped(self, records: Sequence[AuditRecord], id: str | None = None) -> Sequence[AuditRecord]:
         now = self._now()

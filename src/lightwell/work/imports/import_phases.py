@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from sqlalchemy import Connection
 
@@ -201,13 +202,15 @@ class ImportPhases:
             outbox.append(conn, event)
             return self._records.owe(conn, [so_far])
 
-        so_far = on_record.end_of_job(job, datastore_id, status, self._counts(job))
+        files = self._counts(job)
+        so_far = on_record.end_of_job(job, datastore_id, status, files)
         owed = self._stores.db.write(work)
         if owed is None:
             raise ClaimLost(job.id)
         self._count("lightwell_import_jobs_total", status, 1)
-        # Of one that fails, others may have committed files until now.
-        files = self._counts(job)
+        # Of one that fails, others may have committed files until now; its end is on record anyway.
+        with suppress(StorageError):
+            files = self._counts(job)
         so_far.query = on_record.counted(status, files)
         self._records.put_owed(owed)
         for outcome in (OutcomeKind.IMPORTED, OutcomeKind.CUSTOMER, OutcomeKind.SERVER):

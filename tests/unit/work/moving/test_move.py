@@ -123,7 +123,7 @@ def test_goes_on_where_it_was_though_the_old_has_changed(
         with new.read() as conn:
             assert rows.between(conn, table, None, None) == mine
     with new.read() as conn:
-        assert [debt.id for debt in audit_owed.left(conn, "node", 0, 9)] == ["d" * 32]
+        assert [debt.id for debt in audit_owed.get(conn, ["d" * 32])] == ["d" * 32]
     assert schema_state(new) == "current"
     with pytest.raises(LightwellError, match="was moved into the database"):
         run()
