@@ -11,10 +11,12 @@ import pytest
 from lightwell.clock import Ids
 from lightwell.codec_pool.far_storage.opening import uploaded_key
 from lightwell.codec_pool.far_storage.sealed_source import bytes_of, source_of
+from lightwell.domain.imports.uploads import UploadedFile
 from lightwell.errors import InputError
 from lightwell.stores.account import datastores
 from lightwell.stores.data_folder.sealed_files import FileSealer, SpooledFileDamagedError
 from lightwell.stores.db.database import Database
+from lightwell.stores.jobs import uploads
 from lightwell.stores.keys import data_keys
 from lightwell.stores.keys.data_keys import KeyDestroyedError
 from lightwell.stores.keys.uploaded_files import grant
@@ -60,7 +62,34 @@ def test_are_opened_by_their_name_and_a_key_of_their_data_store(
     with source_of(fd, uploaded_key(keys, STORE.id, NAME, None, fd)) as source:
         assert source.size == size and source.read(0, size) == data
     assert uploaded_key(keys, STORE.id, NAME, data or b"LWU", None) is None, "it is not sealed"
-    assert uploaded_key(keys, STORE.id, NAME, b"LWU1" + bytes(100), None) is None, "nor by any key"
+    assert uploaded_key(keys, STORE.id, "scans/1.dcm", b"LWU1" + bytes(100), None) is None, (
+        "nor is it an upload"
+    )
+
+
+def test_a_bit_of_their_beginning_makes_them_no_file_of_another_kind(store: Database, tmp_path: Path) -> None:
+    """Such a file is not DICOM, and would be removed."""
+    data, keys = os.urandom(5000), ring(store, tmp_path)
+    whole = sealed(store, tmp_path, data)
+    taken = UploadedFile("a.dcm", "a.dcm", len(data), "", 1)
+    store.write(lambda conn: uploads.claim(conn, "1", taken))
+    for place in range(12):
+        changed = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        with pytest.raises(SpooledFileDamagedError, match="Upload it again"):
+            uploaded_key(keys, STORE.id, NAME, changed, None)
+    with pytest.raises(SpooledFileDamagedError):
+        uploaded_key(keys, STORE.id, NAME, whole[:7], None)
+    path = tmp_path / "fetched"
+    with path.open("wb") as out:
+        spooled = FileSealer(out.write)
+        spooled.write(b"?" + whole[1:])
+        opens = spooled.finish()
+    fd = os.open(path, os.O_RDONLY)
+    with pytest.raises(SpooledFileDamagedError):
+        uploaded_key(keys, STORE.id, NAME, None, fd, opens)
+    assert uploaded_key(keys, STORE.id, "scans/a.dcm", None, fd, opens) is opens, "no upload"
+    os.close(fd)
+    assert uploaded_key(keys, STORE.id, NAME, data, None) is None, "taken before its data store had a key"
 
 
 def test_are_refused_under_another_name_changed_or_cut_off(store: Database, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import stat
 from pathlib import Path
 
 from lightwell.errors import InputError
-from lightwell.stores.data_folder.sealed_files import FileKey
+from lightwell.stores.data_folder.sealed_files import FileKey, FileOpener
 from lightwell.stores.keys.ring import KeyRing
-from lightwell.stores.keys.uploaded_files import key_of
+from lightwell.stores.keys.uploaded_files import check_plain, key_of
 from lightwell.stores.objects.local import is_away, storage_error
 
 
@@ -40,12 +40,21 @@ def open_fetched(path: Path, *, is_ours: bool) -> int:
 
 
 def uploaded_key(
-    keys: KeyRing, datastore: str, name: str, data: bytes | None, descriptor: int | None
+    keys: KeyRing,
+    datastore: str,
+    name: str,
+    data: bytes | None,
+    descriptor: int | None,
+    spooled: FileKey | None = None,
 ) -> FileKey | None:
     """What opens an object of a bucket, in memory or open, if it is one that the console has sealed.
 
-    Raises `InputError` if that was for another data store than this one, an id.
+    ``spooled`` is what opens a copy of one that did not look so. Raises `InputError` if it was for another
+    data store than this one, an id; `SpooledFileDamagedError` where it was sealed and is damaged.
     """
+    if spooled is not None:
+        check_plain(keys, name, FileOpener(spooled).size)
+        return spooled
     if descriptor is None:
         whole = data or b""
         size, read = len(whole), lambda offset, length: whole[offset : offset + length]

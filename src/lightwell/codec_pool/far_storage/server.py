@@ -235,8 +235,8 @@ class FarServer:
                 data = got
             else:
                 descriptor = open_fetched(got, is_ours=got.parent == self._storage.spool)
-            if chunk.sealed and opens is None:
-                opens = uploaded_key(self._storage.keys, chunk.datastore, key, data, descriptor)
+            if chunk.sealed:
+                opens = uploaded_key(self._storage.keys, chunk.datastore, key, data, descriptor, opens)
         except Exception as error:
             failure = failure_of(error, where)
             if descriptor is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -41,6 +42,7 @@ _PAGE = 1000
 _AWAY_SECONDS = 60.0
 """After so long a key service that was away is asked again for what is in memory."""
 
+T = TypeVar("T")
 OpenProvider = Callable[[Connection], KeyProvider]
 _log = logging.getLogger(__name__)
 
@@ -153,6 +155,11 @@ class KeyRing:
             if found.purpose.datastore != datastore:
                 raise LookupError(row)
             return self._unwrapped(found, conn)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` reads of the database that the keys are in."""
+        with self._db.read() as conn:
+            return work(conn)
 
     def seals(self, conn: Connection, datastore_key: int) -> bool:
         """Whether what is written to a data store is sealed."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Connection, select
+
+from lightwell.domain.imports.uploads import UPLOADS
 from lightwell.errors import InputError
 from lightwell.sealing.errors import SealError
 from lightwell.stores.data_folder.sealed_files import (
@@ -14,10 +17,9 @@ from lightwell.stores.data_folder.sealed_files import (
     FileKey,
     SpooledFileDamagedError,
 )
+from lightwell.stores.db.tables import uploaded_file
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from lightwell.stores.keys.ring import KeyRing
 
 
@@ -39,10 +41,14 @@ def key_of(
 
     ``datastore``: the id of the one that it is to be imported into. Its first bytes say whose key seals it,
     and whoever can read it can copy it elsewhere: so `InputError` is raised where that is another one's.
-    Raises `StorageError` where its key is not to be had, `SpooledFileDamagedError` where it is cut off.
+    Raises `StorageError` where its key is not to be had, `SpooledFileDamagedError` where it was sealed and is
+    cut off or changed.
     """
+    if not name.startswith(UPLOADS):
+        return None
     head = read(0, HEAD)
     if not head.startswith(UPLOADED) or len(head) < HEAD:
+        check_plain(ring, name, size)
         return None
     from lightwell.sealing.segments import grant_of_file, seal_of
 
@@ -54,11 +60,37 @@ def key_of(
             "upload it for this one"
         ) from None
     if plain is None:
-        return None
+        raise _damaged(name)
     try:
         seal = seal_of(lambda offset, length: read(HEAD + offset, length), size - HEAD)
     except SealError:
-        raise SpooledFileDamagedError(
-            f"{name} is not as it was uploaded: it was cut off or changed. Upload it again"
-        ) from None
+        raise _damaged(name) from None
     return FileKey(grant_of_file(plain, name), seal, HEAD)
+
+
+def check_plain(ring: KeyRing, name: str, size: int) -> None:
+    """For an object of so many bytes that does not begin as a sealed one does. Raises
+    `SpooledFileDamagedError` if it is not one that the console has kept as it came.
+
+    What is sealed is longer than what came. One wrong bit at its beginning would make it a file that is not
+    DICOM, which is removed once its job has ended.
+    """
+    parts = name.split("/", 3)
+    if not name.startswith(UPLOADS) or len(parts) < 4:
+        return
+    taken = ring.read(lambda conn: _taken_size(conn, *parts[2:]))
+    if taken is not None and taken != size:
+        raise _damaged(name)
+
+
+def _taken_size(conn: Connection, upload: str, key: str) -> int | None:
+    """The bytes of a file as the console has received it; None for one that it has not."""
+    of_file = (uploaded_file.c.upload == upload, uploaded_file.c.key == key)
+    size: int | None = conn.execute(select(uploaded_file.c.size).where(*of_file)).scalar()
+    return size
+
+
+def _damaged(name: str) -> SpooledFileDamagedError:
+    return SpooledFileDamagedError(
+        f"{name} is not as it was uploaded: it was cut off or changed. Upload it again"
+    )
