@@ -35,7 +35,7 @@ from lightwell.sealing.providers.interface import KeyProvider, KeyProviderError
 from lightwell.sealing.providers.local_file import LocalFileKeys
 from lightwell.stores.account import datastores
 from lightwell.stores.db.database import Database
-from lightwell.stores.db.tables import chunk, import_job, metadata, outcome, staged
+from lightwell.stores.db.tables import chunk, import_job, metadata, outcome, staged, upload
 from lightwell.stores.image_sets import importing
 from lightwell.stores.jobs import (
     chunks,
@@ -98,6 +98,19 @@ def _job(phase: JobPhase = JobPhase.READ) -> Job:
         ended_at=None,
         scanned=3,
         read=0,
+    )
+
+
+def _upload(id: str) -> Upload:
+    return Upload(
+        id=id,
+        datastore=STORE.key,
+        caller="arn",
+        name="UNMISTAKABLE^ANNA",
+        files=1,
+        size=1,
+        node=None,
+        created_at=1,
     )
 
 
@@ -224,16 +237,7 @@ def test_nothing_that_a_job_keeps_of_files_is_readable(db: Database) -> None:
 
 def test_what_was_dropped_for_an_upload_is_not_readable(db: Database) -> None:
     _carry(db)
-    sent = Upload(
-        id="c" * 32,
-        datastore=STORE.key,
-        caller="arn",
-        name="UNMISTAKABLE^ANNA",
-        files=1,
-        size=1,
-        node=None,
-        created_at=1,
-    )
+    sent = _upload("c" * 32)
     db.write(lambda conn: uploads.add(conn, sent))
     assert "UNMISTAKABLE" not in _stored(db).upper()
     with db.read() as conn:
@@ -350,6 +354,35 @@ def test_what_was_changed_or_exchanged_is_not_taken_for_what_it_is_not(db: Datab
     db.write(lambda conn: conn.execute(update(chunk).where(chunk.c.job == job.key).values(files_z=of_other)))
     with db.read() as conn, pytest.raises(DamagedError):
         chunks.get(conn, job.key, [0])
+
+
+def test_one_damaged_text_keeps_nobody_from_the_others(db: Database) -> None:
+    """Of what lists show: jobs, their reasons, and the uploads of all callers."""
+    _carry(db)
+    jobs = [_job(), _job()]
+    for job in jobs:
+        _add_job(db, job, "a")
+        failure = Outcome(0, "a", OutcomeKind.SERVER, "F", "m", warnings=WARNINGS)
+        db.write(partial(staging.add_outcomes, job=job.key, outcomes=[failure]))
+        _failed(db, job)
+    sent = [_upload(letter * 32) for letter in "ab"]
+    for each in sent:
+        db.write(partial(uploads.add, new=each))
+    stored = import_job.c.message
+    for change in (
+        update(import_job).where(import_job.c.key == jobs[0].key).values(message=stored.concat("AAAA")),
+        update(outcome).where(outcome.c.job == jobs[0].key).values(message="{sealed}", warnings="{sealed}~"),
+        update(upload).where(upload.c.id == sent[0].id).values(name="{sealed}AAAA"),
+    ):
+        db.write(partial(_run, change))
+    damaged = "(damaged in the database: not what was stored)"
+    with db.read() as conn:
+        shown = [import_jobs.get(conn, job.key) for job in jobs]
+        assert [each and each.message for each in shown] == [damaged, "why"]
+        tally = outcomes.tally(conn, jobs[0].key)
+        assert [each.reason for each in (*tally.failures, *tally.warnings)] == [damaged] * 2
+        found = [(each.id, each.name) for each, _ in uploads.every(conn, [], "", 9)]
+        assert found == [(sent[0].id, damaged), (sent[1].id, sent[1].name)]
 
 
 def _refusing(conn: Connection) -> KeyProvider:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection
 
-from lightwell.errors import ConfigurationError
+from lightwell.errors import ConfigurationError, DamagedError
 from lightwell.sealing.providers.interface import KeyProviderAwayError, KeyProviderError
 from lightwell.stores.db.errors import damaged_database
 from lightwell.stores.keys import values
@@ -38,6 +38,7 @@ UPLOAD = b"upload.name"
 
 _GONE = "(encrypted with a key that was destroyed with its data store)"
 _NOT_NOW = "(encrypted with a key that is not to be had now)"
+_DAMAGED = "(damaged in the database: not what was stored)"
 _UNSEALED = "The reason could not be kept, since the key that would encrypt it is not to be had."
 
 NO_KEY = (KeyDestroyedError, ConfigurationError, KeyProviderAwayError, KeyProviderError)
@@ -95,13 +96,18 @@ def seal_reason(conn: Connection, place: bytes, job: int, number: int, text: Tex
 
 
 def shown_text(conn: Connection, place: bytes, job: int, number: int, text: Text) -> Text:
-    """`opened_text` for a person: a remark where the key is gone, or not to be had."""
+    """`opened_text` for a person: a remark where the key is gone or not to be had, or the text is damaged.
+
+    Lists have it of many rows, and one of them must not keep the others from being shown.
+    """
     try:
         return opened_text(conn, place, job, number, text)
     except KeyDestroyedError:
         return _GONE
     except NO_KEY:
         return _NOT_NOW
+    except DamagedError:
+        return _DAMAGED
 
 
 def seal_alike(by: ValueCipher | None, job: int, grouping: str) -> str:
