@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete, select, update
 
-from lightwell.domain.integrity import Problem
+from lightwell.domain.integrity import FaultKind, Problem
 from lightwell.domain.qido.grams import keyword_of_gram
 from lightwell.stores.db import tables as t
+from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.stores.qido.grams import Of, grams_of
 from lightwell.work.verifying.repair import Repairs
 from lightwell.work.verifying.row_repair import rebuild_rows
@@ -144,3 +145,27 @@ def test_makes_nothing_anew_of_what_is_in_doubt(server: Importing, two: list[str
     assert reason in done.failed[two[0]] and "instances are damaged" in done.failed[two[1]]
     with server.stores.db.read() as conn:
         assert set(conn.execute(select(t.primary_series.c.modality)).scalars()) == {"MR"}
+
+
+def test_makes_nothing_anew_whose_originals_were_not_compared(sqlite: Importing) -> None:
+    """A pack that is missing, could not be read, or has no key is a problem of the pack alone."""
+    write_series(sqlite.input / "a", 2)
+    write(sqlite.input / "b" / "x.dcm", ct(1, study="2", PatientID="P2"))
+    for folder in ("a/", "b/"):
+        sqlite.run(folder)
+    execute(sqlite, update(t.image_set).values(patient_name="WRONG"))
+    problems = found(sqlite)
+    with sqlite.stores.db.read() as conn:
+        of_pack = select(t.image_set.c.id, t.record.c.pack).select_from(
+            t.member.join(t.image_set, t.image_set.c.key == t.member.c.image_set).join(
+                t.record, t.record.c.key == t.member.c.record
+            )
+        )
+        packs = {id: pack for id, pack in conn.execute(of_pack)}
+    one, other = packs
+    assert packs[one] != packs[other]
+    # It names none of the sets that it concerns: of many, only the first are named.
+    of_whole = Problem("could not be read", pack=pack_name(packs[one]), kind=FaultKind.UNREADABLE)
+    done = Repairs()
+    rebuild_rows(sqlite.stores, [*problems, of_whole], done)
+    assert done.rebuilt == [other] and "were not compared" in done.failed[one]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from lightwell.clock import Clock
 from lightwell.domain.integrity import FaultKind, Problem
 from lightwell.stores import Stores
-from lightwell.stores.collector import rebuilding
+from lightwell.stores.collector import integrity, rebuilding
+from lightwell.stores.objects import pack_objects
 from lightwell.work.timing.database_clock import DatabaseClock
 from lightwell.work.verifying.repair import Repairs
 
@@ -32,13 +33,13 @@ def rebuild_rows(
     database fails.
     """
     clock = DatabaseClock(Clock(), stores.db)
-    of_instances = {problem.image_set_id for problem in problems if problem.sop_instance_uid is not None}
     of_sets = {(problem.datastore_id, problem.image_set_id) for problem in problems if is_of_rows(problem)}
+    unproved = _unproved(stores, problems) if of_sets else {}
     for datastore_id, id in sorted(
         (store, id) for store, id in of_sets if store is not None and id is not None
     ):
-        if id in of_instances:
-            done.failed[id] = "some of its instances are damaged, too, so nothing proves what is right"
+        if id in unproved:
+            done.failed[id] = unproved[id]
             continue
         now = clock.now()
         try:
@@ -49,3 +50,31 @@ def rebuild_rows(
         if is_done:
             done.rebuilt.append(id)
             tell(id)
+
+
+def _unproved(stores: Stores, problems: Sequence[Problem]) -> dict[str, str]:
+    """Why the originals of image sets prove nothing, by id.
+
+    Where a whole pack is in doubt, none of them were compared. What such a problem ``concerns`` does not
+    tell, since it names the first sets only.
+    """
+    found: dict[str, str] = {}
+    packs = {
+        pack_objects.key_of(problem.pack)
+        for problem in problems
+        if problem.pack is not None and problem.image_set_id is None
+    }
+    with stores.db.read() as conn:
+        held = integrity.records_in(conn, [key for key in packs if key is not None])
+        for sets in integrity.sets_of(conn, [key for keys in held.values() for key in keys]).values():
+            for one in sets:
+                found[one.id] = (
+                    "a pack with instances of it is damaged or could not be read, so they were not compared: "
+                    "put that right, and run it again"
+                )
+    for problem in problems:
+        if problem.image_set_id is not None and not is_of_rows(problem):
+            found[problem.image_set_id] = (
+                "some of its instances are damaged, too, so nothing proves what is right"
+            )
+    return found
