@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -88,8 +89,7 @@ def test_copies_nothing_of_a_damaged_log_and_uses_it_no_more(db: Database, place
     kept = log_of(db).read_bytes()
     db.close()
     assert file_of(db).read_bytes() == before
-    if sys.version_info >= (3, 12):  # before, SQLite could not be told to leave it when it is closed
-        assert log_of(db).read_bytes() == kept
+    assert log_of(db).read_bytes() == kept
 
 
 def test_compares_a_log_that_a_reader_keeps_from_being_copied_seldom_and_then_all_of_it(
@@ -159,4 +159,20 @@ def test_looks_at_a_short_log_before_it_is_emptied_and_before_it_is_closed(db: D
     assert file_of(db).read_bytes() == before
     log_keeping._damage.clear()
     db.close()
-    assert sys.version_info < (3, 12) or file_of(db).read_bytes() == before
+    assert file_of(db).read_bytes() == before
+
+
+def test_what_is_left_open_is_not_copied_when_its_process_exits(tmp_path: Path) -> None:
+    script = """
+import sqlite3, sys
+from lightwell.stores.page_checksums.log_keeping import leave_open
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in ("PRAGMA journal_mode=WAL", "CREATE TABLE t (a)", "BEGIN", "INSERT INTO t VALUES (1)"):
+    connection.execute(statement)
+if len(sys.argv) > 2:
+    leave_open(connection)
+    assert not connection.in_transaction
+"""
+    for path, *left in ((tmp_path / "closed",), (tmp_path / "left", "open")):
+        subprocess.run([sys.executable, "-c", script, path, *left], check=True)
+        assert Path(f"{path}-wal").exists() is bool(left)

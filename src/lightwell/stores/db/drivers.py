@@ -86,10 +86,8 @@ class SqliteConnection(sqlite3.Connection):
     file: Path | None = None
 
     def close(self) -> None:
-        if self.file is not None and log_keeping.damage(self.file) and sys.version_info >= (3, 12):
-            # Closing the last connection would copy the log.
-            self.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-        super().close()
+        if self.file is None or log_keeping.may_close(self, self.file):
+            super().close()
 
     def begin_comparing(self) -> None:
         """Raises `DamagedError` where a database with checksums is not known as one any more,

@@ -8,6 +8,7 @@ commit, is turned off therefore (``wal_autocheckpoint``), and done here at the s
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -70,6 +71,31 @@ def before_close(path: Path) -> None:
     if path in _written:
         with suppress(OSError):
             check(path)
+
+
+def may_close(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether to close a connection: one that may, copies nothing of a damaged log if it is the last one."""
+    if damage(path) is None:
+        return True
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        return True
+    else:
+        leave_open(connection)
+        return False
+
+
+def leave_open(connection: sqlite3.Connection) -> None:
+    """Do not close a connection to a database whose log is damaged, not even when the process exits.
+
+    For Python 3.11, which cannot tell SQLite to leave the log when the last connection is closed: by an
+    interpreter that exits, too, as long as something counts its references.
+    """
+    import ctypes
+
+    with suppress(sqlite3.Error):
+        connection.rollback()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def _is_due(path: Path, frames: int) -> bool:
