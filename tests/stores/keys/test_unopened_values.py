@@ -14,6 +14,7 @@ from lightwell.clock import Ids
 from lightwell.domain.image_sets.edits import Edit
 from lightwell.domain.integrity import FaultKind, PackToVerify
 from lightwell.errors import DamagedError
+from lightwell.sealing.providers.interface import KeyProviderAwayError
 from lightwell.sealing.providers.local_file import LocalFileKeys
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -24,6 +25,7 @@ from lightwell.stores.image_sets import edits, existing_instances, members, nati
 from lightwell.stores.keys import data_keys, values
 from lightwell.stores.keys.ring import KeyRing
 from lightwell.work.verifying.packs import PartFinding, VerifyWorker, _PartResult
+from lightwell.work.verifying.run import Verifier
 from tests.support import image_set_builders
 from tests.support.image_set_builders import NOW, BuiltInstance, BuiltSet
 
@@ -159,3 +161,26 @@ def test_edits_open_in_their_own_data_store_alone(stores: Stores) -> None:
             list(native_instances.members(conn, one.key, 1))
         assert any("another data store" in fault for fault in integrity.faults_of_set(conn, one.key))
         assert not any("another data store" in fault for fault in integrity.faults_of_set(conn, other.key))
+
+
+def test_a_key_service_that_is_away_keeps_no_other_data_store_from_being_verified(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, other = sealed_set(stores), sealed_set(stores)
+    run(stores, update(tables.image_set).values(instance_count=9))
+
+    def why_locked(self: KeyRing, conn: Connection, datastore: str) -> None:
+        if datastore == away.datastore_id:
+            raise KeyProviderAwayError("The key service does not answer.")
+
+    monkeypatch.setattr(KeyRing, "why_locked", why_locked)
+    verifier = Verifier(stores, Settings(), lambda done, total: None, mode="quick")
+    verifier.begin()
+    verifier._phase = "sets"
+    while not verifier.step():
+        pass
+    problems = verifier.report().problems
+    verifier.close()
+    (of_away,) = (each for each in problems if each.image_set_id is None)
+    assert (of_away.kind, of_away.reason) == (FaultKind.UNREADABLE, "The key service does not answer.")
+    assert {each.image_set_id for each in problems} == {None, other.id}

@@ -21,6 +21,7 @@ from lightwell.clock import Clock, Ids
 from lightwell.domain.events import EventHeader
 from lightwell.domain.integrity import FaultKind, PackToVerify
 from lightwell.errors import LightwellError
+from lightwell.sealing.providers.interface import KeyProviderAwayError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
@@ -289,13 +290,18 @@ class Verifier:
             self._keep((), "documents" if self._mode != "quick" else "over", -1)
 
     def _is_locked(self, conn: Connection, store: str, found: list[Fault]) -> bool:
-        """Whether the key of a data store is not to be had. What its image sets hold is not known then, and
-        one fault of the data store says so.
+        """Whether the key of a data store is not to be had, or cannot be asked for now. What its image sets
+        hold is not known then, and one fault of the data store says so: others are verified all the same.
         """
         if store not in self._locked:
-            self._locked[store] = reason = self._stores.keys.why_locked(conn, store)
+            kind = FaultKind.WITHOUT_KEY
+            try:
+                reason = self._stores.keys.why_locked(conn, store)
+            except KeyProviderAwayError as error:
+                reason, kind = str(error), FaultKind.UNREADABLE
+            self._locked[store] = reason
             if reason is not None:
-                found.append(Fault(place=f"data store {store}", reason=reason, kind=FaultKind.WITHOUT_KEY))
+                found.append(Fault(place=f"data store {store}", reason=reason, kind=kind))
         return self._locked[store] is not None
 
     def _documents(self) -> None:
