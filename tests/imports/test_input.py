@@ -147,6 +147,16 @@ def test_fails_a_file_that_is_over_the_limit_alone(sqlite: Importing) -> None:
     server.close()
 
 
+def test_takes_a_sealed_upload_of_the_longest_file(sqlite: Importing) -> None:
+    """The console has compared the file itself; its object is longer. This one is as long as an object."""
+    write(sqlite.input / "uploads" / "1.dcm", ct(1))
+    write(sqlite.input / "other" / "1.dcm", ct(1))
+    longest = (sqlite.input / "other" / "1.dcm").stat().st_size - 100
+    server = replace(sqlite, settings=replace(sqlite.settings, import_max_file_bytes=longest))
+    assert list(server.run().messages()) == ["other/1.dcm"]
+    server.close()
+
+
 def test_answers_a_repeated_token_with_the_same_job(server: Importing) -> None:
     first = server.start("a/", client_token="same")
     assert server.start("a/", client_token="same").id == first.id

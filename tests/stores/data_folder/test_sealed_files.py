@@ -11,10 +11,13 @@ import pytest
 from lightwell.codec_pool.far_storage.sealed_source import SealedSource, source_of
 from lightwell.errors import StorageError
 from lightwell.stores.data_folder.sealed_files import (
+    UPLOADED,
+    FileGrant,
     FileKey,
     FileOpener,
     FileSealer,
     SpooledFileDamagedError,
+    largest_object,
 )
 from lightwell.stores.data_folder.uploads import Upload
 
@@ -120,3 +123,13 @@ def test_an_upload_is_sealed_and_known_to_who_wrote_it(tmp_path: Path) -> None:
         each.remove()
     with pytest.raises(StorageError):
         Upload(tmp_path / "nowhere", sealed=True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 256 * KiB, 256 * KiB + 1, 512 * KiB, 512 * KiB + 1, 9 * MiB])
+def test_an_upload_takes_little_more_than_its_file(size: int) -> None:
+    parts: list[bytes] = []
+    sealer = FileSealer(parts.append, FileGrant(os.urandom(32), UPLOADED + bytes(8)))
+    sealer.write(bytes(size))
+    sealer.finish()
+    length = sum(map(len, parts))
+    assert length <= largest_object(size) <= length + 120

@@ -237,6 +237,8 @@ class FarServer:
                 descriptor = open_fetched(got, is_ours=got.parent == self._storage.spool)
             if chunk.sealed:
                 opens = uploaded_key(self._storage.keys, chunk.datastore, key, data, descriptor, opens)
+                # Only one file is ever sealed by that name, and each time it is sent it has another tag.
+                is_other = is_other and not (opens is not None and opens.start)
         except Exception as error:
             failure = failure_of(error, where)
             if descriptor is not None:

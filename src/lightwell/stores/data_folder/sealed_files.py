@@ -24,6 +24,15 @@ UPLOADED = b"LWU1"
 HEAD = len(UPLOADED) + 8
 
 
+_MOST_AROUND, _TAG = 160, 16
+"""Bytes around the segments: `HEAD`, the head of `sealing.segments`, lengths; and behind each of them."""
+
+
+def largest_object(size: int) -> int:
+    """At most so many bytes has an object of `UPLOADED`, of whose file there are ``size``."""
+    return size + _MOST_AROUND + _TAG * (size // _STEP + 2)
+
+
 class SpooledFileDamagedError(DamagedError):
     """A sealed file of the spool is not what was written."""
 

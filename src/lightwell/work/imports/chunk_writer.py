@@ -11,11 +11,13 @@ from sqlalchemy import Connection
 
 from lightwell.domain.imports.jobs import InputFile, Job, Outcome, split_uri
 from lightwell.domain.imports.listing_progress import ListingProgress
+from lightwell.domain.imports.uploads import UPLOADS
 from lightwell.domain.states import JobPhase, OutcomeKind
 from lightwell.errors import InputError, LightwellError
 from lightwell.ingest import overrides
 from lightwell.settings import Settings
 from lightwell.stores import Stores
+from lightwell.stores.data_folder.sealed_files import largest_object
 from lightwell.stores.jobs import chunks, staging, transitions
 from lightwell.work.imports import chunking
 from lightwell.work.imports.directories import Directories
@@ -125,7 +127,7 @@ class ChunkWriter:
                 if settings.import_max_files and counter.files > settings.import_max_files:
                     raise JobFailed(self._too_many(counter, listed))
                 refusal, fault = file.refusal, file.error
-                if settings.import_max_file_bytes and file.size > settings.import_max_file_bytes:
+                if settings.import_max_file_bytes and file.size > _most(settings, file):
                     refusal = (
                         f"The file has {file.size} bytes; one file of an import job may have "
                         f"{settings.import_max_file_bytes} at most"
@@ -199,6 +201,13 @@ class ChunkWriter:
             f"The input {counter.where} has {count} files; the limit for one import job is {limit}. Split it "
             "into several jobs, or raise the setting import_max_files."
         )
+
+
+def _most(settings: Settings, file: ListedFile) -> int:
+    """The bytes that a file may have. The console has let no file pass that is too large, but may have sealed
+    it, so that its object has some more."""
+    most = settings.import_max_file_bytes
+    return largest_object(most) if file.name.startswith(UPLOADS) else most
 
 
 def _consecutive(planned: Iterator[list[InputFile]]) -> Iterator[list[InputFile]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from lightwell.codec_pool.far_storage import server as far_server
@@ -30,7 +31,7 @@ from lightwell.framing import frame
 from lightwell.settings import Settings
 from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.buckets.registry import Buckets
-from lightwell.stores.data_folder.sealed_files import FileSealer
+from lightwell.stores.data_folder.sealed_files import UPLOADED, FileGrant, FileSealer
 from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.objects.interface import MissingObjectError
 from lightwell.stores.objects.local import LocalObjects
@@ -362,3 +363,22 @@ def test_takes_no_more_questions_than_it_has_answered(pair: Pair, monkeypatch: p
         work()
     for thread in threads:
         thread.join()
+
+
+def test_an_upload_sealed_again_is_no_other_file(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[bytes] = []
+    sealer = FileSealer(parts.append, FileGrant(os.urandom(32), UPLOADED + bytes(8)))
+    sealer.write(b"some")
+    opens = sealer.finish()
+    pair.buckets.contents = {"uploads/a": b"".join(parts), "b": b"other"}
+    monkeypatch.setattr(far_server, "WHOLE", 1000)
+    monkeypatch.setattr(
+        far_server, "uploaded_key", lambda keys, name, *content: opens if name == "uploads/a" else None
+    )
+    files = [InputFile(n, key, None, 1000, "as listed") for n, key in enumerate(pair.buckets.contents)]
+    given = chunk(1, {}, packs=[OpenPack(1, b"g" * 32)])
+    let_have(pair.server, msgspec.structs.replace(given, files=pack_files(files)))
+    for number, is_other in enumerate((False, True)):
+        source, said = pair.client.take(1, number)
+        source.close()
+        assert said is is_other
