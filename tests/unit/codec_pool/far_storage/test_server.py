@@ -373,7 +373,7 @@ def test_an_upload_sealed_again_is_no_other_file(pair: Pair, monkeypatch: pytest
     pair.buckets.contents = {"uploads/a": b"".join(parts), "b": b"other"}
     monkeypatch.setattr(far_server, "WHOLE", 1000)
     monkeypatch.setattr(
-        far_server, "uploaded_key", lambda keys, name, *content: opens if name == "uploads/a" else None
+        far_server, "uploaded_key", lambda keys, store, name, *content: opens if name == "uploads/a" else None
     )
     files = [InputFile(n, key, None, 1000, "as listed") for n, key in enumerate(pair.buckets.contents)]
     given = chunk(1, {}, packs=[OpenPack(1, b"g" * 32)])
