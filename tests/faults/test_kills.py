@@ -189,8 +189,9 @@ def test_what_a_killed_engine_has_committed_is_on_record(killable: Importing, nu
         _shorten_leases(killable)
     EngineProcess(killable, how="trail").finish()
     recovered = trails.check(killable)
-    # What the trail had already, though it was still owed, is not there twice.
-    assert len({each.id for each in recovered} & owed) == len({each.id for each in recovered}) == 1
+    # Of the first of two commits the trail may have had the record already; then it is not there twice.
+    ids = {each.id for each in recovered}
+    assert ids <= owed and 1 <= len(ids) <= number
     assert all(0 < each.at <= each.recovered for each in recovered)
 
 
