@@ -187,7 +187,17 @@ def test_what_was_written_again_after_a_fault_of_the_disk_is_not_missed(
     assert not goes_through(first.folder, KEYS, at._replace(number=9), head.key_id)
 
 
-def test_follows_a_chain_by_its_last_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tail", [4 << 20, 16])
+def test_follows_a_chain_by_its_last_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tail: int
+) -> None:
+    """However much was written since: it is found, if not in the first bytes that are read."""
+
+    def follows(since: Head, to: Head) -> bool:
+        with monkeypatch.context() as short:
+            short.setattr("lightwell.observe.audit.heads._TAIL", tail)
+            return goes_on(tmp_path, KEYS, since, to)
+
     first = place(tmp_path)
     write(first, [2])
     path = segments(first.folder)[0].path
@@ -195,8 +205,8 @@ def test_follows_a_chain_by_its_last_bytes(tmp_path: Path) -> None:
     since, _ = noted(first)
     write(first, [3, 1])
     to, at = noted(first)
-    assert goes_on(tmp_path, KEYS, since, to) and not goes_on(tmp_path, KEYS, to, since)
+    assert follows(since, to) and not follows(to, since)
     path.write_bytes(early)
     write(first, [3, 4])
-    assert not goes_on(tmp_path, KEYS, to, noted(first)[0])
+    assert not follows(to, noted(first)[0])
     assert not goes_through(first.folder, KEYS, at, to.key_id)
