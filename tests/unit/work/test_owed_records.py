@@ -43,7 +43,15 @@ class Process:
             lambda: Chain(folder.chain(writer, clock.now)), clock.now, TrailOptions(writer=writer)
         )
         self.trail.begin()
-        self.records = BackgroundRecords(self.trail, lambda: now or clock.now(), Debtor(Node(data), Ids().id))
+        at = 0
+
+        def later() -> int:
+            # What is done within one millisecond has no order.
+            nonlocal at
+            at = max(at + 1, now or clock.now())
+            return at
+
+        self.records = BackgroundRecords(self.trail, later, Debtor(Node(data), Ids().id))
         self.owed = OwedRecords(OwedPlaces(db, folder, self.trail, clock), self.records)
 
     def do(self, image_set: str, *, dies: bool = False) -> Owed:
