@@ -17,7 +17,7 @@ import zstandard
 from msgspec import Struct
 
 from lightwell.observe.audit.block import Block, decode_head, stated
-from lightwell.observe.audit.record import AuditRecord, decode_line
+from lightwell.observe.audit.record import BEGINS, AuditRecord, decode_line
 from lightwell.observe.audit.segments import Segment, open_regular, segments
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 CHUNK: Final = 1 << 20
 LONGEST: Final = 64 << 20
 _SEAL_END: Final = 64 + 3  # a MAC and '"}\n'
-_RECORD: Final = b'{"n":'
 
 
 class Cursor(Struct, frozen=True, omit_defaults=True):
@@ -145,7 +144,7 @@ def _blocks(data: bytes, start: int) -> list[Block]:
 def _decode(block: bytes, number: int, found: Records) -> int:
     """Add the records of a block whose numbers are higher; returns the highest."""
     for line in block.split(b"\n"):
-        if not line.startswith(_RECORD):
+        if not line.startswith(BEGINS):
             continue
         try:
             record = decode_line(line)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from lightwell.observe.audit.heads import REMOVED
 from lightwell.observe.audit.keys import AuditKeys
-from lightwell.observe.audit.record import AuditRecord, decode_line
+from lightwell.observe.audit.record import BEGINS, AuditRecord, decode_line
 from lightwell.observe.audit.sealed import newest_sealed, sealed_blocks
 from lightwell.observe.audit.segments import segments, writers
 from lightwell.observe.audit.verification import ChainReport, Finding
@@ -122,7 +122,7 @@ class _Removals:
 
 def _records(block: bytes) -> Iterator[AuditRecord]:
     for line in block.splitlines():
-        if line.startswith(b'{"n":') and _NAMED in line:
+        if line.startswith(BEGINS) and _NAMED in line:
             with suppress(ValueError):
                 record = decode_line(line)
                 if record.operation == REMOVED and not record.recovered:

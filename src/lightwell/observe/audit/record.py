@@ -177,6 +177,10 @@ def encode_lines(records: Sequence[AnyRecord]) -> bytes:
         return b"".join(_encode_line(record) for record in records)
 
 
+BEGINS: Final = b'{"n":'
+"""What the line of a record begins with, and no other line."""
+
+
 def decode_line(line: bytes) -> AuditRecord:
     """The record of a line. Raises `ValueError`."""
     return _DECODER.decode(line)

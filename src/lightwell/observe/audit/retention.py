@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from lightwell.observe.audit.block import SegmentHead, before, decode_head
 from lightwell.observe.audit.heads import ENDED, REMOVED, Place, places
 from lightwell.observe.audit.keys import AuditKeys
+from lightwell.observe.audit.record import BEGINS
 from lightwell.observe.audit.sealed import newest_sealed, sealed_blocks
 from lightwell.observe.audit.segments import Segment, segments, writers
 
@@ -109,7 +110,7 @@ def may_be_gone(root: Path, before_ms: int, is_apart: Callable[[Path], bool]) ->
 
 
 def _is_end_only(data: bytes) -> bool:
-    records = [line for line in data.splitlines() if line.startswith(b'{"n":')]
+    records = [line for line in data.splitlines() if line.startswith(BEGINS)]
     return len(records) == 1 and f'"do":"{ENDED}"'.encode() in records[0]
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from lightwell.observe.audit.block import Block, before, blocks, decode_head, stated
 from lightwell.observe.audit.keys import AuditKeys
-from lightwell.observe.audit.record import AuditRecord, decode_line
+from lightwell.observe.audit.record import BEGINS, AuditRecord, decode_line
 from lightwell.observe.audit.segments import Segment, segments
 
 _ID: Final = re.compile(rb'"id":"([0-9A-Za-z-]{1,64})"')
@@ -53,7 +53,7 @@ def newest_sealed(folder: Path, keys: AuditKeys, operation: str) -> Iterator[Aud
             continue
         for block in reversed(list(sealed_blocks(folder.name, segment, data, keys))):
             for line in reversed(data[block.start : block.end].splitlines()):
-                if named in line and line.startswith(b'{"n":'):
+                if named in line and line.startswith(BEGINS):
                     with suppress(ValueError):
                         record = decode_line(line)
                         if record.operation == operation and not record.recovered:
@@ -74,7 +74,7 @@ def sealed_with_ids(folder: Path, keys: AuditKeys, ids: Collection[str], since: 
         is_there = any(found[1] in wanted for found in _ID.finditer(data))
         for block in sealed_blocks(folder.name, segment, data, keys) if is_there else ():
             for line in data[block.start : block.end].splitlines():
-                if line.startswith(b'{"n":') and any(found[1] in wanted for found in _ID.finditer(line)):
+                if line.startswith(BEGINS) and any(found[1] in wanted for found in _ID.finditer(line)):
                     with suppress(ValueError):
                         record = decode_line(line)
                         if record.id in ids:

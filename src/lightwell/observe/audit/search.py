@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from lightwell.observe.audit.block import decode_head
 from lightwell.observe.audit.keys import AuditKeys
-from lightwell.observe.audit.record import AuditRecord, decode_line
+from lightwell.observe.audit.record import BEGINS, AuditRecord, decode_line
 from lightwell.observe.audit.segments import segments, writers
 from lightwell.observe.audit.sidecar import DENIED, hint, term
-
-_RECORD: Final = b'{"n":'
 
 
 class Found(NamedTuple):
@@ -134,12 +132,12 @@ def _of_writer(
 def _lines(data: bytes, needle: bytes | None) -> Iterator[bytes]:
     """The lines of records, of those only that contain the needle."""
     start = 0
-    while (start := data.find(needle or _RECORD, start)) >= 0:
+    while (start := data.find(needle or BEGINS, start)) >= 0:
         begin = data.rfind(b"\n", 0, start) + 1
         end = data.find(b"\n", start)
         if end < 0:
             return
-        if data.startswith(_RECORD, begin):
+        if data.startswith(BEGINS, begin):
             yield data[begin:end]
         start = end
 

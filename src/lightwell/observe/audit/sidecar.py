@@ -24,11 +24,10 @@ from msgspec import Struct
 
 from lightwell.observe.audit.block import decode_head
 from lightwell.observe.audit.keys import AuditKeys
-from lightwell.observe.audit.record import AuditRecord, decode_line
+from lightwell.observe.audit.record import BEGINS, AuditRecord, decode_line
 from lightwell.observe.audit.segments import Segment, give_away, index_path, make_anew, sync_folder
 
 FORMAT: Final = 1
-_RECORD: Final = b'{"n":'
 _MAC: Final = 32
 _HEAD: Final = 4 << 10
 # Several times what a segment may hold: more is not one of ours.
@@ -166,7 +165,7 @@ def hint(segment: Segment, keys: AuditKeys) -> Hint | None:
 
 def _records(segment: Segment) -> Iterator[AuditRecord]:
     for line in segment.lines():
-        if line.startswith(_RECORD):
+        if line.startswith(BEGINS):
             with suppress(ValueError):
                 yield decode_line(line)
 
