@@ -86,7 +86,7 @@ class Receiver:
         return self._output.read_text().splitlines() if self._output.exists() else []
 
     def messages(self) -> list[bytes]:
-        return [bytes.fromhex(line) for line in self.lines() if re.fullmatch("[0-9a-f]{20,}", line)]
+        return [bytes.fromhex(line[:-1]) for line in self.lines() if re.fullmatch("[0-9a-f]{20,}[.]", line)]
 
     def writers(self) -> set[str]:
         """The chains of which records have come."""

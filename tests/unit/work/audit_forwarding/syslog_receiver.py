@@ -1,7 +1,8 @@
 """A receiver of syslog over TLS that is as strict as RFC 5425 §4.3 allows; run as a process, to be killed.
 
 ``python syslog_receiver.py PORT CERT KEY OUTPUT [CLIENT_CA]`` prints its port, and appends each message to
-the file as a line of hexadecimal digits, behind that of the connection it came by.
+the file as a line of hexadecimal digits and a full stop, behind that of the connection it came by. A line
+without its full stop is one that a process was killed in, or that another is writing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def main(port: str, cert: str, key: str, output: str, client_ca: str | None = No
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     with socket.socket() as listener, Path(output).open("ab", buffering=0) as file:
+        file.write(b"started\n" if not file.tell() else b"\nstarted\n")
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", int(port)))
         listener.listen()
@@ -35,7 +37,7 @@ def main(port: str, cert: str, key: str, output: str, client_ca: str | None = No
                     while data := connection.recv(4096):
                         waiting += data
                         while (frame := _frame(waiting)) is not None:
-                            file.write(frame.hex().encode() + b"\n")
+                            file.write(frame.hex().encode() + b".\n")
                     # The end of TLS; without it nobody believes that anything was read.
                     connection.unwrap()
                     file.write(b"torn\n" if waiting else b"ended\n")
