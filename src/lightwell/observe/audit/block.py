@@ -13,11 +13,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import BinaryIO, Final
 
 import msgspec
 from msgspec import Struct
 
 FORMAT = 1
+# Read at once: some thousand records. A block may be longer, and no block is longer than the second.
+PART: Final = 1 << 20
+LONGEST: Final = 64 << 20
 # What the first seal of a chain continues.
 START = bytes(32)
 _SEAL = re.compile(rb'\{"seal":(\d{1,18}),"at":(\d{1,18}),"mac":"([0-9a-f]{64})"\}\n')
@@ -109,6 +113,23 @@ def blocks(data: bytes, key: bytes, before: bytes, start: int = 0) -> Iterator[B
             return
         yield Block(start, line.end(), int(number), int(sealed_at), mac)
         before, start = mac, line.end()
+
+
+def read_blocks(file: BinaryIO, key: bytes, before: bytes) -> Iterator[Block]:
+    """As `blocks`, from where an open segment stands, in the memory of its longest block.
+
+    Where blocks begin and end is counted from there. Raises what reading raises.
+    """
+    rest, at = b"", 0
+    while len(rest) <= LONGEST and (part := file.read(PART)):
+        rest += part
+        end = 0
+        for block in blocks(rest, key, before):
+            before, end = block.mac, block.end
+            yield Block(at + block.start, at + end, block.number, block.at, block.mac)
+        if stated(rest, end) is not None:
+            return  # More of the file proves nothing that is there already.
+        rest, at = rest[end:], at + end
 
 
 def stated(data: bytes, start: int) -> Block | None:

@@ -11,20 +11,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 
-import zstandard
 from msgspec import Struct
 
-from lightwell.observe.audit.block import Block, decode_head, stated
+from lightwell.observe.audit.block import LONGEST, PART, Block, decode_head, stated
 from lightwell.observe.audit.record import BEGINS, AuditRecord, decode_line
 from lightwell.observe.audit.segments import Segment, open_regular, segments
 
 log = logging.getLogger(__name__)
 
-# Read at once: some thousand records. A block may be longer, and no block is longer than the second.
-CHUNK: Final = 1 << 20
-LONGEST: Final = 64 << 20
 _SEAL_END: Final = 64 + 3  # a MAC and '"}\n'
 
 
@@ -73,7 +69,7 @@ class Follower:
                 self._read(segment, found)
             except FileNotFoundError:
                 break  # It was removed since it was listed: the next time, what is behind it comes first.
-            except (ValueError, zstandard.ZstdError) as error:
+            except ValueError as error:
                 log.error("%s of the audit trail cannot be read: %s", segment.path, error)
             if found.records or is_last:
                 break
@@ -96,9 +92,9 @@ class Follower:
         return None
 
     def _read(self, segment: Segment, found: Records) -> None:
-        """Read on in a segment, up to the last seal of about `CHUNK`."""
+        """Read on in a segment, up to the last seal of about `PART`."""
         cursor = self.cursor
-        size = CHUNK
+        size = PART
         while True:
             data = _part(segment, max(0, cursor.offset - _SEAL_END), size)
             start = min(cursor.offset, _SEAL_END)
@@ -159,21 +155,12 @@ def _decode(block: bytes, number: int, found: Records) -> int:
 
 def _part(segment: Segment, start: int, size: int) -> bytes:
     """Bytes of a segment as it was written, once they are on the disk."""
+    if segment.is_compressed:
+        with segment.opened(start) as file:
+            return file.read(size)
     with open_regular(segment.path) as file:
-        if segment.is_compressed:
-            with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False) as reader:
-                return _skipped(cast(BinaryIO, reader), start, size)
         file.seek(start)
         data = file.read(size)
         # Whoever wrote it may not have done so yet.
         os.fdatasync(file.fileno())
     return data
-
-
-def _skipped(reader: BinaryIO, start: int, size: int) -> bytes:
-    while start:
-        skipped = len(reader.read(min(start, CHUNK)))
-        if not skipped:
-            return b""
-        start -= skipped
-    return reader.read(size)

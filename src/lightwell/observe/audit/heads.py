@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from lightwell.observe.audit.block import before, blocks, decode_head
+from lightwell.observe.audit.block import before, decode_head, read_blocks
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import AuditRecord, Change
 from lightwell.observe.audit.sealed import newest_sealed
@@ -31,19 +31,27 @@ END_MISSING: Final = "AuditEndMissing"
 _SEAL = re.compile(rb'^\{"seal":(\d{1,18}),"at":\d{1,18},"mac":"([0-9a-f]{64})"\}\n', re.MULTILINE)
 # More than the longest block, of which a crash may have left a part behind the last seal.
 _TAIL = 4 << 20
+# More than most.
+_SHORT_TAIL = 64 << 10
 _HEAD = 4 << 10
 # Of the anchors of so many milliseconds, the newest is kept to compare with.
 _APART_MS = 600_000
 
 
 class Head(NamedTuple):
-    """The last seal of a chain: of which data folder and writer, with which key, behind which record."""
+    """The last seal of a chain: of which data folder and writer, with which key, behind which record.
+
+    ``segment`` and ``end`` are where the next block begins, as bytes of that segment as it was written; 0 if
+    that is not known.
+    """
 
     node: str
     writer: str
     key_id: str
     number: int
     mac: bytes
+    segment: int = 0
+    end: int = 0
 
 
 def durable_heads(root: Path, failed: list[OSError] | None = None) -> Iterator[Head]:
@@ -66,31 +74,41 @@ def durable_heads(root: Path, failed: list[OSError] | None = None) -> Iterator[H
 
 
 def _head_of(writer: str, segment: Segment) -> Head | None:
-    if segment.is_compressed:
-        with suppress(ValueError):
-            data = segment.read()
-            return _last_seal(writer, data, data)
+    head = decode_head(segment.start(_HEAD))
+    last = None if head is None else (_in_lines if segment.is_compressed else _in_tail)(segment)
+    if head is None or last is None:
         return None
+    seal, end = last
+    return Head(
+        head.node, writer, head.key, int(seal[1]), bytes.fromhex(seal[2].decode()), segment.number, end
+    )
+
+
+def _in_lines(segment: Segment) -> tuple[re.Match[bytes], int] | None:
+    """The last seal of a segment that is compressed, and where its line ends."""
+    last, end = None, 0
+    with suppress(ValueError):
+        for line in segment.lines():
+            end += len(line) + 1
+            if match := _SEAL.match(line + b"\n"):
+                last = match, end
+    return last
+
+
+def _in_tail(segment: Segment) -> tuple[re.Match[bytes], int] | None:
+    """The last seal of a segment that is being written, and where its line ends, once it is on the disk."""
+    last = None
     with open_regular(segment.path) as file:
         # What was read is on the disk afterwards, whoever wrote it.
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL))
-        tail = file.read(min(size, _TAIL))
-        file.seek(0)
-        start = file.read(_HEAD)
-        found = _last_seal(writer, start, tail)
-        if found is not None:
-            os.fdatasync(file.fileno())
-    return found
-
-
-def _last_seal(writer: str, start: bytes, tail: bytes) -> Head | None:
-    head, last = decode_head(start), None
-    for match in _SEAL.finditer(tail):
-        last = match
-    if head is None or last is None:
-        return None
-    return Head(head.node, writer, head.key, int(last[1]), bytes.fromhex(last[2].decode()))
+        for length in (_SHORT_TAIL, _TAIL):
+            start = file.seek(max(0, size - length))
+            for match in _SEAL.finditer(file.read(size - start)):
+                last = match, start + match.end()
+            if last is not None:
+                os.fdatasync(file.fileno())
+                break
+    return last
 
 
 def anchor(heads: Iterable[Head], now: int) -> AuditRecord:
@@ -134,25 +152,28 @@ def ends_missing(places: Iterable[Place], now: int) -> AuditRecord:
 
 
 def goes_on(root: Path, keys: AuditKeys, since: Head, to: Head) -> bool:
-    """Whether a chain goes on from one head to a later one, as the last of its bytes prove.
+    """Whether a chain goes on from one head to a later one, as what is between them proves.
 
-    False if these do not tell: then ask `goes_through`, which reads more. Raises `OSError`.
+    False if that does not tell: then ask `goes_through`, which reads more. Raises `OSError`.
     """
-    key = keys.seal_key(to.key_id, to.node, to.writer)
-    last = segments(root / to.writer)[-1:]
-    if key is None or not last or last[0].is_compressed:
-        return False
-    seal, size = b'"mac":"%s"}\n' % since.mac.hex().encode(), _TAIL
-    with open_regular(last[0].path) as file:
-        end = file.seek(0, os.SEEK_END)
-        while True:
-            file.seek(max(0, end - size))
-            _, found, rest = file.read(size).partition(seal)
-            if found or size >= end:
-                break
-            # Much was written since then; it is still less than all that `goes_through` would read.
-            size *= 4
-    return bool(found) and any(block.mac == to.mac for block in blocks(rest, key, since.mac))
+    mac = since.mac
+    for segment in segments(root / to.writer):
+        if not since.segment <= segment.number <= to.segment or not since.end:
+            continue
+        head, start = decode_head(segment.start(_HEAD)), 0
+        key = None if head is None else keys.seal_key(head.key, head.node, to.writer)
+        if segment.number == since.segment:
+            start = since.end
+        elif head is not None and before(head) != mac:
+            return False
+        if key is None:
+            return False
+        with suppress(ValueError), segment.opened(start) as file:
+            for block in read_blocks(file, key, mac):
+                mac = block.mac
+                if mac == to.mac:
+                    return True
+    return False
 
 
 def goes_through(folder: Path, keys: AuditKeys, place: Place, key_id: str | None = None) -> bool:
@@ -163,23 +184,23 @@ def goes_through(folder: Path, keys: AuditKeys, place: Place, key_id: str | None
     None if that is not known: what names another key cannot have it.
     """
     for segment in reversed(segments(folder)):
-        try:
-            data = segment.read()
-        except ValueError:
-            continue
-        head = decode_head(data)
+        head = decode_head(segment.start(_HEAD))
         if head is None:
             continue
         key = keys.seal_key(head.key, head.node, folder.name)
         if key is None:
-            if key_id in (None, head.key) and b'"mac":"%s"}\n' % place.mac.hex().encode() in data:
+            if key_id in (None, head.key) and _is_stated(segment, place.mac):
                 return True
             continue
         first = None
-        for block in blocks(data, key, before(head)):
-            if block.mac == place.mac:
-                return True
-            first = first or block
+        try:
+            with segment.opened() as file:
+                for block in read_blocks(file, key, before(head)):
+                    if block.mac == place.mac:
+                        return True
+                    first = first or block
+        except ValueError:
+            continue
         again = head.left.again if head.left is not None else 0
         # What the disk may not have kept of the segment before is there once more, in one block.
         if again and first is not None and again <= place.number <= first.number:
@@ -188,6 +209,14 @@ def goes_through(folder: Path, keys: AuditKeys, place: Place, key_id: str | None
         if head.first <= place.number and head.before and not again:
             return False
     return bool(segments(folder)) and place.number < _first(folder)
+
+
+def _is_stated(segment: Segment, mac: bytes) -> bool:
+    """Whether a segment has a seal with this MAC, proved or not."""
+    end = b'"mac":"%s"}' % mac.hex().encode()
+    with suppress(ValueError):
+        return any(line.endswith(end) for line in segment.lines())
+    return False
 
 
 def _first(folder: Path) -> int:

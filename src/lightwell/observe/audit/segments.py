@@ -10,9 +10,11 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import DEFAULT_BUFFER_SIZE, BufferedReader, FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 import zstandard
 
@@ -41,51 +43,51 @@ class Segment:
 
     def read(self) -> bytes:
         """All lines. Raises `OSError`, and `ValueError` if the file cannot be decompressed."""
-        if not self.is_compressed and not self.path.exists():
-            # It has been compressed since it was found.
-            return Segment(self.number, _compressed(self.path)).read()
-        with open_regular(self.path) as file:
-            if not self.is_compressed:
-                return file.read(MOST_BYTES)
-            with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False) as reader:
-                try:
-                    data = reader.read(MOST_BYTES)
-                except zstandard.ZstdError as error:
-                    raise ValueError(f"it cannot be decompressed: {error}") from None
-            return data
+        with self.opened() as file:
+            return file.read(MOST_BYTES)
 
     def lines(self) -> Iterator[bytes]:
         """Each complete line without its end, in the memory of one of them.
 
         Raises `OSError`, and `ValueError` if the file cannot be decompressed.
         """
+        with self.opened() as file:
+            while line := file.readline(_LONGEST):
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+
+    @contextmanager
+    def opened(self, start: int = 0, part: int = _PART) -> Iterator[BinaryIO]:
+        """The segment as it was written, from so many bytes on; ``part`` bytes of it are read at once.
+
+        Raises `OSError`, and `ValueError` if the file cannot be decompressed, also while it is read.
+        """
         if not self.is_compressed and not self.path.exists():
-            yield from Segment(self.number, _compressed(self.path)).lines()
+            # It has been compressed since it was found.
+            with Segment(self.number, _compressed(self.path)).opened(start, part) as file:
+                yield file
             return
-        with open_regular(self.path, _PART) as file:
-            lines = file
-            if self.is_compressed:
-                plain = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False)
-                lines = BufferedReader(plain, _PART)
-            try:
-                while line := lines.readline(_LONGEST):
-                    if line.endswith(b"\n"):
-                        yield line[:-1]
-            except zstandard.ZstdError as error:
-                raise ValueError(f"it cannot be decompressed: {error}") from None
+        with open_regular(self.path, part) as file:
+            if not self.is_compressed:
+                file.seek(start)
+                yield file
+                return
+            reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=False)
+            with BufferedReader(reader, part) as plain:
+                try:
+                    while start and (skipped := len(plain.read(min(start, _PART)))):
+                        start -= skipped
+                    yield plain
+                except zstandard.ZstdError as error:
+                    raise ValueError(f"it cannot be decompressed: {error}") from None
 
     def start(self, size: int) -> bytes:
         """The first bytes of it, none if they cannot be decompressed. Raises `OSError`."""
-        if not self.is_compressed and not self.path.exists():
-            return Segment(self.number, _compressed(self.path)).start(size)
-        with open_regular(self.path) as file:
-            if not self.is_compressed:
+        try:
+            with self.opened(part=size) as file:
                 return file.read(size)
-            try:
-                with zstandard.ZstdDecompressor().stream_reader(file) as reader:
-                    return reader.read(size)
-            except zstandard.ZstdError:
-                return b""
+        except ValueError:
+            return b""
 
 
 def segment_path(folder: Path, number: int) -> Path:

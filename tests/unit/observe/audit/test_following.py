@@ -47,7 +47,7 @@ def test_goes_on_through_segments_that_were_compressed_meanwhile(tmp_path: Path)
 def test_reads_on_in_the_middle_of_a_compressed_segment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "CHUNK", 1_000)
+    monkeypatch.setattr(following, "PART", 1_000)
     where = place(tmp_path)
     write(where, [7] * 20)
     follower = Follower(where.folder)
@@ -60,7 +60,7 @@ def test_reads_on_in_the_middle_of_a_compressed_segment(
 def test_reads_a_block_that_is_longer_than_what_is_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "CHUNK", 500)
+    monkeypatch.setattr(following, "PART", 500)
     where = place(tmp_path)
     write(where, [200, 3])
     assert drain(Follower(where.folder)) == list(range(1, 204))

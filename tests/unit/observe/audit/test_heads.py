@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
-from lightwell.observe.audit.block import decode_head, encode_head
+from lightwell.observe.audit.block import blocks, decode_head, encode_head, read_blocks
 from lightwell.observe.audit.chain import Chain, ChainPlace
 from lightwell.observe.audit.heads import (
     Head,
@@ -187,26 +188,54 @@ def test_what_was_written_again_after_a_fault_of_the_disk_is_not_missed(
     assert not goes_through(first.folder, KEYS, at._replace(number=9), head.key_id)
 
 
-@pytest.mark.parametrize("tail", [4 << 20, 16])
-def test_follows_a_chain_by_its_last_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tail: int
+@pytest.mark.parametrize("part", [1 << 20, 16])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_follows_a_chain_by_what_was_written_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int, compressed: bool
 ) -> None:
-    """However much was written since: it is found, if not in the first bytes that are read."""
-
-    def follows(since: Head, to: Head) -> bool:
-        with monkeypatch.context() as short:
-            short.setattr("lightwell.observe.audit.heads._TAIL", tail)
-            return goes_on(tmp_path, KEYS, since, to)
-
+    """However much that is, and over as many segments as it has come to."""
+    monkeypatch.setattr("lightwell.observe.audit.block.PART", part)
     first = place(tmp_path)
     write(first, [2])
-    path = segments(first.folder)[0].path
-    early = path.read_bytes()
+    begun, _ = noted(first)
+    write(first, [3])
     since, _ = noted(first)
-    write(first, [3, 1])
+    begin = segments(first.folder)[0].path
+    early = begin.read_bytes()
+    for count in (1, 4):
+        write(replace(first, rotate_bytes=1), [count])
+    if compressed:
+        for segment in segments(first.folder)[:-1]:
+            compress(segment)
     to, at = noted(first)
-    assert follows(since, to) and not follows(to, since)
-    path.write_bytes(early)
+    assert len(segments(first.folder)) == 3
+    assert goes_on(tmp_path, KEYS, begun, to) and goes_on(tmp_path, KEYS, since, to)
+    assert not goes_on(tmp_path, KEYS, to, since)
+    if compressed:
+        assert compress(segments(first.folder)[-1]) and noted(first)[0] == to
+    # Nothing is known of where a head ends that comes from the database.
+    assert not goes_on(tmp_path, KEYS, since._replace(segment=0, end=0), to)
+    for segment in segments(first.folder):
+        segment.path.unlink()
+    begin.write_bytes(early)
     write(first, [3, 4])
-    assert not follows(to, noted(first)[0])
+    cut = noted(first)[0]
+    assert goes_on(tmp_path, KEYS, since, cut) and not goes_on(tmp_path, KEYS, to, cut)
     assert not goes_through(first.folder, KEYS, at, to.key_id)
+
+
+def test_reads_of_a_part_no_more_than_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightwell.observe.audit.block.PART", 100)
+    first = place(tmp_path)
+    write(first, [2, 1])
+    data = segments(first.folder)[0].path.read_bytes()
+    head = decode_head(data)
+    assert head is not None
+    key = KEYS.seal_key(head.key, head.node, "http-0")
+    assert key is not None
+    whole = list(blocks(data, key, bytes(32)))
+    assert len(whole) == 2 and list(read_blocks(BytesIO(data), key, bytes(32))) == whole
+    # What a seal does not prove, nothing behind it can.
+    file = BytesIO(data.replace(b'"n":2', b'"n":7') + bytes(10_000))
+    assert not list(read_blocks(file, key, bytes(32)))
+    assert file.tell() < len(data) + 10_000
