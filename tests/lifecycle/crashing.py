@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from lightwell.settings import load
 from lightwell.stores import open_stores
+from lightwell.stores.account import datastores
 from lightwell.stores.db import tables
 from tests.lifecycle.clients import Refused, ServedService
 from tests.support.server import Server, launch, wait_until_ready
@@ -92,13 +93,13 @@ class CrashingService(ServedService):
                 time.sleep(0.05)
 
     def _versions(self) -> dict[str, tuple[int, str]]:
-        """The latest version and state of every set, by id."""
+        """The latest version and state of every set, by id; others may write into other data stores."""
         t = tables.image_set.c
         with self.stores.db.read() as conn:
-            return {
-                id: (number, state)
-                for id, number, state in conn.execute(select(t.id, t.latest_version, t.state))
-            }
+            store = datastores.get(conn, self.datastore)
+            assert store is not None
+            of_store = select(t.id, t.latest_version, t.state).where(t.datastore_key == store.key)
+            return {id: (number, state) for id, number, state in conn.execute(of_store)}
 
     def _answer(
         self, operation: str, members: dict[str, Any], made: dict[str, tuple[int, str]]
