@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from lightwell.stores.data_folder.file_modes import unknown_names
 from tests.cli.running import lightwell
 from tests.support.ct_files import write_series
 from tests.support.server import Server, ended_job, running
 
+ALWAYS = {"LIGHTWELL_ENCRYPTION": "always"}
 ROLE = "arn:aws:iam::000000000000:role/import"
 
 
@@ -61,10 +63,12 @@ def test_keeps_what_is_stored_to_its_user(tmp_path: Path, mask: int) -> None:
         (data / "buckets" / "out").mkdir(0o700)
         (data / "buckets").chmod(0o700)
         theirs = {path: mode(path) for path in (data / "buckets" / "inn").rglob("*")}
-        with running(data) as server:
+        with running(data, env=ALWAYS) as server:
             fill(server)
             assert open_to_others(data) == {}
-            assert {"lightwell.db", "lightwell.db-wal", "work.sock"} <= {path.name for path in data.iterdir()}
+            names = {path.name for path in data.iterdir()}
+            assert {"lightwell.db", "lightwell.db-wal", "work.sock", "encryption.key"} <= names
+            assert unknown_names(data) == []
         assert lightwell("import", data / "buckets" / "inn", data=data).status == 0
         assert lightwell("export", tmp_path / "export", "--datastore", "d", data=data).status == 0
     assert open_to_others(data) == {}
@@ -78,15 +82,15 @@ def test_closes_what_was_left_open_and_says_so(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_series(data / "buckets" / "inn", 2)
     (data / "buckets" / "out").mkdir()
-    with running(data) as server:
+    with running(data, env=ALWAYS) as server:
         fill(server)
     for path in [data, *data.rglob("*")]:
         path.chmod(0o777 if path.is_dir() else 0o666)
-    with running(data) as server:
+    with running(data, env=ALWAYS) as server:
         server.client().list_datastores()
         top = [data, *(path for path in data.iterdir() if path.name != "buckets")]
         assert {str(path): f"{mode(path):04o}" for path in top if mode(path) & 0o077} == {}
-    for name in ("", "/lightwell.db", "/objects", "/events.ndjson", "/secret.key"):
+    for name in ("", "/lightwell.db", "/objects", "/events.ndjson", "/secret.key", "/encryption.key"):
         assert any(f"other users could read {data}{name} (mode 0" in line for line in server.err), server.err
     assert mode(data / "buckets" / "inn") == mode(data / "buckets" / "out") == 0o777
     done = lightwell("doctor", "--port", "0", data=data)

@@ -22,7 +22,7 @@ from lightwell.stores.db.database import Database
 log = logging.getLogger(__name__)
 
 CHANNEL = "lightwell_units"
-_SOCKET = "wake.sock"
+SOCKET = "wake.sock"
 _RECONNECT_SECONDS = 5.0
 
 
@@ -65,7 +65,7 @@ class Wakeups:
     def close(self) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                (self._data / _SOCKET).unlink()
+                (self._data / SOCKET).unlink()
             self._socket.close()
         self._drop()
         self._selector.close()
@@ -94,8 +94,8 @@ class Wakeups:
     def _bind(self) -> socket.socket:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            with socket_path(self._data, _SOCKET) as path:
-                (self._data / _SOCKET).unlink(missing_ok=True)
+            with socket_path(self._data, SOCKET) as path:
+                (self._data / SOCKET).unlink(missing_ok=True)
                 made.bind(path)
                 Path(path).chmod(0o600)
             made.setblocking(False)
@@ -134,5 +134,5 @@ def wake_engine(db: Database, data: Path) -> None:
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
-        with socket_path(data, _SOCKET) as path:
+        with socket_path(data, SOCKET) as path:
             sock.sendto(b"w", path)

@@ -25,13 +25,15 @@ from lightwell.stores.objects.open import local_root
 OTHERS = 0o077
 # What lightwell makes in its data folder. If there are other files in it, its mode may be on purpose.
 _OURS = re.compile(
-    r"\.?(lightwell\.db|credentials|secret\.key|node\.id|audit\.key|events\.ndjson|serve\.lock|engine\.lock|pool\.lock|work\.sock).*"
-    r"|check-.*"
+    r"\.?(lightwell\.db|credentials|(secret|encryption|audit)\.key|node\.id|events\.ndjson|console\.html"
+    r"|(serve|engine|pool)\.lock|(work|wake)\.sock).*"
+    r"|\.console.*|check-.*"
 )
-_FOLDERS = ("objects", "documents", "spool", "audit")
+_FOLDERS = ("objects", "documents", "spool", "audit", "cache")
 # And in a folder of objects elsewhere, which may hold other files too.
 _STORED = ("packs", "checks", ".tmp", "storage.id")
-_THEIRS = ("buckets", "authorizers", "lightwell.toml", "lost+found")
+# What is not lightwell's to close: its user's, and a viewer, which holds nothing of patients.
+_THEIRS = re.compile(r"buckets|authorizers|lightwell\.toml|lost\+found|\.?ohif(-.*)?")
 
 
 class StoragePaths(Protocol):
@@ -83,9 +85,8 @@ def own_paths(settings: StoragePaths) -> Iterator[Path]:
     The same for a database and for objects that lie elsewhere.
     """
     data = settings.data.absolute()
-    names = _names(data)
-    ours = [name for name in names if name in _FOLDERS or _OURS.fullmatch(name)]
-    if set(names) <= {*ours, *_THEIRS}:
+    ours = [name for name in _names(data) if _is_ours(name)]
+    if not unknown_names(data):
         yield data
     for name in ours:
         yield data / name
@@ -99,6 +100,15 @@ def own_paths(settings: StoragePaths) -> Iterator[Path]:
         if set(stored) <= set(_STORED):
             yield root.absolute()
         yield from (root.absolute() / name for name in stored if name in _STORED)
+
+
+def unknown_names(data: Path) -> list[str]:
+    """What lies in a data folder that lightwell does not know, and that keeps it from closing the folder."""
+    return [name for name in _names(data) if not _is_ours(name) and not _THEIRS.fullmatch(name)]
+
+
+def _is_ours(name: str) -> bool:
+    return name in _FOLDERS or _OURS.fullmatch(name) is not None
 
 
 def _names(folder: Path) -> list[str]:

@@ -32,16 +32,20 @@ def untrusted_path(settings: file_modes.StoragePaths) -> tuple[Path, int] | None
     """A path that lightwell would use as its own, but neither this user nor root owns; and its owner's id.
 
     A link belongs to the user who made it, wherever it leads: lightwell would write to its target and
-    restrict it. The data folder itself may be another user's, unless it is a link.
+    restrict it. The data folder itself, and in it the buckets and authorizers, may be another user's, unless
+    they are links.
     """
     data, trusted = settings.data.absolute(), (os.geteuid(), 0)
     root = local_root(settings.storage)
-    for path in (data, *([] if root is None else [root.absolute()]), *file_modes.own_paths(settings)):
+    # Browsers obey the viewer as they obey lightwell.
+    own = (data / "ohif", *file_modes.own_paths(settings))
+    theirs = (data, data / "buckets", data / "authorizers")
+    for path in (*theirs, *([] if root is None else [root.absolute()]), *own):
         try:
             status = path.lstat()
         except OSError:
             continue
-        if status.st_uid not in trusted and (path != data or stat.S_ISLNK(status.st_mode)):
+        if status.st_uid not in trusted and (path not in theirs or stat.S_ISLNK(status.st_mode)):
             return path, status.st_uid
     return None
 
