@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "setting_urls": set(),
     "setting_values": set(),
     "process_death": set(),
+    "process_memory": set(),
     "setting_groups": set(),
     "settings": {"setting_checks", "setting_file", "setting_groups", "setting_values"},
     "domain": set(),
@@ -49,7 +50,7 @@ ROOMS: dict[str, set[str]] = {
     "web": {"operations", "documents", "auth", "wire", "observe", "domain.recent"},
 }
 EVERYTHING = {"app", "cli", "__main__"}
-EVERYBODY_MAY = {"errors", "framing", "process_death", "setting_urls", ""}
+EVERYBODY_MAY = {"errors", "framing", "process_death", "process_memory", "setting_urls", ""}
 ABOVE_DOMAIN = {"imaging", "stores", "auth", "ingest", "documents", "codec_pool", "operations", "work", "web"}
 FROM_INGEST_UP = ABOVE_DOMAIN - {"imaging", "stores", "auth"}
 NOBODY_MAY = {"web", "cli", "app"}

@@ -7,7 +7,6 @@ reads untrusted bytes.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import resource
@@ -18,23 +17,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from lightwell import process_memory
 from lightwell.codec_pool.messages import Channel, Configure
 from lightwell.process_death import die_with_parent
 from lightwell.settings import Settings
 
-# mallopt(3). The arrays of frames come and go; each through mmap and munmap would be a fifth of all work.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_KEPT = 16 << 20
 # Thread pools of numerical libraries would take memory and fight the other workers for the cores.
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-def _keep_freed_memory() -> None:
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT)
-        libc.mallopt(_M_TOP_PAD, 1 << 20)
 
 
 def _settings(configure: Configure) -> Settings:
@@ -52,7 +41,8 @@ def main(arguments: list[str]) -> int:
     die_with_parent(parent)
     # The engine decides when a worker ends; Ctrl-C on a terminal reaches the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _keep_freed_memory()
+    # The arrays of frames come and go; to map and unmap each would be a fifth of all work.
+    process_memory.keep_freed()
     for name in _POOLS:
         os.putenv(name, "1")
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)

@@ -20,6 +20,7 @@ from time import monotonic
 from lightwell.domain.backoff import Backoff
 from lightwell.observe.logs import event
 from lightwell.process_death import REFUSED, die_with_parent
+from lightwell.process_memory import share_one_arena
 
 log = logging.getLogger("lightwell.serve")
 
@@ -85,6 +86,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
+        share_one_arena()
         # What exists now is permanent: collecting it would only unshare its memory pages.
         gc.collect()
         gc.freeze()
