@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from lightwell.cli import command_trail
+from lightwell.cli.called import Called
 from lightwell.cli.server.serve import prepare
 from lightwell.cli.store_session import store_session
 from lightwell.observe.audit.chain import Chain
@@ -20,7 +23,7 @@ from lightwell.observe.audit.segments import segments
 from lightwell.settings import load
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
-from lightwell.stores.db.tables import image_set
+from lightwell.stores.db.tables import datastore, image_set
 from tests.cli.running import Done, import_series, lightwell_here
 from tests.support.ct_files import write_series
 from tests.support.server import ended_job, running
@@ -247,8 +250,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return import_series(tmp_path_factory.mktemp("served"))
 
 
-def on_record(data: Path, operation: str) -> list[dict[str, Any]]:
-    done = lightwell_here("audit", "query", "--json", data=data)
+def on_record(data: Path, operation: str, *words: str) -> list[dict[str, Any]]:
+    done = lightwell_here("audit", "query", "--json", *words, data=data)
     found = [json.loads(line) for line in done.out.splitlines()]
     return [one for one in found if one["do"] == operation]
 
@@ -257,22 +260,83 @@ def on_record(data: Path, operation: str) -> list[dict[str, Any]]:
     ("words", "operation", "kind", "asked"),
     [
         (["sets", "list", "--datastore", "d"], "sets list", "search", {"datastore": "d"}),
+        (["sets", "show", "SET"], "sets show", "read", {"id": "SET"}),
+        (["sets", "diff", "SET", "1", "1"], "sets diff", "read", {"id": "SET", "first": "1", "second": "1"}),
         (["export", "FOLDER", "--datastore", "d"], "export", "read", {"datastore": "d"}),
+        (["sets", "delete", "SET"], "sets delete", "change", {"ids": ["SET"]}),
+        (
+            ["sets", "delete", "--all", "--datastore", "d", "--yes"],
+            "sets delete",
+            "change",
+            {"all": True, "datastore": "d", "yes": True},
+        ),
         (["erase", "--patient", "PATIENT", "--yes"], "erase", "change", {"patient": "PATIENT", "yes": True}),
     ],
 )
 def test_commands_are_on_record_with_whom_they_were_about(
     served: Path, tmp_path: Path, words: list[str], operation: str, kind: str, asked: dict[str, Any]
 ) -> None:
-    with store_session(load({"data": served}, environ={}, file=None)) as stores, stores.db.read() as conn:
-        (row,) = conn.execute(select(image_set.c.id, image_set.c.patient_id, image_set.c.study_instance_uid))
-    own = {"FOLDER": str(tmp_path / "out"), "PATIENT": row.patient_id}
-    assert lightwell_here(*(own.get(word, word) for word in words), data=served).status == 0
-    begun, ended = on_record(served, operation)
+    data = Path(shutil.copytree(served, tmp_path / "data"))
+    with store_session(load({"data": data}, environ={}, file=None)) as stores, stores.db.read() as conn:
+        query = select(
+            datastore.c.id, image_set.c.id, image_set.c.patient_id, image_set.c.study_instance_uid
+        ).join(datastore, datastore.c.key == image_set.c.datastore)
+        (row,) = conn.execute(query)
+    store, image_set_id, patient, _ = row
+    own = {"FOLDER": str(tmp_path / "out"), "PATIENT": patient, "SET": image_set_id}
+    assert lightwell_here(*(own.get(word, word) for word in words), data=data).status == 0
+    begun, *steps, ended = on_record(data, operation)
     assert (begun["phase"], begun["kind"], begun["os"]["uid"]) == ("begun", kind, os.getuid())
-    assert begun["query"] == {name: own.get(str(value), value) for name, value in asked.items()}
+    shown = json.loads(json.dumps(asked).replace("PATIENT", patient).replace("SET", image_set_id))
+    assert begun["query"] == shown
+    assert begun.get("set") == (image_set_id if "SET" in words else None)
     assert (ended["phase"], ended["id"], ended.get("error")) == ("ended", begun["id"], None)
-    assert (ended["set"], ended["patient"], ended["study"]) == tuple(row)
+    # What is deleted is on record before it is.
+    (told,) = steps if kind == "change" else [ended]
+    assert (told["store"], told["set"], told["patient"], told["study"]) == tuple(row)
+    for words_of in (["--patient", patient], ["--datastore", store], ["--set", image_set_id]):
+        assert told in on_record(data, operation, *words_of)
+
+
+def test_each_record_of_a_command_is_of_one_data_store_and_of_as_much_as_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load({"data": tmp_path}, environ={}, file=None)
+    monkeypatch.setattr(command_trail, "MOST", 2)
+    command = command_trail.Command(Called("export", Namespace()))
+    with command.recorded(settings):
+        for store, sets in (("d1", "abc"), ("d2", "d")):
+            command.goes_to(settings, store)
+            for each in sets:
+                command.got_on(settings)
+                command.note.saw(each, f"P{each}")
+    found = [one for one in on_record(tmp_path, "export") if one.get("phase") != "begun"]
+    assert [(one["store"], one.get("sets", one.get("set"))) for one in found] == [
+        ("d1", ["a", "b"]),
+        ("d1", "c"),
+        ("d2", "d"),
+    ]
+
+
+def test_commands_on_keys_and_jobs_say_so(served: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(served, tmp_path / "data"))
+    key = lightwell_here("key", "create", "--admin", data=data).json()["accessKeyId"]
+    assert lightwell_here("key", "disable", key, data=data).status == 0
+    begun, _ = on_record(data, "key disable", "--key", key)
+    assert ("set" in begun, begun["key"]) == (False, key)
+    (store,) = lightwell_here("datastore", "list", "--json", data=data).json()
+    (job,) = lightwell_here("jobs", "list", "--json", "--datastore", "d", data=data).json()
+    assert lightwell_here("jobs", "show", job["jobId"], data=data).status == 0
+    (shown,) = on_record(data, "jobs show", "--datastore", store["datastoreId"])
+    assert ("set" in shown, shown["job"]) == (False, job["jobId"])
+    assert on_record(data, "jobs list", "--datastore", store["datastoreId"])
+    (imported,) = on_record(data, "import", "--datastore", store["datastoreId"])
+    assert imported["job"] == job["jobId"]
+    assert lightwell_here("datastore", "set-authorizer", "d", "builtin", data=data).status == 0
+    assert lightwell_here("token", "--datastore", "d", "--store", data=data).status == 0
+    assert len(on_record(data, "token", "--datastore", store["datastoreId"])) == 1
+    begun, _ = on_record(data, "token")
+    assert begun["query"] == {"datastore": "d", "store": True, "ttl": "8h"}
 
 
 def test_a_command_that_fails_is_on_record_with_its_error(tmp_path: Path) -> None:

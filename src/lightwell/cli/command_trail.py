@@ -64,10 +64,11 @@ KINDS: Final[dict[str, Kind]] = {
 SHOWN: Final = (
     *("id", "ids", "patient", "study", "series", "modality", "datastore", "set", "first", "second", "name"),
     *("key", "role", "arn", "job", "now", "yes", "admin", "all", "disable", "enable", "repair", "emergency"),
-    "step",
+    *("step", "store", "authorizer", "expires", "overlap", "max_session", "if_revision", "priority", "ttl"),
+    *("page_checksums", "image_set", "asked", "resource", "sessions", "limit"),
 )
-# Where data comes from and goes to: paths and URLs, without their passwords.
-PLACES: Final = ("source", "destination", "to_database_url", "to_storage_url")
+# Where data comes from and goes to, and what answers for an authorizer: paths and URLs, without passwords.
+PLACES: Final = ("source", "destination", "to_database_url", "to_storage_url", "target")
 
 
 def keep(settings: Settings, records: Sequence[AuditRecord]) -> None:
@@ -140,13 +141,18 @@ class Command:
     def did(self, settings: Settings) -> None:
         """What was noted goes on record now, as a step of its own."""
         self._keep(settings, None)
-        self.note = AuditNote()
+        self.note.clear()
 
-    def got_on(self, settings: Settings) -> None:
-        """What was noted goes on record, if that is as much as one record holds."""
-        if len(self.note.image_sets) >= MOST:
-            self._keep(settings, None)
-            self.note = AuditNote()
+    def got_on(self, settings: Settings, coming: int = 1) -> None:
+        """What was noted goes on record, if a record has no room for the image sets that are ``coming``."""
+        if len(self.note.image_sets) + coming > MOST:
+            self.did(settings)
+
+    def goes_to(self, settings: Settings, store: str) -> None:
+        """What is noted from now on is of this data store; what was noted of another goes on record first."""
+        if self.note.store not in (None, store) and (self.note.image_sets or self.note.job):
+            self.did(settings)
+        self.note.store = store
 
     def _keep(self, settings: Settings, phase: Phase | None, error: str | None = None) -> None:
         record = AuditRecord(
@@ -157,11 +163,12 @@ class Command:
             phase=phase,
             error=error,
         )
+        given = vars(self.called.arguments)
+        if self.called.verb in ("key", "policy"):
+            record.key, _ = _one_or_many(given.get("id") or given.get("key"))
         if phase == "begun":
-            given = vars(self.called.arguments)
             record.query = _shown(given)
-            record.patient, record.study = (_text(given.get(name)) for name in ("patient", "study"))
-            record.image_set = _text(given.get("id"))
+            _name(record, self.called.verb, given)
         else:
             self.note.fill(record)
         keep(settings, [record])
@@ -177,6 +184,42 @@ def current() -> Command | None:
     if not _running or _running[0].called is not called.commands[0]:
         _running[:] = [Command(called.commands[0])]
     return _running[0]
+
+
+def goes_to(settings: Settings, store: str, *, job: str | None = None) -> None:
+    """The command that runs, if one does, is about this data store from now on, and about this job of it."""
+    command = current()
+    if command is not None:
+        if job is not None and command.note.job not in (None, job):
+            command.did(settings)
+        command.goes_to(settings, store)
+        command.note.job = job or command.note.job
+
+
+def changed(what: str, before: str | None = None, after: str | None = None) -> None:
+    """The command that runs, if one does, has changed this, as in `AuditNote.changed`."""
+    command = current()
+    if command is not None:
+        command.note.changed(what, before, after)
+
+
+def _name(record: AuditRecord, verb: str, given: Mapping[str, object]) -> None:
+    """Whom and what a command is about, as far as its arguments say that."""
+    record.patient, record.patients = _one_or_many(given.get("patient"))
+    record.study, record.studies = _one_or_many(given.get("study"))
+    ids = given.get("id") or given.get("ids")
+    if verb == "export":
+        ids = given.get("image_set")
+    if verb in ("sets", "export"):
+        record.image_set, record.image_sets = _one_or_many(ids)
+    elif verb in ("jobs", "queue"):
+        record.job, _ = _one_or_many(ids or given.get("job"))
+
+
+def _one_or_many(given: object) -> tuple[str | None, tuple[str, ...]]:
+    values = given[:MOST] if isinstance(given, list) else [given]
+    named = tuple(text for each in values if (text := _text(each)) is not None)
+    return (named[0], ()) if len(named) == 1 else (None, named)
 
 
 def _shown(given: Mapping[str, object]) -> dict[str, Any] | None:
@@ -197,4 +240,6 @@ def _shown(given: Mapping[str, object]) -> dict[str, Any] | None:
 
 
 def _text(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     return value[:_LONGEST] if isinstance(value, str) and value else None

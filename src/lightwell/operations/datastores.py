@@ -94,6 +94,7 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
         return id
 
     answered = ctx.stores.db.write(work)
+    ctx.note.store = answered
     if answered == id and store.kms_key_arn is not None and key is None:
         log.warning(
             "nothing is encrypted with the kmsKeyArn of this data store",

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags, question
@@ -17,6 +18,7 @@ from lightwell.cli.store_session import local_context, store_session
 from lightwell.cli.wording import counted, duration, size
 from lightwell.domain.image_sets.levels import PATIENT, STUDY
 from lightwell.errors import ConfigurationError
+from lightwell.observe.audit.note import AuditNote
 from lightwell.stores.account import datastores
 from lightwell.stores.collector import erasure
 from lightwell.stores.objects.pack_objects import pack_name
@@ -65,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     if wanted == Wanted() and not args.now:
         raise ConfigurationError("Say what to erase: --patient ID or --study UID")
     with store_session(settings, needs_objects=True) as stores:
-        ctx = local_context(settings, stores)
+        # On record is what is erased, not what was looked for.
+        ctx = replace(local_context(settings, stores), note=AuditNote())
         places = named_store.chosen(ctx, args.datastore)
         erased: list[SetId] = []
         packs: set[int] = set()
@@ -145,7 +148,7 @@ def _delete(ctx: Context, places: list[DataStore], wanted: Wanted) -> tuple[list
             break
         with ctx.stores.db.read() as conn:
             packs |= erasure.packs_of(conn, [each.id for each in found])
-        erased += [each for each in found if set_deletion.delete(ctx, each)]
+        erased += set_deletion.delete(ctx, found)
     return erased, packs
 
 

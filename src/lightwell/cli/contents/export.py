@@ -223,8 +223,8 @@ class _Export:
         command = command_trail.current()
         if command is not None:
             study, series = image_set.study_instance_uid, image_set.series_instance_uid
-            command.note.saw(image_set.id, image_set.patient_id, study, series)
             command.got_on(self._settings)
+            command.note.saw(image_set.id, image_set.patient_id, study, series)
 
     def _export_set(
         self, image_set: ReadableSet, instances: list[StoredInstance], place: Path, total: int | None

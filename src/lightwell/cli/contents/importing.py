@@ -105,6 +105,7 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
             )
         with interruptible() as interruption:
             job = submit_local(ctx, store.id, args.paths, name=args.name)
+            ctx.note.job = job.id
             try:
                 finished = _watch(ctx, job, interruption, args)
             except Interrupted as stopped:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lightwell.cli import flags
+from lightwell.cli import command_trail, flags
 from lightwell.cli.contents import named_store
 from lightwell.cli.store_session import local_context, store_session
 from lightwell.cli.wording import counted, moment, print_array, print_table, printable
@@ -125,6 +125,7 @@ def _find(ctx: Context, id: str) -> Job:
         job = import_jobs.find_anywhere(conn, id)
         if job is not None:
             (job,) = import_jobs.with_progress(conn, [job])
+            command_trail.goes_to(ctx.settings, import_jobs.datastore_of(conn, job.key)[0], job=job.id)
     if job is None:
         raise LightwellError(f"There is no import job {id}; `lightwell jobs list` shows those that exist")
     return job

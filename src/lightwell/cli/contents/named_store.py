@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lightwell.cli import command_trail
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.stores.account import datastores
@@ -26,6 +27,15 @@ def find(ctx: Context, name_or_id: str) -> DataStore | None:
 
 
 def _find(db: Database, name_or_id: str) -> DataStore | None:
+    """It is on record then that the command that runs was about it."""
+    found = _look_up(db, name_or_id)
+    command = command_trail.current()
+    if found is not None and command is not None:
+        command.note.store = found.id
+    return found
+
+
+def _look_up(db: Database, name_or_id: str) -> DataStore | None:
     with db.read() as conn:
         by_id = datastores.get(conn, name_or_id)
         named = [

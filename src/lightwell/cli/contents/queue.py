@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lightwell.cli import flags
+from lightwell.cli import command_trail, flags
 from lightwell.cli.store_session import local_context, store_session
 from lightwell.cli.wording import counted, duration, nobody_works, print_array, print_table
 from lightwell.domain.events import import_job_event
@@ -129,6 +129,8 @@ def _dead(ctx: Context, args: argparse.Namespace) -> int:
 def _find(ctx: Context, id: str) -> Job:
     with ctx.stores.db.read() as conn:
         job = import_jobs.find_anywhere(conn, id)
+        if job is not None:
+            command_trail.goes_to(ctx.settings, import_jobs.datastore_of(conn, job.key)[0], job=job.id)
     if job is None:
         raise LightwellError(f"There is no import job {id}; `lightwell jobs list` shows those that exist")
     return job

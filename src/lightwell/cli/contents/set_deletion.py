@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from lightwell.cli import command_trail
 from lightwell.cli.question import agreed
 from lightwell.cli.wording import counted, print_array
 from lightwell.errors import LightwellError, NotFoundError
+from lightwell.observe.audit.note import MOST
 
 if TYPE_CHECKING:
     from lightwell.cli.contents.set_listing import ListedSet
@@ -27,8 +31,33 @@ class SetId:
         return {"datastoreId": self.datastore_id, "imageSetId": self.id}
 
 
-def delete(ctx: Context, chosen: SetId) -> bool:
-    """Delete a set; False if it is deleted already."""
+def delete(ctx: Context, chosen: Iterable[SetId]) -> list[SetId]:
+    """Delete these sets, and return those that were not deleted already.
+
+    Whose they are is on record before, of at most `MOST` at once.
+    """
+    deleted: list[SetId] = []
+    by_store = attrgetter("datastore_id")
+    for store, found in groupby(sorted(chosen, key=by_store), by_store):
+        sets = list(found)
+        for start in range(0, len(sets), MOST):
+            part = sets[start : start + MOST]
+            _on_record(ctx, store, [each.id for each in part])
+            deleted += [each for each in part if _delete(ctx, each)]
+    return deleted
+
+
+def _on_record(ctx: Context, store: str, ids: Sequence[str]) -> None:
+    from lightwell.documents.identity import note_image_sets
+
+    command = command_trail.current()
+    if command is not None:
+        command.goes_to(ctx.settings, store)
+        note_image_sets(ctx.stores, command.note, store, ids)
+        command.did(ctx.settings)
+
+
+def _delete(ctx: Context, chosen: SetId) -> bool:
     from lightwell.operations.delete_image_set import delete_image_set
     from lightwell.wire.shapes import DeleteImageSetRequest
 
@@ -44,16 +73,20 @@ def delete_by_id(ctx: Context, ids: Sequence[str], *, as_json: bool) -> int:
     """Delete these sets and print which; 1 if one of them does not exist, and the others are deleted."""
     from lightwell.stores.image_sets import lookups
 
-    deleted: list[SetId] = []
-    missing = 0
-    for id in dict.fromkeys(ids):
-        with ctx.stores.db.read() as conn:
-            place = lookups.find(conn, id)
-        if place is not None and delete(ctx, chosen := SetId(place[0], id)):
-            deleted.append(chosen)
-            continue
-        missing += 1
-        why = "is deleted already" if place else "does not exist; `lightwell sets list` shows those that do"
+    places: dict[str, SetId] = {}
+    with ctx.stores.db.read() as conn:
+        for id in ids:
+            if (place := lookups.find(conn, id)) is not None:
+                places[id] = SetId(place[0], id)
+    deleted = delete(ctx, places.values())
+    gone = set(deleted)
+    missing = dict.fromkeys(id for id in ids if places.get(id) not in gone)
+    for id in missing:
+        why = (
+            "is deleted already"
+            if id in places
+            else "does not exist; `lightwell sets list` shows those that do"
+        )
         print(f"lightwell: image set {id} {why}", file=sys.stderr)
     _print(deleted, as_json=as_json)
     return 1 if missing else 0
@@ -71,7 +104,7 @@ def delete_found(ctx: Context, found: Iterable[ListedSet], *, is_sure: bool, as_
     if not agreed(f"Delete {what}, and all their versions?", is_sure=is_sure):
         print("nothing was deleted", file=sys.stderr)
         return 1
-    _print([each for each in chosen if delete(ctx, each)], as_json=as_json)
+    _print(delete(ctx, chosen), as_json=as_json)
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lightwell.cli import command_trail
 from lightwell.cli.wording import counted, moment, print_array, print_table, printable
 from lightwell.errors import LightwellError, NotFoundError
 from lightwell.wire import shapes
@@ -54,9 +55,16 @@ def search(ctx: Context, stores: list[DataStore], wanted: Wanted) -> Iterator[Li
         values.append(shapes.SearchByAttributeValue(dicom_study_instance_uid=wanted.study))
     filters = [shapes.SearchFilter(values=[value], operator="EQUAL") for value in values]
     modality = None if wanted.modality is None else wanted.modality.strip().upper()
+    command = command_trail.current()
+    noted = command if command is not None and command.note is ctx.note else None
     for store in stores:
         token: str | None = None
+        if noted is not None:
+            noted.goes_to(ctx.settings, store.id)
         while True:
+            if noted is not None:
+                noted.got_on(ctx.settings, _PAGE)
+            before = ctx.note.found or 0
             page = search_image_sets(
                 ctx,
                 shapes.SearchImageSetsRequest(
@@ -66,6 +74,7 @@ def search(ctx: Context, stores: list[DataStore], wanted: Wanted) -> Iterator[Li
                     next_token=token,
                 ),
             )
+            ctx.note.found = before + len(page.image_sets_metadata_summaries)
             for found in page.image_sets_metadata_summaries:
                 listed = ListedSet(store, found)
                 if modality is None or listed.tags.dicom_series_modality == modality:
@@ -132,6 +141,7 @@ def _time(seconds: float | None) -> str | None:
 
 def show(ctx: Context, id: str, *, as_json: bool) -> int:
     """Print the properties, tags and versions of an image set; 0. Raises `NotFoundError`."""
+    from lightwell.documents.identity import note_image_sets
     from lightwell.operations.image_sets import get_image_set, list_image_set_versions
     from lightwell.stores.image_sets import lookups
 
@@ -141,6 +151,8 @@ def show(ctx: Context, id: str, *, as_json: bool) -> int:
     if place is None:
         raise unknown(id)
     store_id = place[0]
+    command_trail.goes_to(ctx.settings, store_id)
+    note_image_sets(ctx.stores, ctx.note, store_id, [id])
     found = get_image_set(ctx, shapes.GetImageSetRequest(datastore_id=store_id, image_set_id=id))
     versions = list_image_set_versions(
         ctx, shapes.ListImageSetVersionsRequest(datastore_id=store_id, image_set_id=id, max_results=_PAGE)

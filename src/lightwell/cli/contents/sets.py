@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lightwell.cli import flags
+from lightwell.cli import command_trail, flags
 from lightwell.cli.store_session import local_context, store_session
 from lightwell.cli.wording import counted, moment, printable
 from lightwell.domain.image_sets.image_set import Version
@@ -21,8 +22,10 @@ from lightwell.domain.image_sets.version_diff import (
     SetDifference,
 )
 from lightwell.errors import ConfigurationError
+from lightwell.observe.audit.note import AuditNote
 
 if TYPE_CHECKING:
+    from lightwell.settings import Settings
     from lightwell.stores import Stores
 
 _LONGEST_VALUE = 100
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     with store_session(settings) as stores:
         if args.action == "diff":
-            return _diff(stores, args)
+            return _diff(settings, stores, args)
         from lightwell.cli.contents import named_store, set_deletion, set_listing
 
         ctx = local_context(settings, stores)
@@ -86,6 +89,9 @@ def run(args: argparse.Namespace) -> int:
         if args.action == "delete":
             _check_chosen(args, has_ids=wanted != set_listing.Wanted())
         places = named_store.chosen(ctx, args.datastore)
+        if args.action == "delete":
+            # On record is what is deleted, not what was looked for.
+            ctx = replace(ctx, note=AuditNote())
         found = set_listing.search(ctx, places, wanted)
         if args.action == "list":
             return set_listing.print_list(
@@ -107,10 +113,27 @@ def _check_chosen(args: argparse.Namespace, *, has_ids: bool) -> None:
         raise ConfigurationError("Say of which data store to delete all image sets: --datastore NAME --all")
 
 
-def _diff(stores: Stores, args: argparse.Namespace) -> int:
+def _note(stores: Stores, found: SetDifference, settings: Settings) -> None:
+    """Whom both versions are about, which may be two patients."""
+    from lightwell.documents.identity import identity_of_version
+    from lightwell.stores.image_sets import lookups
+
+    command = command_trail.current()
+    if command is None:
+        return
+    command.goes_to(settings, found.datastore_id)
+    with stores.db.read() as conn:
+        place = lookups.find(conn, found.image_set_id)
+        assert place is not None, "its versions were compared"
+        for version in (found.first, found.second):
+            command.note.saw(*identity_of_version(conn, place[1].key, version))
+
+
+def _diff(settings: Settings, stores: Stores, args: argparse.Namespace) -> int:
     from lightwell.operations.version_diff import diff_versions
 
     found = diff_versions(stores, args.id, args.first, args.second)
+    _note(stores, found, settings)
     if args.json:
         print(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
     else:

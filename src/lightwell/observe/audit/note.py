@@ -27,6 +27,8 @@ class AuditNote(Struct):
     job: str | None = None
     emergency: bool = False
     reason: str | None = None
+    # Of a command: the access key that it was about.
+    key: str | None = None
     image_sets: dict[str, None] = {}
     patients: dict[str, None] = {}
     studies: dict[str, None] = {}
@@ -69,6 +71,12 @@ class AuditNote(Struct):
         """Note a change of a key, role, policy, authorizer, data store or setting, by digests of it."""
         self.changes.append(Change(what, before, after))
 
+    def clear(self) -> None:
+        """Forget all but the data store: it is on record. Whoever holds the note goes on with it."""
+        empty = AuditNote(store=self.store)
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(empty, name))
+
     def fill(self, record: AuditRecord) -> None:
         """Write what was noted into the record; members of it that were not noted stay as they are.
 
@@ -86,6 +94,8 @@ class AuditNote(Struct):
             record.found = self.found
         if self.job is not None:
             record.job = self.job
+        if self.key is not None:
+            record.key = self.key
         if self.emergency:
             record.emergency = True
         if self.reason is not None:

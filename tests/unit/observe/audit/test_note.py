@@ -54,6 +54,14 @@ def test_notes_are_each_their_own() -> None:
     assert filled(first).change == (Change("key/A", None, "12"),)
 
 
+def test_forgets_all_but_the_data_store() -> None:
+    note = AuditNote(store="d", job="j", found=3)
+    note.saw("a", "P", "s", "t")
+    note.changed("key/A")
+    note.clear()
+    assert filled(note) == AuditRecord(store="d")
+
+
 def test_overwrites_only_what_it_has_learned() -> None:
     note = AuditNote(found=0)
     record = AuditRecord(store="from the path", study="1.2", status=404)

@@ -188,6 +188,9 @@ def studies(record: AuditRecord) -> tuple[str, ...]:
 
 
 def image_sets(record: AuditRecord) -> tuple[str, ...]:
+    """Those that can be named by an ARN: of a known data store. `details` tells of the others."""
+    if record.store is None:
+        return ()
     return _all(record.image_set, record.image_sets)
 
 
@@ -217,7 +220,7 @@ def details(record: AuditRecord) -> list[tuple[str, str]]:
     return [
         (name, value if isinstance(value, str) else msgspec.json.encode(value).decode())
         for name, value in members.items()
-        if name not in _PLACED and value != ""
+        if (name not in _PLACED or (name in ("set", "sets") and record.store is None)) and value != ""
     ]
 
 

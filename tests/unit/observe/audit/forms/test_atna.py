@@ -100,6 +100,14 @@ def test_tells_who_saw_which_study_of_whom() -> None:
     assert (details["by"], details["sent"], details["items"]) == (READ.by, "1234", '["1"]')
 
 
+def test_an_image_set_of_no_known_data_store_has_no_arn() -> None:
+    [message] = parsed(replace(COMMAND, operation="sets show", image_set="b" * 32))
+    assert ids(message, "12") == [] and said(message)["set"] == "b" * 32
+    [message] = parsed(replace(COMMAND, store="a" * 32, image_set="b" * 32))
+    arn = f"arn:aws:medical-imaging:eu-central-1:123456789012:datastore/{'a' * 32}/imageset/{'b' * 32}"
+    assert ids(message, "12") == [arn] and "set" not in said(message)
+
+
 def test_a_long_answer_begins_and_ends() -> None:
     assert [meaning(replace(READ, phase=phase)).event.value for phase in ("begun", "ended")] == [
         "110102",

@@ -122,6 +122,11 @@ def test_what_was_refused_claims_no_profile_of_success(record: AuditRecord) -> N
     assert (event["outcome"], event["outcomeDesc"]) == ("4", record.error)
 
 
+def test_an_image_set_of_no_known_data_store_has_no_arn() -> None:
+    [event] = audit_events(replace(COMMAND, operation="sets show", image_set="b" * 32), PLACE)
+    assert "datastore/" not in json.dumps(event) and "b" * 32 in json.dumps(event)
+
+
 def test_what_no_client_asked_for_names_who_did_it() -> None:
     [event] = audit_events(COMMAND, PLACE)
     assert [agent["requestor"] for agent in event["agent"]] == [False, True]
