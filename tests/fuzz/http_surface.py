@@ -6,83 +6,28 @@ import base64
 import http.client
 import json
 import socket
-from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from hypothesis import strategies as st
 
 from lightwell.web.dicomweb.resources import PATHS
+from lightwell.web.sts import SERVICE
 from lightwell.wire.route import Route
 from lightwell.wire.routes import ROUTES
-from tests.support.server import Server
+from tests.fuzz import http_doors
+from tests.fuzz.http_words import JSON, TEXT, Known, Sent, quoted
+from tests.support.server import REGION, Server
 
 SECONDS = 60
 """A request that has no answer after this hangs."""
 BOUNDARY = "B"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is in the server, so that requests reach more than what refuses unknown ids."""
-
-    datastore: str
-    image_sets: Sequence[str]
-    frame: str
-    uids: Sequence[tuple[str, str, str]]
-    part10: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A request. ``is_framed``: its framing is in order, so that another may follow on the connection."""
-
-    method: str
-    target: str
-    headers: Mapping[str, bytes] = field(default_factory=dict)
-    body: bytes = b""
-    is_signed: bool = True
-    is_framed: bool = True
-
-
-_ODD = st.sampled_from(
-    [
-        *(
-            "",
-            "0",
-            "-1",
-            "1",
-            "1.2.3",
-            "a" * 32,
-            "a" * 300,
-            "..",
-            ".",
-            "%",
-            "*",
-            "\u0000",
-            "\r\nX: y",
-            "é山",
-            "'\"<>",
-        ),
-        *(
-            "9" * 30,
-            "0" * 5000,
-            "1e9",
-            "NaN",
-            "true",
-            "null",
-            "all",
-            "1,2,3",
-            "/",
-            "//",
-            "1-2",
-            "\ud800".encode("utf-8", "replace").decode(),
-        ),
-    ]
-)
-_TEXT = _ODD | st.text(max_size=12)
 _QUERIES = (
     *(
         "maxResults",
@@ -202,54 +147,57 @@ _VALID["UpdateImageSetMetadata"] = [
     _updates("removableAttributes", {"SchemaVersion": 1.1, "Study": {"DICOM": {"AccessionNumber": ""}}}),
     {"revertToVersionId": "1"},
 ]
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | _TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
-    max_leaves=6,
-)
 
 
 @st.composite
 def requests(draw: st.DrawFn, known: Known) -> Sent:
-    """One request: an operation, a DICOMweb resource, or a path that is neither."""
-    kind = draw(st.integers(0, 9))
-    if kind < 4:
-        method, path, body = _operation(draw, known)
-    elif kind < 9:
-        method, path, body = _resource(draw, known)
-    else:
-        fixed = (
-            "/",
-            "/healthz",
-            "/readyz",
-            "/metrics",
-            "/version",
-            "/console/",
-            "/console/api/config",
-            "/ohif/",
-        )
-        method = draw(st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"]))
-        path = draw(st.sampled_from(fixed) | st.builds(lambda text: "/" + quote(text), _TEXT))
-        body = draw(st.binary(max_size=64))
+    """One request: an operation, a DICOMweb resource, the console's API, STS, or none of them."""
+    sent = _plain(draw, known)
+    method, separator = sent.method, "&" if "?" in sent.target else "?"
     if draw(st.integers(0, 7)) == 0:
         method = draw(st.sampled_from(["GET", "HEAD", "POST", "PUT", "OPTIONS", "TRACE", "PROPFIND"]))
-    pairs = draw(st.lists(st.tuples(st.sampled_from(_QUERIES), _TEXT), max_size=3))
-    query = "&".join(f"{name}={_quoted(value)}" for name, value in pairs)
+    # The console's API and STS refuse parameters that they do not know before anything else.
+    is_strict = sent.target.startswith("/console/") or sent.service == SERVICE
+    most = 0 if is_strict and draw(st.integers(0, 5)) > 0 else 3
+    pairs = draw(st.lists(st.tuples(st.sampled_from(_QUERIES), TEXT), max_size=most))
+    query = "&".join(f"{name}={quoted(value)}" for name, value in pairs)
     headers = {
         name: draw(st.sampled_from(_HEADERS[name])).encode("latin-1", "replace")
         for name in draw(st.lists(st.sampled_from(sorted(_HEADERS)), max_size=3, unique=True))
-    }
+    } | dict(sent.headers)
     is_framed = True
     if draw(st.integers(0, 11)) == 0:
         is_framed = False
         name = draw(st.sampled_from(sorted(_UNFRAMED)))
         headers[name] = draw(st.sampled_from(_UNFRAMED[name])).encode()
-    is_signed = draw(st.sampled_from((True, True, True, True, True, False)))
-    return Sent(method, path + ("?" + query if query else ""), headers, body, is_signed, is_framed)
+    proof = draw(st.sampled_from(("root", "root", "root", "root", "session", "token", "none")))
+    if proof == "token":
+        headers["Authorization"] = draw(http_doors.bearers(known))
+    return replace(
+        sent,
+        method=method,
+        target=sent.target + (separator + query if query else ""),
+        headers=headers,
+        is_signed=proof in ("root", "session"),
+        is_framed=is_framed,
+        session=known.session if proof == "session" else None,
+    )
 
 
-def _quoted(text: str) -> str:
-    return quote(text, safe="", errors="replace")
+def _plain(draw: st.DrawFn, known: Known) -> Sent:
+    kind = draw(st.integers(0, 13))
+    if kind < 4:
+        method, path, body = _operation(draw, known)
+        return Sent(method, path, {}, body)
+    if kind < 9:
+        method, path, body = _resource(draw, known)
+        return Sent(method, path, {}, body)
+    if kind < 13:
+        return http_doors.at_a_door(draw, known)
+    fixed = ("/", "/healthz", "/readyz", "/metrics", "/version", "/console/", "/console/api/config", "/ohif/")
+    method = draw(st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"]))
+    path = draw(st.sampled_from(fixed) | st.builds(lambda text: "/" + quote(text), TEXT))
+    return Sent(method, path, {}, draw(st.binary(max_size=64)))
 
 
 def _operation(draw: st.DrawFn, known: Known) -> tuple[str, str, bytes]:
@@ -266,7 +214,7 @@ def _operation(draw: st.DrawFn, known: Known) -> tuple[str, str, bytes]:
     path = route.template
     for name, value in labels.items():
         is_known = draw(st.integers(0, 9 if is_lasting else 1)) > 0
-        path = path.replace(f"{{{name}}}", _quoted(value if is_known else draw(_TEXT)))
+        path = path.replace(f"{{{name}}}", quoted(value if is_known else draw(TEXT)))
     return route.method, path, _body(draw, route, known)
 
 
@@ -281,7 +229,7 @@ def _body(draw: st.DrawFn, route: Route, known: Known) -> bytes:
         whole = draw(st.sampled_from(valid))
         assert isinstance(whole, dict)
         names = [*whole, *route.body, "x"]
-        changed: dict[str, Any] = {**whole, draw(st.sampled_from(names)): draw(_JSON)}
+        changed: dict[str, Any] = {**whole, draw(st.sampled_from(names)): draw(JSON)}
         return json.dumps(changed).encode("utf-8", "replace")
     if kind == 6:
         return draw(
@@ -303,8 +251,9 @@ def _resource(draw: st.DrawFn, known: Known) -> tuple[str, str, bytes]:
         "*": draw(st.sampled_from(["1", "1,1", "2", "0", "ab" * 32])),
     }
     most = 1 if method == "DELETE" else 9
+    store = draw(st.sampled_from([known.datastore, known.datastore, known.authorized]))
     parts = [
-        _quoted(found[part] if draw(st.integers(0, most)) > 0 else draw(_TEXT)) if part in found else part
+        quoted(found[part] if draw(st.integers(0, most)) > 0 else draw(TEXT)) if part in found else part
         for part in pattern.split("/")
     ]
     body = b""
@@ -317,7 +266,7 @@ def _resource(draw: st.DrawFn, known: Known) -> tuple[str, str, bytes]:
         place = draw(st.integers(0, max(0, len(body) - 1)))
         if body and draw(st.booleans()):
             body = body[:place] + draw(st.binary(max_size=4)) + body[place:]
-    return method, "/".join(["", "datastore", known.datastore, *(part for part in parts if part)]), body
+    return method, "/".join(["", "datastore", store, *(part for part in parts if part)]), body
 
 
 def store_body(part10: bytes) -> bytes:
@@ -387,7 +336,8 @@ class Connection:
     def _bytes(self, sent: Sent) -> bytes:
         headers: dict[str, bytes] = {}
         if sent.is_signed:
-            request = self._server.signed(sent.method, sent.target, sent.body)
+            request = AWSRequest(sent.method, self._server.url + sent.target, data=sent.body)
+            SigV4Auth(sent.session or self._server.root, sent.service, REGION).add_auth(request)
             headers = {name: str(value).encode("latin-1") for name, value in request.headers.items()}
         host, port = self._server.address
         headers = {"Host": f"{host}:{port}".encode()} | headers

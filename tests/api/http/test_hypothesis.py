@@ -8,17 +8,25 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 
+import boto3
+from botocore.credentials import Credentials
 from hypothesis import HealthCheck, Phase, given, settings
 
 from lightwell.settings import Settings
 from lightwell.stores import open_stores
-from tests.fuzz.http_surface import BOUNDARY, Connection, Known, Sent, requests, store_body
+from tests.cli.running import lightwell
+from tests.fuzz.http_doors import FUNCTION, ISSUER, POLICY, ROLE, TRUST
+from tests.fuzz.http_surface import BOUNDARY, Connection, requests, store_body
+from tests.fuzz.http_words import Known, Sent
 from tests.support import invariants
+from tests.support.console import ConsoleClient
 from tests.support.ct_files import ct
-from tests.support.server import Server, running
+from tests.support.server import REGION, Server, running
 
+FUNCTIONS = Path(__file__).parents[2] / "dicomweb" / "auth" / "functions"
 EXAMPLES = int(os.environ.get("LIGHTWELL_HTTP_EXAMPLES", "300"))
 
 
@@ -46,13 +54,68 @@ def filled(server: Server, folder: Path) -> Known:
     blob = client.get_image_set_metadata(datastoreId=datastore, imageSetId=sets[0])["imageSetMetadataBlob"]
     series = next(iter(json.loads(gzip.decompress(blob.read()))["Study"]["Series"].values()))
     frame = next(iter(series["Instances"].values()))["ImageFrames"][0]["ID"]
-    return Known(datastore, sets, frame, uids, part10)
+    return Known(datastore, sets, frame, uids, part10, *_doors(server, datastore, sets))
+
+
+def _doors(
+    server: Server, datastore: str, sets: list[str]
+) -> tuple[str, list[str], dict[str, list[str]], Credentials]:
+    """A data store with an authorizer, tokens, what labels of the console's paths are known, a session."""
+    root = ConsoleClient(server)
+    root("PUT", f"roles/{ROLE}", {"trustPolicy": TRUST, "policies": [POLICY]})
+    put = lightwell("authorizer", "put", FUNCTION, "python:behaving:handler", data=server.data)
+    assert put.status == 0, put
+    judged = server.client().create_datastore(datastoreName="judged", lambdaAuthorizerArn=FUNCTION)
+    authorized = judged["datastoreId"]
+    tokens = [root("POST", f"datastores/{id}/viewer-token", {})["token"] for id in (datastore, authorized)]
+    upload = root("POST", f"datastores/{datastore}/uploads", {"name": "x", "files": 9, "bytes": 90_000})
+    key = root("POST", "keys", {"name": "known", "policies": [POLICY]})["accessKeyId"]
+    labels = {
+        "datastoreId": [datastore, authorized],
+        "imageSetId": sets,
+        "accessKeyId": [key],
+        "roleName": [ROLE + "2"],
+        "uploadId": [upload["uploadId"]],
+        "jobId": [datastore],
+        "part": ["success", "failure", "manifest"],
+    }
+    key_id, secret = server.root_pair
+    client = boto3.client(
+        "sts",
+        endpoint_url=server.url,
+        region_name=REGION,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+    )
+    given = client.get_session_token()["Credentials"]
+    session = Credentials(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+    return authorized, tokens, labels, session
+
+
+def _of_somebody(known: Known) -> list[str]:
+    """What metrics may not tell: whose images there are, which, and who asked for them."""
+    data = ct(1)
+    people = [str(data.PatientName), str(data.PatientID)]
+    uids = [uid for each in known.uids for uid in each]
+    keys = [*known.labels["accessKeyId"], known.session.access_key, ROLE]
+    ids = [known.datastore, known.authorized, known.frame, *known.image_sets, *known.labels["uploadId"]]
+    return [*people, *uids, *keys, *ids, *known.tokens]
 
 
 def test_answers_every_request_and_stays_consistent(tmp_path: Path) -> None:
     for bucket in ("in", "out"):
         (tmp_path / "data" / "buckets" / bucket).mkdir(parents=True)
-    with running(tmp_path / "data", env={"LIGHTWELL_CODEC_WORKERS": "1"}) as server:
+    (tmp_path / "functions").mkdir()
+    shutil.copy(FUNCTIONS / "behaving.py", tmp_path / "functions")
+    env = {
+        "LIGHTWELL_CODEC_WORKERS": "1",
+        "LIGHTWELL_AUTHORIZERS_DIR": str(tmp_path / "functions"),
+        "LIGHTWELL_OIDC_ISSUER": ISSUER,
+        "LIGHTWELL_OIDC_CLIENT_ID": "console",
+        # Otherwise a bad token in a hundred would be all that is looked at.
+        "LIGHTWELL_FAILED_PROOFS": "0",
+    }
+    with running(tmp_path / "data", env=env) as server:
         known = filled(server, tmp_path)
         connection = Connection(server)
 
@@ -71,6 +134,9 @@ def test_answers_every_request_and_stays_consistent(tmp_path: Path) -> None:
         print(f"\n{sum(connection.answers.values())} answers: {dict(sorted(connection.answers.items()))}")
         connection.send(Sent("GET", "/readyz", is_signed=False))
         connection.close()
+        measured = server.call("GET", "/metrics").body.decode()
+        assert "lightwell_requests_total" in measured
+        assert not [word for word in _of_somebody(known) if word in measured]
         faults = [line for line in server.err if '"level":"error"' in line]
         assert not faults, "\n".join(faults[:5])
         # Enough of them got past what refuses ids and signatures.
