@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,9 +42,21 @@ def kill_all(server: Server) -> None:
     server.process.wait()
 
 
+def is_handed_over_soon(server: Server, data: Path) -> bool:
+    """Whether the record of a request is in the file, where no kill takes it, within a second of its answer.
+
+    A tenth of a second after it, says docs/howto/audit.md. How soon this process sees it depends on the
+    machine, too, so whoever asks tries again; but never while records wait, with which it would go.
+    """
+    _, request = ask(server)
+    answered = time.monotonic()
+    until(lambda: request in on_record(data))
+    return time.monotonic() - answered < 1
+
+
 @pytest.mark.parametrize("is_sync", [True, False])
 def test_a_killed_server_has_all_answers_on_record_up_to_some_moment(tmp_path: Path, is_sync: bool) -> None:
-    """With audit_sync, up to the last."""
+    """With audit_sync, up to the last; without, but for those of the last moment."""
     data = tmp_path / "data"
     with running(data, "--workers", "1", *(["--audit-sync"] if is_sync else [])) as server:
         answered = []
@@ -51,15 +64,17 @@ def test_a_killed_server_has_all_answers_on_record_up_to_some_moment(tmp_path: P
             status, request = ask(server)
             assert status == 404
             answered.append(request)
-        until(lambda: answered[0] in on_record(data))
+        until(lambda: answered[-1] in on_record(data))
+        until(lambda: is_handed_over_soon(server, data))
+        later = [ask(server)[1] for _ in range(20)]
         kill_all(server)
-    kept = [request for request in on_record(data) if request in set(answered)]
-    assert kept == answered[: len(kept)]
-    if is_sync:
-        assert kept == answered
+    before = on_record(data)
+    kept = [request for request in before if request in {*answered, *later}]
+    assert kept == [*answered, *later][: len(kept)]
+    assert len(kept) >= len(answered) + (len(later) if is_sync else 0)
     with running(data, "--workers", "1") as server:
         assert ask(server)[0] == 404
-    assert on_record(data)[: len(kept)] == kept
+    assert on_record(data)[: len(before)] == before
 
 
 @pytest.fixture
