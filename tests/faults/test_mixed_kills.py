@@ -1,5 +1,5 @@
-"""kill -9 at random of any process of a server, of all of them, or of a command, during a mixed load: import,
-STOW, update, revert, copy, promote, delete, collect, verify and backup.
+"""kill -9, and SIGTERM, at random of any process of a server, of all of them, or of a command, during a mixed
+load: import, STOW, update, revert, copy, promote, delete, collect, verify and backup.
 
 LIGHTWELL_KILLS says how often: `LIGHTWELL_KILLS=1000 make test-endurance
 ARGS=tests/faults/test_mixed_kills.py` prints a line for each database, encrypted or not, that says how it
@@ -75,8 +75,9 @@ def test_loses_nothing_and_shows_no_half(
     done = ", ".join(f"{count} {name}" for name, count in sorted(load.done.items()))
     with capsys.disabled():
         print(
-            f"\n{kind}, encryption {encryption}: {killer.kills} kills ({killer.of_all} of all processes, "
-            f"{killer.of_commands} of a command) in {time.monotonic() - begun:.0f} s; "
+            f"\n{kind}, encryption {encryption}: {killer.kills} kills ({killer.terms} by SIGTERM, "
+            f"{killer.of_all} of all processes, {killer.of_commands} of a command) "
+            f"in {time.monotonic() - begun:.0f} s; "
             f"{load.walk.steps} steps, {done}; {load.service.lost} answers lost, "
             f"{load.service.restarts} restarts; 0 lost, 0 half-visible"
         )

@@ -98,7 +98,7 @@ class CrashingService(ServedService):
         with self.stores.db.read() as conn:
             store = datastores.get(conn, self.datastore)
             assert store is not None
-            of_store = select(t.id, t.latest_version, t.state).where(t.datastore_key == store.key)
+            of_store = select(t.id, t.latest_version, t.state).where(t.datastore == store.key)
             return {id: (number, state) for id, number, state in conn.execute(of_store)}
 
     def _answer(
@@ -153,7 +153,10 @@ def _locked(id: str, number: int | str, status: str) -> dict[str, Any]:
 
 
 class Killer(threading.Thread):
-    """kill -9 of one process of the server, of all of them at once, or of ``command``, every now and then."""
+    """Ends one process of the server, all of them, or ``command``, every now and then.
+
+    By kill -9, or a share ``of_terms`` of the times by SIGTERM, after which a whole server ends in order.
+    """
 
     def __init__(
         self,
@@ -161,14 +164,18 @@ class Killer(threading.Thread):
         chance: Random,
         command: Callable[[], subprocess.Popen[str] | None] = lambda: None,
         of_all: float = 0.4,
+        of_terms: float = 0.35,
     ) -> None:
         super().__init__(daemon=True)
         self._command = command
         self._share = of_all
+        self._share_of_terms = of_terms
         self._service = service
         self._chance = chance
         self._over = threading.Event()
-        self.kills = self.of_all = self.of_commands = 0
+        self.kills = self.of_all = self.of_commands = self.terms = 0
+        self.exits: list[int] = []
+        """The exit codes of servers that got SIGTERM."""
 
     def run(self) -> None:
         # One start that took very long says nothing of the others.
@@ -177,31 +184,54 @@ class Killer(threading.Thread):
                 self._kill()
 
     def stop(self) -> None:
+        """Begin nothing more; fails if a server that got SIGTERM did not end in order."""
         self._over.set()
         self.join()
+        assert not any(self.exits), self.exits
 
     def _kill(self) -> None:
         command = self._command()
+        number = signal.SIGKILL if self._chance.random() >= self._share_of_terms else signal.SIGTERM
         if command is not None and command.poll() is None and self._chance.random() < 0.25:
-            command.kill()
-            self.kills += 1
+            command.send_signal(number)
             self.of_commands += 1
-            return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            supervisor = psutil.Process(self._service.server.process.pid)
-            below = supervisor.children(recursive=True)
-            if self._chance.random() < self._share:
-                self.of_all += 1
-                # Stopped first, so that none goes on or is started anew while the others die.
-                doomed = [supervisor, *below]
-                for process in doomed:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.suspend()
-                doomed += [one for one in supervisor.children(recursive=True) if one not in doomed]
-            else:
-                doomed = [self._chance.choice(below)] if below else []
-            for process in doomed:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
-            psutil.wait_procs(doomed, 10)
-            self.kills += 1
+        else:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                supervisor = psutil.Process(self._service.server.process.pid)
+                if self._chance.random() >= self._share:
+                    self._end_one(supervisor, number)
+                elif number == signal.SIGKILL:
+                    self._kill_all(supervisor)
+                else:
+                    self._stop_all()
+        self.kills += 1
+        self.terms += number == signal.SIGTERM
+
+    def _end_one(self, supervisor: psutil.Process, number: signal.Signals) -> None:
+        if below := supervisor.children(recursive=True):
+            doomed = self._chance.choice(below)
+            doomed.send_signal(number)
+            psutil.wait_procs([doomed], 10)
+
+    def _kill_all(self, supervisor: psutil.Process) -> None:
+        self.of_all += 1
+        # Stopped first, so that none goes on or is started anew while the others die.
+        doomed = [supervisor, *supervisor.children(recursive=True)]
+        for process in doomed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+        doomed += [one for one in supervisor.children(recursive=True) if one not in doomed]
+        for process in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        psutil.wait_procs(doomed, 10)
+
+    def _stop_all(self) -> None:
+        """A stop as a service manager's: what has begun is finished, within half a minute."""
+        process = self._service.server.process
+        if process.poll() is None:
+            self.of_all += 1
+            try:
+                self.exits.append(self._service.server.stop(signal.SIGTERM))
+            except subprocess.TimeoutExpired:
+                self.exits.append(-signal.SIGKILL)

@@ -1,5 +1,5 @@
-"""kill -9 of any process of the server at any moment of a random life: what was answered holds, all else is
-whole or not there. In one of the runs it is encrypted.
+"""kill -9 and SIGTERM of any process of the server at any moment of a random life: what was answered holds,
+all else is whole or not there. In one of the runs it is encrypted.
 """
 
 from __future__ import annotations
