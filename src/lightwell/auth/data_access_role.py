@@ -48,7 +48,7 @@ class DataAccessRoles:
             ServicePrincipal(SERVICE, datastore_arn(self._region, self._account, datastore_id)),
             session=_SESSION,
             now=now,
-        )
+        ).principal
         assert session.policies is not None, "a role has policies"
         context: dict[str, Value] = {
             **time_context(now),

@@ -65,9 +65,13 @@ class AuthorizerFailure(Exception):
                 return ThrottlingError(BUSY, retry_after=1)
 
 
-def denied() -> AccessDeniedError:
+class NoRoleError(AccessDeniedError):
+    """The authorizer vouches for a token, and returns no role for it."""
+
+
+def denied() -> NoRoleError:
     """The error if the authorizer returns no role."""
-    return AccessDeniedError(DENIED)
+    return NoRoleError(DENIED)
 
 
 # Targets

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightwell.auth.policies.condition_keys import claim_context
 from lightwell.auth.policies.policy import permissions, rights
-from lightwell.auth.policies.trust import AssumingPrincipal, trusts
+from lightwell.auth.policies.trust import AssumingPrincipal, TrustDecision, decide
 from lightwell.auth.principal_context import session_context
 from lightwell.auth.principals import Principal, principal_context
 from lightwell.domain import arn as arns
@@ -78,11 +78,20 @@ def rights_of(role: Role | None) -> str | None:
 
 
 class RoleError(LightwellError):
-    """A role cannot be assumed."""
+    """A role cannot be assumed. ``trust`` is what its trust policy says, None if it was not asked."""
 
-    def __init__(self, kind: RoleErrorKind, message: str) -> None:
+    def __init__(self, kind: RoleErrorKind, message: str, trust: TrustDecision | None = None) -> None:
         super().__init__(message)
         self.kind: RoleErrorKind = kind
+        self.trust = trust
+
+
+@dataclass(frozen=True, slots=True)
+class TakenRole:
+    """Whom assuming a role makes of somebody, and what its trust policy says of that."""
+
+    principal: Principal
+    trust: TrustDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +139,8 @@ class Roles:
         context: Context | None = None,
         session_policies: Sequence[str] | None = None,
         reason: str | None = None,
-    ) -> Principal:
-        """The principal that ``caller`` becomes by assuming the role.
+    ) -> TakenRole:
+        """The principal that ``caller`` becomes by assuming the role, and which statement lets them.
 
         It has no access key and cannot sign; its ``arn`` is that of the session. ``now`` is milliseconds
         since the epoch, ``context`` holds further condition keys for the trust policy, and
@@ -143,25 +152,27 @@ class Roles:
         if role is None:
             raise RoleError("missing", f"There is no role {arn}; `lightwell role list` shows the roles.")
         whole: Context = {**(context or {}), "sts:rolesessionname": session}
-        if not self._trusts(role, caller, whole, now):
-            raise RoleError("trust", f"The trust policy of {arn} does not let {_name(caller)} assume it.")
+        trust = self._trust(role, caller, whole, now)
+        if not trust.allowed:
+            message = f"The trust policy of {arn} does not let {_name(caller)} assume it."
+            raise RoleError("trust", message, trust)
         if role.is_for_emergencies and not reason:
-            raise RoleError("reason", NO_REASON.format(arn=arn))
+            raise RoleError("reason", NO_REASON.format(arn=arn), trust)
         provider = caller.issuer if isinstance(caller, WebIdentity) else None
-        return self.session(role, session, now, session_policies, provider)
+        return TakenRole(self.session(role, session, now, session_policies, provider), trust)
 
     def trusting(self, identity: WebIdentity, session: str, now: int, context: Context) -> list[Role]:
         """The roles that somebody may take in a session of this name. Blocks."""
         with self._db.read() as conn:
             found = table.page(conn)
         whole: Context = {**context, "sts:rolesessionname": session}
-        return [role for role in found if self._trusts(role, identity, whole, now)]
+        return [role for role in found if self._trust(role, identity, whole, now).allowed]
 
-    def _trusts(
+    def _trust(
         self, role: Role, caller: Principal | ServicePrincipal | WebIdentity, context: Context, now: int
-    ) -> bool:
+    ) -> TrustDecision:
         whole = {**context, **self._caller_context(caller)}
-        return trusts(role.trust_policy, self._assuming_principal(caller), whole, now)
+        return decide(role.trust_policy, self._assuming_principal(caller), whole, now)
 
     def session(
         self,

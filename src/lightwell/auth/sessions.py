@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from lightwell.auth.authorization import AccessControl, RequestContext
     from lightwell.auth.policies.policy import Decision
+    from lightwell.auth.policies.trust import TrustDecision
     from lightwell.stores.account.roles import Role
     from lightwell.stores.db.database import Database
 
@@ -89,7 +90,8 @@ class WantedSession:
 class AssumedRole:
     """The result of AssumeRole. ``expires_at`` is milliseconds, ``packed`` PackedPolicySize, in percent.
 
-    ``decisions`` are those of the caller's own policies, if these count. ``emergency``: the role is for
+    ``decisions`` are those of the caller's own policies, if these count, and ``trust`` that of the role's
+    trust policy. ``emergency``: the role is for
     emergencies, or was taken with a session of one; ``reason`` is why, if that was said.
     """
 
@@ -102,6 +104,7 @@ class AssumedRole:
     decisions: tuple[Decision, ...] = ()
     emergency: bool = False
     reason: str | None = None
+    trust: TrustDecision | None = None
 
 
 class Sessions:
@@ -146,7 +149,7 @@ class Sessions:
         )
         context = {**request_context.as_condition_keys(), **_context(session, external_id)}
         try:
-            assumed = self._roles.assume(
+            taken = self._roles.assume(
                 role_arn,
                 caller,
                 session=session,
@@ -166,11 +169,12 @@ class Sessions:
             )
             raise AccessDeniedError(
                 f"User: {caller.arn} is not authorized to perform: {ASSUME_ROLE} on resource: "
-                f"{role_arn}{hint}"
+                f"{role_arn}{hint}",
+                *_by(error),
             ) from None
-        seconds = self._seconds(assumed, request_context.now, wanted.duration)
-        issued = self._issue(assumed, wanted, request_context.now, seconds, caller)
-        return replace(issued, decisions=decisions)
+        seconds = self._seconds(taken.principal, request_context.now, wanted.duration)
+        issued = self._issue(taken.principal, wanted, request_context.now, seconds, caller)
+        return replace(issued, decisions=decisions, trust=taken.trust)
 
     def assume_with_token(
         self,
@@ -185,7 +189,7 @@ class Sessions:
         """
         _check(None, role_arn, wanted)
         try:
-            assumed = self._roles.assume(
+            taken = self._roles.assume(
                 role_arn,
                 identity,
                 session=wanted.name,
@@ -198,9 +202,12 @@ class Sessions:
             if error.kind == "reason":
                 raise ValidationError(str(error)) from None
             # As on AWS, the message does not reveal whether the role is missing or does not trust the bearer.
-            raise AccessDeniedError(f"Not authorized to perform {ASSUME_ROLE_WITH_WEB_IDENTITY}") from None
-        seconds = self._seconds(assumed, request_context.now, wanted.duration)
-        return self._issue(assumed, wanted, request_context.now, seconds, identity)
+            raise AccessDeniedError(
+                f"Not authorized to perform {ASSUME_ROLE_WITH_WEB_IDENTITY}", *_by(error)
+            ) from None
+        seconds = self._seconds(taken.principal, request_context.now, wanted.duration)
+        issued = self._issue(taken.principal, wanted, request_context.now, seconds, identity)
+        return replace(issued, trust=taken.trust)
 
     def _seconds(self, assumed: Principal, now: int, duration: int | None) -> int:
         """How long a session of the role lasts. Raises `ValidationError` if it may not last so long."""
@@ -274,6 +281,11 @@ class Sessions:
             emergency=emergency,
             reason=wanted.why() if emergency else None,
         )
+
+
+def _by(error: RoleError) -> tuple[str | None, str | None]:
+    """The statement of the trust policy that refused, and its policy: for records."""
+    return (None, None) if error.trust is None else (error.trust.title, error.trust.policy)
 
 
 def _context(session: str, external_id: str | None) -> dict[str, str]:

@@ -11,8 +11,8 @@ from functools import partial
 from hashlib import sha256
 from time import perf_counter
 
-from lightwell.auth.bearer_token import InvalidTokenError, is_bearer, subject_of
-from lightwell.auth.lambda_authorizer import BUSY
+from lightwell.auth.bearer_token import InvalidTokenError, is_bearer, session_name, subject_of
+from lightwell.auth.lambda_authorizer import BUSY, NoRoleError
 from lightwell.auth.principals import Principal
 from lightwell.errors import (
     AccessDeniedError,
@@ -30,6 +30,7 @@ from lightwell.observe.exception_text import message
 from lightwell.observe.logs import event
 from lightwell.web import sts
 from lightwell.web.audit.witness import Witness
+from lightwell.web.authorizers.viewer_sessions import RefusedViewerError
 from lightwell.web.aws_json import api, get_image_frames
 from lightwell.web.aws_json.event_loop_operations import EVENT_LOOP_OPERATIONS
 from lightwell.web.console import api as console_api
@@ -286,6 +287,15 @@ class Gateway:
         except InvalidTokenError as error:
             refusal = state.failed_proofs.refusal
             raise refusal(error, "bearer_token", request.client, resource.datastore_id) from None
+        except RefusedViewerError as error:
+            request.principal = error.principal
+            raise
+        except NoRoleError:
+            request.subject = subject_of(request.head[b"authorization"]) or session_name(None)
+            raise
+        request.principal = principal
+        if principal.subject is None and not principal.access_key_id:
+            request.subject = subject_of(request.head[b"authorization"])
         request.prove()
         try:
             state.limit_caller(principal)
@@ -295,9 +305,6 @@ class Gateway:
             state.authenticator.was_used(principal, request.client, now)
         if resource.kind != "store":
             await request.body(receive)
-        request.principal = principal
-        if principal.subject is None and not principal.access_key_id:
-            request.subject = subject_of(request.head[b"authorization"])
         if state.throttle is not None:
             try:
                 state.throttle.take(resource.operation)

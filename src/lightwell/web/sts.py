@@ -52,6 +52,8 @@ _NAMES = {
 _BODY_LIMIT = 64 << 10
 # Of a tag's value on AWS.
 _LONGEST_REASON = 256
+# Of what the audit trail keeps of the ARN that somebody asks for: no role has a longer one.
+_LONGEST_ARN = 256
 # Devices, managed policies and session tags do not exist here, but for the one of emergencies; ignoring one
 # could widen a session's rights.
 _UNSUPPORTED = (
@@ -155,6 +157,8 @@ async def _assume_by_token(state: AppState, parameters: Parameters, request: Req
         identity = await state.federation.verify(token, now)
     except InvalidIdentityTokenError as error:
         raise state.failed_proofs.refusal(error, "web_identity", request.client) from None
+    request.subject, request.issuer = identity.subject, identity.issuer
+    request.noted.asked_for(arn[:_LONGEST_ARN])
     assume = partial(
         state.sessions.assume_with_token,
         identity,
@@ -163,7 +167,7 @@ async def _assume_by_token(state: AppState, parameters: Parameters, request: Req
         request_context(request, now),
     )
     assumed = await state.in_thread(assume)
-    request.named, request.subject, request.issuer = assumed.arn, identity.subject, identity.issuer
+    request.named, request.trust = assumed.arn, assumed.trust
     _note_session(request, assumed.credentials)
     _flag(state, request, assumed)
     # The session's name is the caller's choice; who it is, only the provider says.
@@ -243,9 +247,11 @@ def _session_token(
 def _assume(state: AppState, principal: Principal, parameters: Parameters, request: Request, now: int) -> str:
     parameters, reason = _reason(parameters)
     _refuse_unsupported(parameters)
+    arn = _required(parameters, "RoleArn")
+    request.noted.asked_for(arn[:_LONGEST_ARN])
     assumed = state.sessions.assume(
         principal,
-        _required(parameters, "RoleArn"),
+        arn,
         WantedSession(
             _required(parameters, "RoleSessionName"),
             _duration(parameters),
@@ -256,6 +262,7 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
         request_context(request, now),
     )
     request.decided(assumed.decisions)
+    request.trust = assumed.trust
     _flag(state, request, assumed)
     _note_session(request, assumed.credentials, assumed.arn)
     return _render_assumed_role(assumed)

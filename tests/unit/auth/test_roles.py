@@ -62,7 +62,9 @@ def kind(roles: Roles, caller: Principal | ServicePrincipal = HEALTH_IMAGING, ar
 
 
 def test_lets_a_service_assume_a_role(db: Database) -> None:
-    session = put(db, trust({"Service": SERVICE})).assume(ARN, HEALTH_IMAGING, session="viewer", now=7)
+    session = (
+        put(db, trust({"Service": SERVICE})).assume(ARN, HEALTH_IMAGING, session="viewer", now=7).principal
+    )
     assert session.arn == f"arn:aws:sts::{ACCOUNT}:assumed-role/Reader/viewer"
     assert (session.access_key_id, session.role, session.expires_at, session.issued_at) == (
         "",
@@ -79,7 +81,7 @@ def test_lets_a_service_assume_a_role(db: Database) -> None:
 
 def test_narrows_a_role_by_session_policies(db: Database) -> None:
     roles = put(db, trust({"Service": SERVICE}))
-    session = roles.assume(ARN, HEALTH_IMAGING, session="me", now=0, session_policies=[document()])
+    session = roles.assume(ARN, HEALTH_IMAGING, session="me", now=0, session_policies=[document()]).principal
     assert session.policies is not None
     assert not session.policies.decide(GET, STORE, {}).allowed
 

@@ -13,11 +13,12 @@ from typing import Any
 from lightwell.auth.policies.condition_keys import Context, time_context
 from lightwell.auth.policies.conditions import Condition, all_of, compile_condition
 from lightwell.auth.policies.patterns import Template, Truth, action_template
-from lightwell.auth.policies.policy import NOT_UNDERSTOOD, scalars, statements_of, texts
+from lightwell.auth.policies.policy import NOT_UNDERSTOOD, digest, scalars, statements_of, texts
 
 ASSUME_ROLE = "sts:AssumeRole"
 ASSUME_ROLE_WITH_WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
 
+_NO_STATEMENT = "no statement of the trust policy"
 _ELEMENTS = {"Sid", "Effect", "Principal", "Action", "NotAction", "Condition"}
 
 
@@ -53,7 +54,8 @@ class AssumingPrincipal:
 class TrustStatement:
     """One statement of a trust policy. ``principals`` are (kind, name) pairs.
 
-    ``understood`` is False if it has elements that are not supported.
+    ``understood`` is False if it has elements that are not supported. ``title`` is where to find it: its
+    number and Sid.
     """
 
     allows: bool
@@ -62,6 +64,7 @@ class TrustStatement:
     not_actions: bool
     conditions: tuple[Condition, ...]
     understood: bool = True
+    title: str = "the trust policy"
 
     def applies(self, caller: AssumingPrincipal, context: Context) -> Truth:
         """Whether it applies to the caller's assuming the role; None if that is unknown."""
@@ -73,13 +76,30 @@ class TrustStatement:
         return all_of(condition.test(context) for condition in self.conditions)
 
 
-def trusts(policy: str, caller: AssumingPrincipal, context: Context, now: int) -> bool:
+@dataclass(frozen=True, slots=True)
+class TrustDecision:
+    """Whether a trust policy lets somebody assume its role, for records.
+
+    ``title`` is that of the statement that says so, or that there is none; ``policy`` is the `digest` of its
+    policy, None without a statement.
+    """
+
+    allowed: bool
+    title: str
+    policy: str | None
+
+
+def decide(policy: str, caller: AssumingPrincipal, context: Context, now: int) -> TrustDecision:
     """Whether the trust policy, in JSON, lets the caller assume its role; ``now`` in ms since the epoch."""
     context = {**time_context(now), **context}
     applying = [(statement, statement.applies(caller, context)) for statement in compile_trust_policy(policy)]
-    if any(applies is not False for statement, applies in applying if not statement.allows):
-        return False
-    return any(applies is True for statement, applies in applying if statement.allows)
+    for statement, applies in applying:
+        if not statement.allows and applies is not False:
+            return TrustDecision(False, statement.title, digest(policy))
+    for statement, applies in applying:
+        if statement.allows and applies is True:
+            return TrustDecision(True, statement.title, digest(policy))
+    return TrustDecision(False, _NO_STATEMENT, None)
 
 
 @lru_cache(maxsize=256)
@@ -87,13 +107,16 @@ def compile_trust_policy(text: str) -> tuple[TrustStatement, ...]:
     """The statements of a trust policy in JSON; if it is not understood, one that denies everyone."""
     try:
         statements, variables = statements_of(text)
-        return tuple(_statement(statement, variables=variables) for statement in statements)
+        return tuple(
+            _statement(statement, number, variables=variables)
+            for number, statement in enumerate(statements, 1)
+        )
     except NOT_UNDERSTOOD:
         return (TrustStatement(False, (), (), False, (), understood=False),)
 
 
-def _statement(read: dict[str, Any], *, variables: bool) -> TrustStatement:
-    effect = read["Effect"]
+def _statement(read: dict[str, Any], number: int, *, variables: bool) -> TrustStatement:
+    effect, sid = read["Effect"], read.get("Sid")
     if effect not in ("Allow", "Deny"):
         raise ValueError(effect)
     return TrustStatement(
@@ -107,6 +130,7 @@ def _statement(read: dict[str, Any], *, variables: bool) -> TrustStatement:
             for key, values in tests.items()
         ),
         understood=set(read) <= _ELEMENTS,
+        title=f"statement {number}{f' ({sid})' if sid else ''} of the trust policy",
     )
 
 

@@ -116,6 +116,15 @@ def _operation(name: str) -> tuple[str, str]:
 
 def _identity(record: AuditRecord, account: str) -> dict[str, Any]:
     arn = record.who
+    if arn is None and record.subject is not None:
+        # A genuine token, for which no role was taken.
+        return _named(
+            {
+                "type": "WebIdentityUser",
+                "userName": record.subject,
+                "identityProvider": record.provider,
+            }
+        )
     if arn is None:
         # Nothing proved that this key was used.
         return _named({"type": "Unknown", "accessKeyId": record.claimed})

@@ -7,7 +7,7 @@ is sent piece by piece has two: before its first byte, and after its last.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from lightwell.errors import AccessDeniedError, ApiError, AuthenticationError
@@ -152,10 +152,9 @@ class Witness:
         self, request: Request, response: Response, recorded: Recorded | None
     ) -> Recorded | None:
         """How a request is on record that is refused, proved by nobody, or not of those that are recorded."""
-        refusal, principal = request.refusal, request.principal
-        if principal is None or isinstance(refusal, AuthenticationError):
-            # Who fails too often is told to slow down, before the next signature is looked at.
-            if refusal is not None or response.status == _TOO_MANY:
+        refusal = request.refusal
+        if not _is_proved(request) or isinstance(refusal, AuthenticationError):
+            if _is_of_stranger(request, response):
                 self._unproved.add(self._of_stranger(request, response))
                 return None
             # Without a principal only those who sign in are answered.
@@ -164,12 +163,15 @@ class Witness:
             return recorded
         if request.operation in NOT_RECORDED:
             return UNRECORDED_KIND if refusal is not None else None
-        return UNRECORDED_KIND if request.operation == UNKNOWN else None
+        if request.operation != UNKNOWN:
+            return None
+        # Refused before it was asked what it is for: its body is too large, or there are too many.
+        return RECORDED.get(_asked_for(request)[0], UNRECORDED_KIND)
 
     def _cut_off(self, request: Request) -> None:
         """Of a request that ended without an answer, and may have changed something, or read it."""
         recorded = RECORDED.get(request.operation)
-        if recorded is None or request.principal is None:
+        if recorded is None or not _is_proved(request):
             return
         record = self._record(request, recorded, None, None, None)
         record.status, record.is_cut = CLIENT_CLOSED_REQUEST, True
@@ -179,7 +181,7 @@ class Witness:
         return AuditRecord(
             at=self._now(),
             id=request.id,
-            operation=_asked_for(request),
+            operation=_asked_for(request)[0],
             claimed=request.claimed_key,
             address=request.client,
             certificate=request.client_certificate,
@@ -199,7 +201,7 @@ class Witness:
         agent = request.head.get(b"user-agent")
         peer = request.scope.get("client")
         principal, resource, shown, item = request.principal, request.resource, request.shown, request.item
-        via = recorded.via
+        via, operation = recorded.via, request.operation
         store = image_set = patient = study = series = instance = job = None
         if resource is not None:
             via, store = "dicomweb", resource.datastore_id
@@ -207,7 +209,10 @@ class Witness:
             if shown is not None:
                 image_set, patient, _, _ = shown
         else:
-            labels = request.labels
+            if request.operation == UNKNOWN:
+                operation, labels = _asked_for(request)
+            else:
+                labels = request.labels
             if labels is not None:
                 store, image_set = labels.get("datastoreId"), labels.get("imageSetId")
                 job = labels.get("jobId")
@@ -219,7 +224,7 @@ class Witness:
             at=self._now(),
             id=request.id,
             via=via,
-            operation=request.operation,
+            operation=operation,
             kind=recorded.kind,
             who=request.named if principal is None else principal.arn,
             key=None if principal is None else principal.access_key_id or None,
@@ -247,10 +252,13 @@ class Witness:
                 record.subject = principal.subject or request.subject
                 record.provider = principal.provider or request.issuer
                 record.taken_by = principal.taken_by
-            if principal.policies is None and request.refusal is None:
-                record.by = "root" if principal.arn.endswith(":root") else "administrator"
-            else:
-                _decided(record, request)
+        if principal is not None and principal.policies is None and request.refusal is None:
+            record.by = "root" if principal.arn.endswith(":root") else "administrator"
+        else:
+            _decided(record, request)
+        if request.trust is not None:
+            record.by = _joined(record.by, request.trust.title)
+            record.policy = _joined(record.policy, request.trust.policy)
         if len(request.path) > _SHORT_PATH:
             _shorten(record)
         if request.note is not None:
@@ -260,16 +268,36 @@ class Witness:
         return record
 
 
-def _asked_for(request: Request) -> str:
-    """The operation that the target of a request names, whether or not the request came so far."""
+def _is_proved(request: Request) -> bool:
+    """Whether it is known who sends it: by a principal, or as the subject of a genuine token."""
+    return request.principal is not None or request.subject is not None
+
+
+def _is_of_stranger(request: Request, response: Response) -> bool:
+    """Whether a request that nobody is proved to have sent is counted.
+
+    Who fails too often is told to slow down, before the next signature is looked at; and a body that is too
+    large is refused before a signature that covers it.
+    """
+    if request.refusal is not None or response.status == _TOO_MANY:
+        return True
+    has_claim = request.claimed_key is not None or request.resource is not None
+    return has_claim and 400 <= response.status < 500
+
+
+def _asked_for(request: Request) -> tuple[str, Mapping[str, str] | None]:
+    """The operation that the target of a request names, and its labels, if the request came so far or not."""
     if request.operation != UNKNOWN:
-        return request.operation
+        return request.operation, request.labels
     try:
-        if request.path.endswith(get_image_frames.LAST_SEGMENT) and get_image_frames.image_set_of(request):
-            return get_image_frames.OPERATION
-        return match(request.method, request.path)[0].operation
+        if request.path.endswith(get_image_frames.LAST_SEGMENT):
+            labels = get_image_frames.image_set_of(request)
+            if labels is not None:
+                return get_image_frames.OPERATION, labels
+        route, params = match(request.method, request.path)
     except ApiError:  # there is none, or the path is malformed
-        return UNKNOWN
+        return UNKNOWN, request.labels
+    return route.operation, params
 
 
 def _decided(record: AuditRecord, request: Request) -> None:
@@ -280,6 +308,10 @@ def _decided(record: AuditRecord, request: Request) -> None:
             record.by, record.policy = refusal.statement, refusal.policy
         return
     record.by, record.policy = statements(request.decisions)
+
+
+def _joined(*texts: str | None) -> str | None:
+    return "; ".join(filter(None, texts)) or None
 
 
 def statements(decisions: Sequence[Decision]) -> tuple[str | None, str | None]:

@@ -196,14 +196,12 @@ class BearerAuthentication:
             now=now,
         )
         try:
-            principal = (
-                assume_role() if self._roles.is_cached(role, now) else await self._in_thread(assume_role)
-            )
+            taken = assume_role() if self._roles.is_cached(role, now) else await self._in_thread(assume_role)
         except RoleError as error:
             kind: lambda_authorizer.Kind = "foreign" if error.kind == "foreign" else "misconfigured"
             raise AuthorizerFailure(kind, str(error)) from None
-        self._principals.put(key, principal, now)
-        return principal
+        self._principals.put(key, taken.principal, now)
+        return taken.principal
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from lightwell.auth.viewer_token import ViewerTokens
 
 
+class RefusedViewerError(AccessDeniedError):
+    """A viewer may not do that, whatever ``principal`` may, for whose session it acts."""
+
+    def __init__(self, message: str, principal: Principal) -> None:
+        super().__init__(message)
+        self.principal = principal
+
+
 class ViewerSessions:
     """The viewers of one HTTP process."""
 
@@ -49,7 +57,8 @@ class ViewerSessions:
     ) -> Principal:
         """Whose session a viewer acts for; ``now`` is milliseconds since the epoch.
 
-        Raises `AccessDeniedError`, and `ExpiredTokenError` for a token that needs renewal only.
+        Raises `AccessDeniedError`, one of which is `RefusedViewerError`, and `ExpiredTokenError` for a token
+        that needs renewal only.
         """
         from lightwell.auth.viewer_token import may_use
 
@@ -63,7 +72,7 @@ class ViewerSessions:
         if found is None or (found.expires_at is not None and now >= found.expires_at):
             raise invalid_token()
         if not may_use(operation):
-            raise AccessDeniedError(f"A viewer of the console may not use {operation}.")
+            raise RefusedViewerError(f"A viewer of the console may not use {operation}.", found)
         return found
 
     async def tokens(self) -> ViewerTokens:

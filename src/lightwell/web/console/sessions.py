@@ -91,8 +91,10 @@ async def roles(call: Call) -> RolesAnswer:
     """The roles whose trust policies let the bearer of an OpenID token take them."""
     body: TokenBody = call.body
     identity = await call.state.federation.verify(body.token, call.now)
+    call.request.subject, call.request.issuer = identity.subject, identity.issuer
     session, context = _session_name(identity), request_context(call.request, call.now)
     found = await call.state.in_thread(call.state.sessions.roles_for, identity, session, context)
+    call.request.noted.found = len(found)
     arn = call.state.sessions.role_arn
     return RolesAnswer(
         roles=[

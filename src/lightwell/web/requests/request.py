@@ -7,6 +7,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from lightwell.auth.authentication import SignedRequest
+from lightwell.auth.openid.errors import WebIdentityError
 from lightwell.errors import (
     AccessDeniedError,
     ApiError,
@@ -22,6 +23,7 @@ from lightwell.web.requests.unproved_bodies import unproved_bodies
 
 if TYPE_CHECKING:
     from lightwell.auth.policies.policy import Decision
+    from lightwell.auth.policies.trust import TrustDecision
     from lightwell.auth.principals import Principal
     from lightwell.web.dicomweb.resources import DicomwebResource
 
@@ -42,6 +44,8 @@ OTHERS = (UNKNOWN, PREFLIGHT, STATUS, PAGE)
 PROVED = "lightwell.proved"
 """Of a scope: it is known who sends the request, so that its body may take time (`web.http1.protocol`)."""
 
+_REFUSALS = (AuthenticationError, AccessDeniedError, ExpiredTokenError, WebIdentityError)
+
 Shown = tuple[str, str | None, str | None, str | None]
 """The id of an image set that was read, and the PatientID, StudyInstanceUID and SeriesInstanceUID it has."""
 CLIENT_CERTIFICATE = "lightwell.client_certificate"
@@ -61,7 +65,8 @@ class Request:
     refused for lack of a proof or of a right. ``labels`` are those of the path, ``resource`` is what it names
     below DICOMweb.
 
-    ``subject`` is whom a token is about, as its ``issuer`` calls that person, where no principal says so.
+    ``subject`` is whom a genuine token is about, as its ``issuer`` calls that person, where no principal says
+    so; ``trust`` is what the trust policy of a role says that somebody takes.
 
     What was read is in ``shown`` and ``item`` (which frames) where that took a millisecond or less, else in
     the note.
@@ -73,6 +78,7 @@ class Request:
     named: str | None = None
     claimed_key: str | None = None
     decisions: tuple[Decision, ...] = ()
+    trust: TrustDecision | None = None
     refusal: ApiError | None = None
     labels: Mapping[str, str] | None = None
     resource: DicomwebResource | None = None
@@ -105,7 +111,7 @@ class Request:
 
     def refused(self, error: ApiError) -> None:
         """Keep why it is refused, if the error says that nobody or not everybody may do this."""
-        if isinstance(error, AuthenticationError | AccessDeniedError | ExpiredTokenError):
+        if isinstance(error, _REFUSALS):
             self.refusal = error
 
     @property

@@ -117,6 +117,13 @@ def test_says_who_it_was(who: str, identity: dict[str, str]) -> None:
     assert found == {"arn": who, "accountId": ACCOUNT, "accessKeyId": "ASLWX", **identity}
 
 
+def test_names_who_had_a_genuine_token_and_got_no_role() -> None:
+    refused = AuditRecord(subject="ada", provider="https://id.example.org", status=403)
+    assert cloudtrail_record(refused, PLACE)["userIdentity"] == {
+        "type": "WebIdentityUser", "userName": "ada", "identityProvider": "https://id.example.org",
+    }  # fmt: skip
+
+
 def test_names_nobody_by_a_key_that_nothing_proved() -> None:
     refused = AuditRecord(
         at=1, operation="Unknown", kind="security", claimed="AKLWX", status=403, error="InvalidSignature"

@@ -98,7 +98,7 @@ def _event(record: AuditRecord, known: Meaning) -> str:
 
 def _participants(record: AuditRecord, known: Meaning, place: Place) -> Iterator[str]:
     is_activity = known.event is APPLICATION_ACTIVITY
-    has_user = record.who is not None or record.user is not None or record.claimed is not None
+    has_user = any(each is not None for each in (record.who, record.user, record.subject, record.claimed))
     if has_user or record.address is not None:
         attributes = {"UserID": user_name(record), "UserIsRequestor": "true"}
         if (other := record.key or record.claimed) is not None:

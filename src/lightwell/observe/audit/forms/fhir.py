@@ -139,9 +139,10 @@ def _agents(
             "network": {"address": printable(place.host), "type": "1"},
         }
     )
-    if record.who is not None or record.user is not None or not agents[:-1]:
+    is_known = any(each is not None for each in (record.who, record.user, record.subject))
+    if is_known or not agents[:-1]:
         user: dict[str, Any] = {"type": _concept(*part), "requestor": True}
-        if record.who is None and record.user is None:
+        if not is_known:
             user["who"] = {"display": "lightwell"}
         else:
             user["who"] = {"identifier": {"value": printable(user_name(record))}}

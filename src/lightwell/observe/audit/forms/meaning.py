@@ -195,13 +195,13 @@ def image_sets(record: AuditRecord) -> tuple[str, ...]:
 
 
 def user_name(record: AuditRecord) -> str:
-    """Who asked, as far as that was proved: an ARN, or the user who ran a command."""
+    """Who asked, as far as that was proved: an ARN, the user who ran a command, or whose token it was."""
     if record.who is not None:
         return record.who
     user = record.user
     if user is not None:
         return user.name or str(user.uid)
-    return "unknown"
+    return record.subject or "unknown"
 
 
 # What the forms have places of their own for.

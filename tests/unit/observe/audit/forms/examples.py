@@ -33,6 +33,11 @@ UNPROVED = AuditRecord(
     number=8, at=READ.at, via="api", operation="GetImageFrame", kind="security", claimed="AKFORGED",
     address="192.0.2.66", status=403, error="SignatureDoesNotMatch", count=12, until=READ.at + 5_000,
 )  # fmt: skip
+REFUSED_TOKEN = AuditRecord(
+    number=9, at=READ.at, id="r", via="sts", operation="AssumeRoleWithWebIdentity", kind="access",
+    subject="kim@example.org", provider="https://id.example.org", address="192.0.2.7", status=403,
+    error="AccessDenied", by="no statement of the trust policy",
+)  # fmt: skip
 STARTED = AuditRecord(number=1, at=READ.at, via="start", operation="ProcessStarted", kind="system")
 ANCHOR = AuditRecord(
     number=9, at=READ.at, via="engine", operation="AuditAnchor", kind="system",
@@ -49,6 +54,7 @@ def examples() -> Iterator[AuditRecord]:
     yield from (READ, SEARCH, UNPROVED, STARTED, ANCHOR, COMMAND, AuditRecord(at=1, operation="Unheard"))
     yield replace(STARTED, operation="ProcessEnded")
     yield replace(READ, emergency=True)
+    yield REFUSED_TOKEN
     yield replace(READ, patient="P\0-\u001b7 ", agent="", subject=" ", by="\ud800", address="")
     yield replace(SEARCH, patients=tuple(f"P-{number}" for number in range(130)))
     yield AuditRecord(at=1, until=9, lost=5, operation="AuditLost", kind="security")

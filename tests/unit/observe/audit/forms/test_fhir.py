@@ -14,9 +14,19 @@ import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 from msgspec.structs import replace
 
+from lightwell.observe.audit.forms.atna import atna_messages
 from lightwell.observe.audit.forms.fhir import audit_events
 from lightwell.observe.audit.record import AuditRecord
-from tests.unit.observe.audit.forms.examples import ANCHOR, COMMAND, PLACE, READ, SEARCH, UNPROVED, examples
+from tests.unit.observe.audit.forms.examples import (
+    ANCHOR,
+    COMMAND,
+    PLACE,
+    READ,
+    REFUSED_TOKEN,
+    SEARCH,
+    UNPROVED,
+    examples,
+)
 
 BALP = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit."
 ROLES = {
@@ -125,6 +135,14 @@ def test_what_was_refused_claims_no_profile_of_success(record: AuditRecord) -> N
 def test_an_image_set_of_no_known_data_store_has_no_arn() -> None:
     [event] = audit_events(replace(COMMAND, operation="sets show", image_set="b" * 32), PLACE)
     assert "datastore/" not in json.dumps(event) and "b" * 32 in json.dumps(event)
+
+
+def test_names_who_had_a_genuine_token_and_got_no_role() -> None:
+    [event] = audit_events(REFUSED_TOKEN, PLACE)
+    user = event["agent"][-1]
+    assert (user["who"], user["requestor"]) == ({"identifier": {"value": "kim@example.org"}}, True)
+    [message] = atna_messages(REFUSED_TOKEN, PLACE)
+    assert 'UserID="kim@example.org" UserIsRequestor="true" UserName="kim@example.org"' in message
 
 
 def test_what_no_client_asked_for_names_who_did_it() -> None:
