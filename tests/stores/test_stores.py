@@ -61,8 +61,17 @@ def test_sweeps_what_crashes_left(tmp_path: Path) -> None:
         path.write_bytes(b"x")
         os.utime(path, (1000, 1000))
     os.utime(kept, (3000, 3000))
-    assert stores.sweep(2_000_000) == 2
-    assert list(stores.spool.iterdir()) == [kept]
+    reports = [stores.spool / f"report-{name}" for name in ("old", "written")]
+    for report in reports:
+        report.mkdir()
+        for name in ("success.ndjson", "failure.ndjson"):
+            (report / name).touch()
+            os.utime(report / name, (1000, 1000))
+        os.utime(report, (1000, 1000))
+    os.utime(reports[1] / "success.ndjson", (3000, 3000))
+    assert stores.sweep(2_000_000) == 4
+    assert set(stores.spool.iterdir()) == {kept, reports[1]}
+    assert len(list(reports[1].iterdir())) == 2
     assert stores.objects.get("a") == b"x"
 
 

@@ -21,7 +21,7 @@ from lightwell.operations.context import Caller, Context
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.background.installation import check_storage
-from lightwell.stores.data_folder import file_modes
+from lightwell.stores.data_folder import check_folders, file_modes
 from lightwell.stores.data_folder.audit_folder import AuditFolder
 from lightwell.stores.data_folder.file_modes import ExposedPath
 from lightwell.stores.data_folder.file_owner import other_owner, untrusted_path
@@ -69,7 +69,11 @@ def _sudo_user(owner: str) -> str:
 
 
 def restrict_access(settings: Settings, *, warn: bool = False) -> None:
-    """Take away other users' access to the data and print what was accessible; with ``warn`` also what is."""
+    """Take away other users' access to the data and print what was accessible; with ``warn`` also what is.
+
+    What dry runs that were killed have left there is removed.
+    """
+    check_folders.sweep(settings.data)
     for found in file_modes.restrict(settings):
         if found.is_restricted or warn:
             print(f"lightwell: {describe_exposed_file(found)}", file=sys.stderr)

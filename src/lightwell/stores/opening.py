@@ -25,7 +25,7 @@ from lightwell.stores.keys.opening import open_ring
 from lightwell.stores.keys.providers import KeySettings
 from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.objects import pack_objects, packs
-from lightwell.stores.objects.local import sweep_folder
+from lightwell.stores.objects.local import sweep_folder, sweep_whole
 from lightwell.stores.objects.open import CacheOptions, open_objects
 from lightwell.stores.objects.sealed import SealedObjects
 from lightwell.stores.objects.shared_blocks import SharedBlocks
@@ -94,7 +94,8 @@ class Stores:
 
         ``older_than`` is ms since the epoch. No file that is still being written may be that old.
         """
-        return self.objects.sweep(older_than) + sweep_folder(self.spool, older_than)
+        folders = sum(sweep_whole(path, older_than) for path in self.spool.glob("report-*"))
+        return self.objects.sweep(older_than) + sweep_folder(self.spool, older_than) + folders
 
     def sweep_cache(self) -> int:
         """Drop what this machine has cached of packs that are no more. Returns of how many."""

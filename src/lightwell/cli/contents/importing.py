@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.cli import flags
@@ -28,6 +26,7 @@ from lightwell.domain.states import JobPhase
 from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.operations.context import Context
 from lightwell.settings import Settings
+from lightwell.stores.data_folder.check_folders import check_folder
 from lightwell.stores.jobs import import_jobs, outcomes
 
 _POLL_SECONDS = 0.2
@@ -71,10 +70,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.check:
         return _import(args, settings)
     make_data_folder(settings)
-    with tempfile.TemporaryDirectory(prefix="check-", dir=settings.data) as folder:
+    with check_folder(settings.data) as folder:
         temporary = replace(
             settings,
-            data=Path(folder),
+            data=folder,
             database_url=None,
             storage_url=None,
             engine="auto",

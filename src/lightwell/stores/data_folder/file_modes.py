@@ -26,7 +26,7 @@ OTHERS = 0o077
 # What lightwell makes in its data folder. If there are other files in it, its mode may be on purpose.
 _OURS = re.compile(
     r"\.?(lightwell\.db|credentials|(secret|encryption|audit)\.key|node\.id|events\.ndjson|console\.html"
-    r"|(serve|engine|pool)\.lock|(work|wake)\.sock).*"
+    r"|(serve|engine|pool|check)\.lock|(work|wake)\.sock).*"
     r"|\.console.*|check-.*"
 )
 _FOLDERS = ("objects", "documents", "spool", "audit", "cache")
