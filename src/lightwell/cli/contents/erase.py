@@ -159,7 +159,7 @@ def _remove_now(ctx: Context, packs: Sequence[int] | None) -> tuple[list[int], C
 
     collector = Collector(ctx.stores, ctx.settings, ctx.clock, ctx.ids)
     left = collector.remove_now(packs)
-    return left, collector.removed, purge(ctx.stores.db)
+    return left, collector.removed, purge(ctx.stores.db, ctx.stores.spool)
 
 
 def _other_packs(ctx: Context) -> int:

@@ -27,7 +27,7 @@ OTHERS = 0o077
 _OURS = re.compile(
     r"\.?(lightwell\.db|credentials|(secret|encryption|audit)\.key|node\.id|events\.ndjson|console\.html"
     r"|(serve|engine|pool|check)\.lock|(work|wake)\.sock).*"
-    r"|\.console.*|check-.*"
+    r"|\.console.*|check-.*|etilqs_.*"
 )
 _FOLDERS = ("objects", "documents", "spool", "audit", "cache")
 # And in a folder of objects elsewhere, which may hold other files too.

@@ -12,6 +12,7 @@ from pathlib import Path
 from lightwell.errors import StorageError
 from lightwell.stores.page_checksums import vfs
 from lightwell.stores.page_checksums.state import CHECKSUMS, PAGES
+from lightwell.stores.page_checksums.temporary_files import use_files
 
 _CREATES = re.compile(r"(CREATE\s+(?:VIRTUAL\s+TABLE|TABLE|UNIQUE\s+INDEX|INDEX|TRIGGER)\s+)", re.IGNORECASE)
 
@@ -28,6 +29,7 @@ def convert(path: Path) -> bool:
     _remove(draft)
     try:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=0.5)) as conn:
+            use_files(conn, path.parent)
             if conn.execute("PRAGMA checksum_verification").fetchone() == ("1",):
                 return False
             # Takes away the log, and fails if anybody else has the database open.
@@ -93,6 +95,7 @@ def _compare(conn: sqlite3.Connection) -> None:
 
 def _check(draft: Path) -> None:
     with closing(sqlite3.connect(draft)) as conn:
+        use_files(conn, draft.parent)
         if (said := conn.execute("PRAGMA integrity_check").fetchone()) != ("ok",):
             raise sqlite3.DatabaseError(f"the copy is not intact: {said[0]}")
 
