@@ -160,6 +160,68 @@ def leaves_a_record(place: Path, words: str) -> None:
         assert change["what"] == "role Role" and change["after"].startswith("sha256:")
 
 
+def test_changes_of_access_say_what_has_changed(place: Path, tmp_path: Path) -> None:
+    data, rights, admin = tmp_path / "data", str(place / "RIGHTS"), "administrator"
+    encrypted = {"LIGHTWELL_ENCRYPTION": "always"}
+
+    def run(*words: str) -> tuple[str, list[tuple[str, str | None, str | None]]]:
+        done = lightwell_here(*words, data=data, environ=encrypted)
+        assert done.status == 0, done.err
+        changes = records(data)[-1].get("change", [])
+        return done.out, [(one["what"], one.get("before"), one.get("after")) for one in changes]
+
+    out, changes = run("datastore", "create", "d", "--authorizer", "builtin")
+    store = out.strip()
+    (_, _, arn) = changes[1]
+    assert str(arn).startswith("arn:aws:lambda:")
+    assert changes == [
+        (f"data store made: {store}", None, None),
+        (f"authorizer of data store {store}", None, arn),
+    ]
+    _, changes = run("token", "--datastore", "d", "--store", "--ttl", "1m")
+    assert changes == [(f"token for data store {store}", None, "read and store for 60 s")]
+    assert run("datastore", "set-authorizer", "d", "none")[1] == [
+        (f"authorizer of data store {store}", arn, None)
+    ]
+    assert records(data)[-2]["query"] == {"store": "d", "authorizer": "none"}
+    assert run("data", "keys", "rotate", "d")[1] == [(f"newest key of data store {store}", "key 1", "key 2")]
+    assert run("data", "keys", "rewrap")[1] == [("keys of data stores wrapped anew: 0", None, None)]
+    assert run("datastore", "delete", "d")[1] == [(f"data store deleted: {store}", None, None)]
+
+    target = "https://a.example.org"
+    _, [(what, before, first)] = run("authorizer", "put", FUNCTION, target)
+    assert (what, before, str(first)[:7]) == (f"authorizer {FUNCTION}", None, "sha256:")
+    assert records(data)[-2]["query"] == {"arn": FUNCTION, "target": "https://a.example.org"}
+    _, [(_, before, after)] = run("authorizer", "put", FUNCTION, "https://b.example.org")
+    assert before == first != after
+    assert run("authorizer", "delete", FUNCTION)[1] == [(f"authorizer {FUNCTION}", after, None)]
+
+    out, changes = run("key", "create", "--name", "kim", "--admin", "--expires", "2100-01-01")
+    key = json.loads(out)["accessKeyId"]
+    end = "2100-01-01T00:00:00Z"
+    assert changes == [
+        (f"access key made: {key} of kim", None, admin),
+        (f"end of access key {key}", None, end),
+    ]
+    assert records(data)[-1]["key"] == key
+    _, [(what, before, after)] = run("key", "put-policy", key, "--policy", rights)
+    assert (what, before) == (f"access key given other policies: {key} of kim", admin)
+    out, changes = run("key", "rotate", key, "--overlap", "1h")
+    new = json.loads(out)["accessKeyId"]
+    assert [what for what, _, _ in changes] == [
+        f"access key rotated to {new}: {key} of kim",
+        f"end of access key {key}",
+        f"end of access key {new}",
+    ]
+    assert changes[1][1] == end and str(changes[1][2]) < end and changes[2][1] is None
+    assert records(data)[-2]["query"] == {"id": key, "overlap": "1h"}
+    assert run("key", "disable", new)[1] == [(f"access key disabled: {new} of kim", None, None)]
+    assert run("key", "enable", new)[1] == [(f"access key enabled: {new} of kim", None, None)]
+    assert run("key", "revoke", new)[1] == [(f"access key revoked: {new} of kim", after, None)]
+    _, [(what, _, _)] = run("key", "reencrypt")
+    assert what.startswith("keys and sessions encrypted under secret key ")
+
+
 def test_settings_that_differ_from_the_last_start_are_on_record(tmp_path: Path) -> None:
     data = tmp_path / "data"
     chain = Kept()

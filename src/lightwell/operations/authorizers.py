@@ -75,20 +75,21 @@ class AuthorizerBindings:
         return binding
 
 
-def set_authorizer(db: Database, datastore_id: str, arn: str | None, now: int) -> None:
-    """Give an existing data store an authorizer, or none; HealthImaging cannot do this.
+def set_authorizer(db: Database, datastore_id: str, arn: str | None, now: int) -> str | None:
+    """Give an existing data store an authorizer, or none; HealthImaging cannot do this. Returns what it had.
 
     It takes effect in every process within `recent.FRESH_MS`, and withdraws all tokens that the built-in
     authorizer accepted before. Raises `NotFoundError` unless the data store is ACTIVE.
     """
 
-    def work(conn: Connection) -> None:
+    def work(conn: Connection) -> str | None:
         store = datastores.get(conn, datastore_id, lock=True)
         if store is None or store.status != DatastoreStatus.ACTIVE:
             raise NotFoundError(f"Datastore {datastore_id} does not exist.")
         datastores.set_authorizer(conn, store, arn, now)
+        return store.lambda_authorizer_arn
 
-    db.write(work)
+    return db.write(work)
 
 
 def _spellings(arn: str | None) -> list[str]:

@@ -95,6 +95,10 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
 
     answered = ctx.stores.db.write(work)
     ctx.note.store = answered
+    if answered == id:
+        ctx.note.changed(f"data store made: {id}")
+        if store.lambda_authorizer_arn is not None:
+            ctx.note.changed(f"authorizer of data store {id}", None, store.lambda_authorizer_arn)
     if answered == id and store.kms_key_arn is not None and key is None:
         log.warning(
             "nothing is encrypted with the kmsKeyArn of this data store",
@@ -158,12 +162,12 @@ def delete_datastore(ctx: Context, request: shapes.DeleteDatastoreRequest) -> sh
     now = ctx.clock.now()
     event_ids = ctx.ids.id(), ctx.ids.id()
 
-    def work(conn: Connection) -> None:
+    def work(conn: Connection) -> bool:
         store = datastores.get(conn, request.datastore_id, lock=True)
         if store is None:
             raise _unknown_datastore(request.datastore_id)
         if store.status in (DatastoreStatus.DELETING, DatastoreStatus.DELETED):
-            return
+            return False
         check_deletable(
             store.id,
             has_image_sets=datastores.has_image_sets(conn, store.key),
@@ -174,8 +178,10 @@ def delete_datastore(ctx: Context, request: shapes.DeleteDatastoreRequest) -> sh
         data_keys.destroy(conn, store.key, now)
         _append_event(ctx, conn, "Data Store Deleting", event_ids[0], now, store, DatastoreStatus.DELETING)
         _append_event(ctx, conn, "Data Store Deleted", event_ids[1], now, store, DatastoreStatus.DELETED)
+        return True
 
-    ctx.stores.db.write(work)
+    if ctx.stores.db.write(work):
+        ctx.note.changed(f"data store deleted: {request.datastore_id}")
     return shapes.DeleteDatastoreResponse(
         datastore_id=request.datastore_id, datastore_status=DatastoreStatus.DELETING
     )

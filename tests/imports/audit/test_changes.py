@@ -32,6 +32,14 @@ def test_changes_of_keys_roles_and_sessions_name_what_has_changed(world: World) 
     assert record.change == (Change(f"access key given other policies: {changed}", rights, "administrator"),)
     _, (record,) = world.ask("PUT", f"{api}/keys/{made}/status", {"status": "Inactive"}, **JSON)
     assert record.change == (Change(f"access key disabled: {changed}"),)
+    _, (record,) = world.ask("PUT", f"{api}/keys/{made}/status", {"status": "Active"}, **JSON)
+    answer, (record,) = world.ask("POST", f"{api}/keys/{made}/rotation", {"overlapSeconds": 60}, **JSON)
+    assert answer.status == 200, answer.body
+    new, end = (json.loads(answer.body)[name] for name in ("accessKeyId", "oldEndsAt"))
+    assert record.change == (
+        Change(f"access key rotated to {new}: {changed}"),
+        Change(f"end of access key {made}", None, end),
+    )
     _, (record,) = world.ask("DELETE", f"{api}/keys/{made}")
     assert record.change == (Change(f"access key revoked: {changed}", "administrator"),)
     assert record.items == (made,)

@@ -11,6 +11,8 @@ from lightwell.cli import flags
 from lightwell.errors import ConfigurationError, LightwellError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from lightwell.settings import Settings
     from lightwell.stores.db.database import Database
 
@@ -68,11 +70,19 @@ def _check(settings: Settings, arn: str, target: str) -> None:
 
 
 def _put(db: Database, arn: str, target: str) -> int:
+    from lightwell.auth.policies.policy import digest
+    from lightwell.cli import command_trail
     from lightwell.clock import Clock
     from lightwell.stores.account import authorizers
 
     now = Clock().now()
-    db.write(lambda conn: authorizers.put(conn, arn, target, now))
+
+    def work(conn: Connection) -> str | None:
+        known = authorizers.get(conn, arn)
+        authorizers.put(conn, arn, target, now)
+        return None if known is None else digest(known.target)
+
+    command_trail.changed(f"authorizer {arn}", db.write(work), digest(target))
     return 0
 
 
@@ -107,10 +117,17 @@ def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
 
 
 def _delete(db: Database, arn: str) -> int:
+    from lightwell.auth.policies.policy import digest
+    from lightwell.cli import command_trail
     from lightwell.stores.account import authorizers
 
-    if not db.write(lambda conn: authorizers.remove(conn, arn)):
-        raise LightwellError(
-            f"{arn} has no target; `lightwell authorizer list` shows the functions that have one"
-        )
+    def work(conn: Connection) -> str:
+        known = authorizers.get(conn, arn)
+        if known is None or not authorizers.remove(conn, arn):
+            raise LightwellError(
+                f"{arn} has no target; `lightwell authorizer list` shows the functions that have one"
+            )
+        return digest(known.target)
+
+    command_trail.changed(f"authorizer {arn}", db.write(work))
     return 0

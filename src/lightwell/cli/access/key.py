@@ -139,6 +139,7 @@ def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
 
 def _create(settings: Settings, db: Database, args: argparse.Namespace, policies: list[str] | None) -> int:
     from lightwell.auth.principals import create_key, ensure_secret_box
+    from lightwell.cli import command_trail
     from lightwell.cli.access.spans import end
     from lightwell.clock import Clock
 
@@ -146,6 +147,10 @@ def _create(settings: Settings, db: Database, args: argparse.Namespace, policies
     expires = None if args.expires is None else end(args.expires, "--expires", now)
     secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
     made = create_key(db, secret_box, args.name, now, policies, expires)
+    _tell(db, "access key made", made.access_key_id, None, _rights(db, made.access_key_id))
+    _tell_ends((made.access_key_id, None, expires))
+    if (command := command_trail.current()) is not None:
+        command.note.key = made.access_key_id
     print(json.dumps({"accessKeyId": made.access_key_id, "secretAccessKey": made.secret_access_key}))
     return 0
 
@@ -154,7 +159,9 @@ def _put_policies(db: Database, args: argparse.Namespace, policies: list[str] | 
     from lightwell.auth.administration.key_changes import put_policies
     from lightwell.clock import Clock
 
+    before = _rights(db, args.id)
     put_policies(db, args.id, policies, Clock().now(), seen=args.if_revision)
+    _tell(db, "access key given other policies", args.id, before, _rights(db, args.id))
     return 0
 
 
@@ -165,6 +172,7 @@ def _rotate(settings: Settings, db: Database, args: argparse.Namespace) -> int:
     from lightwell.cli.access.key_lists import iso
     from lightwell.cli.access.spans import end, span
     from lightwell.clock import Clock
+    from lightwell.stores.account import principals
 
     if settings.root_access_key_id is not None and args.id == settings.root_access_key_id:
         raise ConfigurationError(
@@ -175,7 +183,13 @@ def _rotate(settings: Settings, db: Database, args: argparse.Namespace) -> int:
     expires = None if args.expires is None else end(args.expires, "--expires", now)
     secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
     last = now + span(args.overlap, "--overlap") * 1000
+    with db.read() as conn:
+        old = principals.get(conn, args.id)
     made = rotate(db, secret_box, args.id, now, Ends(last, expires), root=is_made_here(args.id))
+    new = made.credentials.access_key_id
+    _tell(db, f"access key rotated to {new}", args.id)
+    ended = None if old is None else old.expires_at
+    _tell_ends((args.id, ended, made.old_ends_at), (new, None, made.expires_at))
     kept = read_credentials(settings.data)
     if kept is not None and kept.access_key_id == args.id:
         write_credentials(settings.data, made.credentials)
@@ -201,6 +215,7 @@ def _revoke(settings: Settings, db: Database, id: str) -> int:
     now = Clock().now()
     if not db.write(lambda conn: principals.revoke(conn, id, now)):
         raise LightwellError(f"There is no valid access key {id}; `lightwell key list` shows the valid keys")
+    _tell(db, "access key revoked", id, _rights(db, id))
     _tell_of_roles(settings, db, id)
     return 0
 
@@ -210,9 +225,39 @@ def _set_enabled(settings: Settings, db: Database, id: str, *, is_enabled: bool)
     from lightwell.clock import Clock
 
     set_enabled(db, id, Clock().now(), is_enabled=is_enabled)
+    _tell(db, f"access key {'enabled' if is_enabled else 'disabled'}", id)
     if not is_enabled:
         _tell_of_roles(settings, db, id)
     return 0
+
+
+def _rights(db: Database, id: str) -> str | None:
+    """A digest of what a key may do, revoked or not."""
+    from lightwell.auth.policies.policy import rights
+    from lightwell.stores.account import principals
+
+    with db.read() as conn:
+        key = principals.get(conn, id)
+    return None if key is None else rights(key.policies)
+
+
+def _tell(db: Database, done: str, id: str, before: str | None = None, after: str | None = None) -> None:
+    """Put on record what was done to a key, as the console does."""
+    from lightwell.auth.administration import key_record
+    from lightwell.cli import command_trail
+    from lightwell.stores.account import principals
+
+    with db.read() as conn:
+        key = principals.get(conn, id)
+    command_trail.changed(key_record.what(done, id, "nobody" if key is None else key.name), before, after)
+
+
+def _tell_ends(*keys: tuple[str, int | None, int | None]) -> None:
+    from lightwell.auth.administration import key_record
+    from lightwell.cli import command_trail
+
+    for each in key_record.ends(*keys):
+        command_trail.changed(*each)
 
 
 def _tell_of_roles(settings: Settings, db: Database, id: str) -> None:
@@ -240,10 +285,12 @@ def _tell_of_roles(settings: Settings, db: Database, id: str) -> None:
 def _reencrypt(settings: Settings, db: Database, *, as_json: bool) -> int:
     from lightwell.auth.administration.reencryption import count, reencrypt
     from lightwell.auth.secret_box import open_secret_box
+    from lightwell.cli import command_trail
     from lightwell.cli.wording import counted
 
     secret_box = open_secret_box(settings.read_secret_key(), settings.data)
     done = reencrypt(db, secret_box)
+    command_trail.changed(f"keys and sessions encrypted under secret key {secret_box.names[0]}: {done}")
     with db.read() as conn:
         counts = count(conn, secret_box)
     names = secret_box.names

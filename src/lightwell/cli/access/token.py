@@ -73,6 +73,7 @@ def mint(
     """A token for a data store. Raises `LightwellError` if its authorizer would not accept one."""
     from lightwell.auth.builtin_authorizer import BuiltinAuthorizer, TokenRequest
     from lightwell.auth.principals import ensure_secret_box
+    from lightwell.cli import command_trail
     from lightwell.cli.authorizer_arn import is_builtin
     from lightwell.cli.store_session import user_name
     from lightwell.stores.account import authorizers
@@ -90,6 +91,8 @@ def mint(
                 f"Another authorizer stands in for {arn}: remove it with `lightwell authorizer delete {arn}`"
             )
     secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
+    may = "read and store" if may_store else "read"
+    command_trail.changed(f"token for data store {store.id}", None, f"{may} for {seconds} s")
     request = TokenRequest(
         store.id, store.updated_at, user_name(os.geteuid()), seconds, may_store=may_store, now=now
     )

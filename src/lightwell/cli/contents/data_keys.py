@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from lightwell.cli import flags
+from lightwell.cli import command_trail, flags
 from lightwell.cli.wording import counted, moment, print_table
 from lightwell.errors import LightwellError
 
@@ -79,10 +79,14 @@ def _list(stores: Stores, args: argparse.Namespace) -> int:
 def _rotate(stores: Stores, args: argparse.Namespace) -> int:
     from lightwell.cli.contents.named_store import existing_in
     from lightwell.clock import Clock, Ids
-    from lightwell.stores.keys import renewal
+    from lightwell.stores.keys import data_keys, renewal
 
     store = existing_in(stores.db, args.datastore)
+    with stores.db.read() as conn:
+        newest = data_keys.newest(conn, store.key)
     number = renewal.rotate(stores.db, stores.keys, store.key, Ids().key, Clock().now())
+    before = None if newest is None else f"key {newest.purpose.number}"
+    command_trail.changed(f"newest key of data store {store.id}", before, f"key {number}")
     if args.json:
         print(json.dumps({"datastoreId": store.id, "number": number}))
     else:
@@ -94,6 +98,7 @@ def _rewrap(stores: Stores, args: argparse.Namespace) -> int:
     from lightwell.stores.keys import renewal
 
     report = renewal.rewrap(stores.db, stores.keys)
+    command_trail.changed(f"keys of data stores wrapped anew: {report.done}")
     if args.json:
         print(
             json.dumps(

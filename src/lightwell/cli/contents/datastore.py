@@ -116,7 +116,8 @@ def _set_authorizer(ctx: Context, name_or_id: str, arn: str | None, *, as_json: 
     from lightwell.operations.authorizers import set_authorizer
 
     store = named_store.existing(ctx, name_or_id)
-    set_authorizer(ctx.stores.db, store.id, arn, ctx.clock.now())
+    before = set_authorizer(ctx.stores.db, store.id, arn, ctx.clock.now())
+    ctx.note.changed(f"authorizer of data store {store.id}", before, arn)
     if as_json:
         print(json.dumps(_as_json(named_store.existing(ctx, store.id)), indent=2))
     else:

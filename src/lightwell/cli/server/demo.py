@@ -164,6 +164,7 @@ def _to_console(settings: Settings, url: str) -> str:
 
 def _link(settings: Settings, url: str) -> str:
     """What opens the samples in OHIF; the data store accepts tokens from now on, if it did not before."""
+    from lightwell.cli import command_trail
     from lightwell.cli.access.token import mint, viewer_link
     from lightwell.cli.authorizer_arn import BUILTIN, authorizer_arn
     from lightwell.cli.contents.named_store import existing_in
@@ -175,7 +176,8 @@ def _link(settings: Settings, url: str) -> str:
         store, now = existing_in(db, STORE), Clock().now()
         arn = authorizer_arn(settings, BUILTIN)
         if store.lambda_authorizer_arn != arn:
-            set_authorizer(db, store.id, arn, now)
+            before = set_authorizer(db, store.id, arn, now)
+            command_trail.changed(f"authorizer of data store {store.id}", before, arn)
             store = existing_in(db, STORE)
         return viewer_link(url, mint(settings, db, store, seconds=8 * 3600, may_store=True, now=now))
 

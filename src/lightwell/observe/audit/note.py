@@ -68,7 +68,10 @@ class AuditNote(Struct):
             self.more += 1
 
     def changed(self, what: str, before: str | None = None, after: str | None = None) -> None:
-        """Note a change of a key, role, policy, authorizer, data store or setting, by digests of it."""
+        """Note a change of a key, role, policy, authorizer, data store or setting.
+
+        By digests of it, or by what it was and is if that is short and no secret, such as an ARN or a time.
+        """
         self.changes.append(Change(what, before, after))
 
     def clear(self) -> None:

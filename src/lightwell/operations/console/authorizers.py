@@ -49,8 +49,10 @@ def list_authorizers(ctx: Context) -> list[AuthorizerFunction]:
     return found
 
 
-def put_authorizer(ctx: Context, arn: str, target: str, *, is_new: bool = False) -> None:
+def put_authorizer(ctx: Context, arn: str, target: str, *, is_new: bool = False) -> str | None:
     """Set what answers for a function; ``target`` is a valid one. With the one that it has: reload its code.
+
+    Returns the target that it had, None if it had none.
 
     ``is_new``: only if nothing answers yet. A target in Python is code of this machine, so whoever may run
     commands on it has to name it first. Raises `ValidationError` and `ConflictError`.
@@ -62,7 +64,7 @@ def put_authorizer(ctx: Context, arn: str, target: str, *, is_new: bool = False)
         raise ConflictError("The built-in authorizer is part of the server and cannot have a target.")
     now = ctx.clock.now()
 
-    def work(conn: Connection) -> None:
+    def work(conn: Connection) -> str | None:
         known = authorizers.get(conn, arn)
         if is_new and known is not None:
             raise ConflictError(f"{known.target} answers for {arn} already. Change it in the list.")
@@ -72,11 +74,21 @@ def put_authorizer(ctx: Context, arn: str, target: str, *, is_new: bool = False)
                 "`lightwell authorizer put ARN python:PACKAGE.MODULE:FUNCTION`."
             )
         authorizers.put(conn, arn, target, now)
+        return None if known is None else known.target
 
-    ctx.stores.db.write(work)
+    return ctx.stores.db.write(work)
 
 
-def delete_authorizer(ctx: Context, arn: str) -> None:
-    """Remove the target of a function: tokens for its data stores are refused. Raises `NotFoundError`."""
-    if not ctx.stores.db.write(lambda conn: authorizers.remove(conn, arn)):
-        raise NotFoundError(f"{arn[:200]} has no target.")
+def delete_authorizer(ctx: Context, arn: str) -> str:
+    """Remove the target of a function, and return it: tokens for its data stores are refused.
+
+    Raises `NotFoundError`.
+    """
+
+    def work(conn: Connection) -> str:
+        known = authorizers.get(conn, arn)
+        if known is None or not authorizers.remove(conn, arn):
+            raise NotFoundError(f"{arn[:200]} has no target.")
+        return known.target
+
+    return ctx.stores.db.write(work)

@@ -80,14 +80,14 @@ def put_authorizer(call: Call) -> None:
         check_target(call.state.settings.authorizer_hosts, parse_target(asked.target))
     except ConfigurationError as error:
         raise ValidationError(f"{error}.") from None
-    authorizers.put_authorizer(call.ctx, asked.arn, asked.target, is_new=asked.is_new)
-    call.request.noted.changed(f"authorizer {asked.arn}", None, digest(asked.target))
+    before = authorizers.put_authorizer(call.ctx, asked.arn, asked.target, is_new=asked.is_new)
+    call.request.noted.changed(f"authorizer {asked.arn}", before and digest(before), digest(asked.target))
 
 
 def delete_authorizer(call: Call) -> None:
     """Remove the target of a function."""
-    authorizers.delete_authorizer(call.ctx, call.body.arn)
-    call.request.noted.changed(f"authorizer {call.body.arn}")
+    before = authorizers.delete_authorizer(call.ctx, call.body.arn)
+    call.request.noted.changed(f"authorizer {call.body.arn}", digest(before))
 
 
 def _on_function(action: str) -> Required:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from lightwell.auth.administration import key_record
 from lightwell.auth.administration.key_changes import revision
 from lightwell.auth.administration.key_rotation import Ends
 from lightwell.auth.policies.actions import (
@@ -174,6 +175,7 @@ def create_key(call: Call) -> MadeKey:
     except ConfigurationError as error:
         raise ValidationError(f"{error}.") from None
     _tell(call, "access key made", made.access_key_id, asked.name, None, _rights(call, made.access_key_id))
+    _tell_ends(call, (made.access_key_id, None, expires_at))
     return MadeKey(
         access_key_id=made.access_key_id,
         secret_access_key=made.secret_access_key,
@@ -243,7 +245,9 @@ def rotate_key(call: Call) -> RotatedKey:
     ends = Ends(call.now + asked.overlap_seconds * 1000, expires_at)
     made = call.state.administration.rotate_key(id, call.now, ends, emergency=call.principal.emergency)
     call.state.authenticator.forget(id)
-    _tell(call, f"access key rotated to {made.credentials.access_key_id}", id, key.name)
+    new = made.credentials.access_key_id
+    _tell(call, f"access key rotated to {new}", id, key.name)
+    _tell_ends(call, (id, key.expires_at, made.old_ends_at), (new, None, made.expires_at))
     return RotatedKey(
         access_key_id=made.credentials.access_key_id,
         secret_access_key=made.credentials.secret_access_key,
@@ -300,8 +304,13 @@ def _tell(
     call: Call, what: str, key: str, user: str, before: str | None = None, after: str | None = None
 ) -> None:
     """Log and put on record what was done to a key; ``before`` and ``after`` are `rights`."""
-    call.request.noted.changed(f"{what}: {key} of {user}", before, after)
+    call.request.noted.changed(key_record.what(what, key, user), before, after)
     event(log, logging.INFO, what, request=call.request.id, caller=call.principal.arn, key=key, user=user)
+
+
+def _tell_ends(call: Call, *keys: tuple[str, int | None, int | None]) -> None:
+    for each in key_record.ends(*keys):
+        call.request.noted.changed(*each)
 
 
 def _of(call: Call, action: str, key: Any) -> list[AuthorizationRequest]:
