@@ -14,6 +14,7 @@ from lightwell.clock import Ids
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.image_sets.edits import Edit
 from lightwell.domain.imports.records import NewRecord
+from lightwell.domain.keys import ImageSetKey
 from lightwell.domain.states import DatastoreStatus, StorageFormat
 from lightwell.errors import DamagedError
 from lightwell.sealing.providers.interface import KeyProviderError
@@ -23,7 +24,7 @@ from lightwell.stores.data_folder.document_cache import DocumentCache
 from lightwell.stores.db.compression import FragmentCompressor, compress
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.tables import dictionary, image_set, level_value, record
-from lightwell.stores.image_sets import edits, records
+from lightwell.stores.image_sets import edits, level_inheritance, records
 from lightwell.stores.image_sets.native_instances import InstanceFragments
 from lightwell.stores.keys import renewal, values
 from lightwell.stores.keys.documents import SealedDocuments
@@ -140,6 +141,26 @@ def test_blocks_are_found_again_when_encryption_begins_and_after_a_rotation(db: 
     assert set(sealed.values()) == {4, 5, 6}
     renewal.rotate(db, keys, STORE.key, Ids().key, 2)
     assert level_keys(db, 7, 8, 9) == sealed
+
+
+@pytest.mark.parametrize("seals", [True, False])
+def test_keys_of_edited_blocks_are_no_hashes_of_what_is_sealed(db: Database, seals: bool) -> None:
+    """Whoever reads them could try what was edited."""
+    carried(db, seals=seals)
+    insert_set(db, 5)
+    insert(db, 10, 20)
+
+    def edited(conn: Connection) -> int:
+        return level_inheritance._edited(conn, ImageSetKey(5), 10, 0, 1, EDITS)
+
+    key = db.write(edited)
+    assert db.write(edited) == key
+    with db.read() as conn:
+        body = records.level_bodies(conn, [key])[key]
+        assert b"PatientComments" in body
+    digest = hashlib.sha256(b"\0" + body).digest()
+    told = int.from_bytes(hashlib.sha256(digest + STORE.key.to_bytes(8)).digest()[:8]) >> 1
+    assert (key != told) is seals
 
 
 def test_equal_edits_of_a_data_store_are_equal_bytes(db: Database) -> None:

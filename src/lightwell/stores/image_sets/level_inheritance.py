@@ -23,6 +23,7 @@ from lightwell.stores.db.tables import record
 from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import members, records
 from lightwell.stores.image_sets.members import Level
+from lightwell.stores.keys import values
 
 _COLUMNS = ("patient_value", "study_value", "series_value")
 # Usually the very first row decides.
@@ -121,6 +122,9 @@ def _edited(conn: Connection, of_set: ImageSetKey, heir: int, level: int, value:
     ).encode()
     digest = hashlib.sha256(bytes((level,)) + body).digest()
     datastore = conn.execute(select(record.c.datastore).where(record.c.key == heir)).scalar_one()
-    # As random as any key, and the same if the transaction is run again.
-    key = int.from_bytes(hashlib.sha256(digest + datastore.to_bytes(8)).digest()[:8]) >> 1 or 1
+    # As random as any key, and the same if the transaction is run again. Of one that is sealed it must not be
+    # made of what it says, which whoever reads the row could try.
+    ciphers = values.ciphers(conn, datastore)
+    kept = ciphers[0].hash(digest) if ciphers else digest
+    key = int.from_bytes(hashlib.sha256(kept + datastore.to_bytes(8)).digest()[:8]) >> 1 or 1
     return records.level_values(conn, datastore, {digest: compression.compress(body)}, [key])[digest]
