@@ -38,6 +38,7 @@ from lightwell.work.event_log import EventLog
 from lightwell.work.imports.chunk_reader import ChunkReader
 from lightwell.work.imports.import_phases import ClaimLost, Count, ImportPhases, UnitStopped
 from lightwell.work.imports.leases import Leases
+from lightwell.work.imports.log_texts import for_log
 from lightwell.work.imports.pauses import Pauses
 from lightwell.work.imports.role_access import RoleAssumer
 from lightwell.work.owed_records import owed_records
@@ -284,9 +285,16 @@ class Engine:
             except StorageUnavailableError:
                 pass  # `Pauses` logs it now and then, or `_move_on` where it is the database
             except StorageError as error:
-                log.warning("an import job waits for the storage: %s", self._phases.for_log(token, error))
+                self._say_what_waits(token, error)
             except Exception:
                 log.exception("working on an import job failed")
+
+    def _say_what_waits(self, token: Token, error: StorageError) -> None:
+        what = "an import job waits for the storage"
+        if self._options.tell is None:
+            log.warning("%s: %s", what, for_log(self._stores, self._settings, token, error))
+        else:
+            self._options.tell(f"{what}: {error}")
 
     def _run_unit(self, token: Token) -> None:
         key = token.unit.job
@@ -307,7 +315,8 @@ class Engine:
         """Let the unit be tried again after a while, or give it up, as `PHASE` says."""
         consequence = PHASE[cause_of(error)]
         if consequence.tries is None:
-            until = self._pauses.begin(token.unit.job, "an import job", self._phases.for_log(token, error))
+            why = for_log(self._stores, self._settings, token, error)
+            until = self._pauses.begin(token.unit.job, "an import job", why, str(error))
             self._dispatch.retry(token, max(0, until - self._clock.now()))
             return
         faults = self._faults[token.unit] = self._faults.get(token.unit, 0) + 1

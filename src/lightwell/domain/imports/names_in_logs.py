@@ -11,6 +11,10 @@ from collections.abc import Iterable
 from lightwell.domain.imports.jobs import InputFile, Job
 
 _SHORTEST = 4
+_PATH = re.compile(r"(?<![^\s'\"(=,])/(?=\S)")
+# The last one: paths, which may hold anything, come before.
+_REASON = re.compile(r".*( cannot be [a-z ]+: (?:Input/output error|[^/])+)", re.DOTALL)
+_ENDS = frozenset("/ :,.;)'\"-")
 
 
 def without_files(text: str, files: Iterable[InputFile]) -> str:
@@ -23,6 +27,16 @@ def without_files(text: str, files: Iterable[InputFile]) -> str:
                 names[name] = file.number
     for name in sorted(names, key=len, reverse=True):
         text = text.replace(name, f"(file {names[name]})")
+    return text
+
+
+def without_paths(text: str, own: Iterable[str]) -> str:
+    """``text``, or why something cannot be used, if it has a path that is not at or below one of ``own``."""
+    for found in _PATH.finditer(text):
+        rest = text[found.start() :]
+        if not any(rest.startswith(place) and rest[len(place) :][:1] in {"", *_ENDS} for place in own):
+            reason = _REASON.fullmatch(text)
+            return "(a path that is not named here)" + ("" if reason is None else reason[1])
     return text
 
 

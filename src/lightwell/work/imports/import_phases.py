@@ -113,18 +113,6 @@ class ImportPhases:
         except (JobFailed, InputError) as error:
             self.fail(job, datastore_id, token, str(error))
 
-    def for_log(self, token: Token, error: Exception) -> str:
-        """What the log says of an error of a unit: no names of files. Raises nothing."""
-        text = str(error)
-        if "s3://" not in text:
-            return text  # the database may be what is away: do not ask it
-        try:
-            with self._stores.db.read() as conn:
-                job = import_jobs.get(conn, token.unit.job)
-        except StorageError:
-            job = None
-        return type(error).__name__ if job is None else names_in_logs.of_job(text, job)
-
     def advance(self, key: int, phase: JobPhase) -> None:
         """Let a job go on whose phase *read* or *commit* may be over. Harmless at any time.
 

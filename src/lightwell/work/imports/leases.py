@@ -256,7 +256,7 @@ class Leases:
         if consequence.tries is None:
             facts = self._facts.get(chunk.job)
             why = without_files(reason, chunk.files)
-            self._pauses.begin(chunk.job, f"import job {facts.id}" if facts else "an import job", why)
+            self._pauses.begin(chunk.job, f"import job {facts.id}" if facts else "an import job", why, reason)
             self.release(leased)
             return
         deaths = {key: list(value) for key, value in chunk.deaths.items()}

@@ -50,8 +50,11 @@ class Pauses:
         # When each was last told of, ms since the epoch: some of a job's work may go on while the rest waits.
         self._told: dict[int, int] = {}
 
-    def begin(self, job: int, name: str, reason: str) -> int:
-        """Something that the job needs is unavailable. Returns when to try again, ms since the epoch."""
+    def begin(self, job: int, name: str, reason: str, in_full: str | None = None) -> int:
+        """Something that the job needs is unavailable. Returns when to try again, ms since the epoch.
+
+        ``in_full`` is for whoever is told, and may name files; ``reason`` is for the log.
+        """
         now = self._clock.now()
         with self._lock:
             pause = self._pauses.get(job)
@@ -67,11 +70,11 @@ class Pauses:
             if not self._is_due(job, _LOG_MS if pause.is_told else _AGAIN_MS, now):
                 return until
             pause.is_told = True
-        text = f"{name} is paused, and none of its files is lost: {reason}"
+        text = f"{name} is paused, and none of its files is lost"
         if self._tell is None:
-            log.warning("%s", text)
+            log.warning("%s: %s", text, reason)
         else:
-            self._tell(text)
+            self._tell(f"{text}: {reason if in_full is None else in_full}")
         return until
 
     def _is_due(self, job: int, pace: int, now: int) -> bool:

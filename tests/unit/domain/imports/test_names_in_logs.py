@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lightwell.domain.imports.jobs import InputFile, Job
-from lightwell.domain.imports.names_in_logs import of_job, without_files
+from lightwell.domain.imports.names_in_logs import of_job, without_files, without_paths
 from lightwell.domain.states import JobPhase, JobStatus
 
 KEY = "scans/DOE^JANE/ct 1.dcm"
@@ -71,3 +71,29 @@ def test_ends_where_something_below_the_input_is_named() -> None:
     shown = f"The role may not read s3://hospital/scans/… ({where})"
     assert of_job("The role may not read s3://hospital/scans/DOE JANE.json.", JOB) == shown
     assert of_job(f"There are no files below {PATH}.", replace(JOB, source=b"sealed")) == where
+
+
+OWN = ("/data/spool", "/data/objects", "/data/lightwell.db")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/data/objects/packs/1.pack cannot be read: the disk failed: look at the system's log.",
+        "The database /data/lightwell.db: disk I/O error; '/data/spool' is full",
+        "https://s3.example.org/bucket/x cannot be reached: time out/refused",
+        "A codec worker could not be started 1/2",
+    ],
+)
+def test_keeps_paths_of_lightwell_itself(text: str) -> None:
+    assert without_paths(text, OWN) == text
+
+
+@pytest.mark.parametrize("path", ["/mnt/cd/DOE^JANE 1.zip", "/data/spooled/DOE JANE: a / b", "/data/object"])
+@pytest.mark.parametrize("text", ["{} cannot be read or unzipped: {}", "DOE/1 in '{}' cannot be read: {}"])
+@pytest.mark.parametrize("reason", ["the disk failed: look at the system's log", "Input/output error"])
+def test_says_why_without_any_other_path(text: str, path: str, reason: str) -> None:
+    told = without_paths(text.format(path, reason), OWN)
+    assert "DOE" not in told and path not in told
+    assert told.startswith("(a path that is not named here) cannot be read") and told.endswith(f": {reason}")
+    assert without_paths(f"A worker ended on {path}", OWN) == "(a path that is not named here)"

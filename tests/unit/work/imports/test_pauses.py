@@ -100,10 +100,10 @@ def test_tells_a_person_once_what_a_job_waits_for(clock: _Still, caplog: pytest.
     with caplog.at_level(logging.INFO):
         end = clock.time + 20 * MINUTE
         while clock.time < end:
-            clock.time = pauses.begin(1, "import job abc", "S3 is away")
+            clock.time = pauses.begin(1, "import job abc", "(file 1) is away", "/mnt/DOE^JANE is away")
         pauses.end(1)
     assert told == [
-        "import job abc is paused, and none of its files is lost: S3 is away",
+        "import job abc is paused, and none of its files is lost: /mnt/DOE^JANE is away",
         "import job abc goes on after a pause",
     ]
     assert not caplog.messages
