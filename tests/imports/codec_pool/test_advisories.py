@@ -1,10 +1,11 @@
-"""Published attacks on other image archives, each tried here: a file that misuses a decoder elsewhere.
+"""Published attacks on other image archives: files that misuse a decoder elsewhere.
 
 CVE-2026-5437 to 5445 and 10528 are those of Orthanc (CERT/CC VU#536588), CVE-2026-32711 that of pydicom;
-"DCMTK" and "GDCM" name what their advisories have in common. All files are imported in one job each way, by
-the codec workers of an engine, and each is judged by its own line of the report: it is imported, with its
-pixels as one blob where they cannot be decoded, or refused for what is wrong with it. None may end a worker,
-and none be called a fault of ours.
+"DCMTK" and "GDCM" name what their advisories have in common. One of them is no file: 5440, a Content-Length
+that memory is set aside for, is tried by `tests/api/http/test_http.py` and `tests/fuzz/http_surface.py`. All
+files are imported in one job each way, by the codec workers of an engine, and each is judged by its own line
+of the report: it is imported, with its pixels as one blob where they cannot be decoded, or refused for what
+is wrong with it. None may end a worker, and none be called a fault of ours.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ RLE, J2K, JPEG, DEFLATED = (
 )
 IMPORTED, REFUSED, EITHER = "imported", "refused", "either"
 BLOB = "as one blob"
+PAM = b"P7\nWIDTH 65537\nHEIGHT 65537\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\n" + bytes(64)
 FRAGMENT_OF_4_GB = b"\xfe\xff\0\xe0\0\0\0\0\xfe\xff\0\xe0\xfe\xff\xff\xff"
 
 
@@ -181,6 +183,11 @@ FILES: dict[str, tuple[str, bytes]] = {
         BLOB,
         image(*pixels(), element(0x00280008, "IS", str(2**31 - 1)), native(bytes(16))),
     ),
+    # CVE-2026-5444: a PAM picture whose product of width, height and depth overflows; nothing here reads PAM.
+    "5444 PAM as JPEG": (EITHER, image(*pixels(), encapsulated(PAM), syntax=JPEG)),
+    "5444 PAM as JPEG 2000": (BLOB, image(*pixels(), encapsulated(PAM), syntax=J2K)),
+    "5444 PAM as pixels": (BLOB, image(*pixels(65535, 65535), native(PAM))),
+    "5444 PAM": (REFUSED, PAM),
     # CVE-2026-10528: a stack that nested items exhaust.
     "10528 101 levels": (REFUSED, image(nested(101))),
     "10528 100,000 levels": (
