@@ -76,7 +76,10 @@ def _child(name: str, options: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def keep(name: str) -> int:
-    """Puts the smallest inputs that reach what all runs have reached into the tree; how many are there."""
+    """Puts some of the smallest set of inputs that reaches what all runs have reached into the tree.
+
+    They are of all sizes, since small ones alone reach little. Returns how many are there.
+    """
     from tests.fuzz.targets import CORPORA
 
     kept = CORPORA / name
@@ -88,7 +91,7 @@ def keep(name: str) -> int:
             if _KEPT.fullmatch(path.name):  # what has a name of its own has failed once, and stays
                 path.unlink()
         total = 0
-        for path in smallest[:MOST_KEPT]:
+        for path in smallest[:: -(-len(smallest) // MOST_KEPT) or 1]:
             total += path.stat().st_size
             if total > MOST_KEPT_BYTES:
                 break
