@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -104,7 +105,17 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
             "nothing is encrypted with the kmsKeyArn of this data store",
             extra={"fields": {"datastore": id, "name": store.name, "kms_key_arn": store.kms_key_arn}},
         )
+    if answered == id:
+        _note_given(ctx, store, wanted)
     return shapes.CreateDatastoreResponse(datastore_id=answered, datastore_status=DatastoreStatus.CREATING)
+
+
+def _note_given(ctx: Context, store: DataStore, wanted: Mapping[str, str]) -> None:
+    ctx.note.changed(f"name of data store {store.id}", None, store.name)
+    if store.kms_key_arn is not None:
+        ctx.note.changed(f"kmsKeyArn of data store {store.id}", None, store.kms_key_arn)
+    for key, value in wanted.items():
+        ctx.note.tagged(key, None, value)
 
 
 def get_datastore(ctx: Context, request: shapes.GetDatastoreRequest) -> shapes.GetDatastoreResponse:

@@ -70,6 +70,11 @@ def start_dicom_import_job(
     token used with other parameters, `QuotaExceededError` for too many running jobs where quotas are
     enforced, `ValidationError` for a bucket in a folder of a server that does no work.
     """
+    ctx.note.query = {
+        "inputS3Uri": request.input_s3_uri,
+        "outputS3Uri": request.output_s3_uri,
+        "dataAccessRoleArn": request.data_access_role_arn,
+    }
     asked = msgspec.json.encode(msgspec.structs.replace(request, client_token=""), order="sorted")
     job = _submit(
         ctx,
@@ -267,6 +272,8 @@ def has_engine_here(ctx: Context) -> bool:
 def _check_upload(ctx: Context, conn: Connection, store: DataStore, input_uri: str) -> None:
     """Raise `AccessDeniedError` for files that the console has taken, unless all are of one upload of the
     caller's to this data store. Lists of jobs tell the id of an upload to others.
+
+    How many files it has goes on record: each that was sent has no record of its own.
     """
     bucket, prefix = split_uri(input_uri)
     is_below, is_above = prefix.startswith(UPLOADS), UPLOADS.startswith(prefix)
@@ -282,6 +289,7 @@ def _check_upload(ctx: Context, conn: Connection, store: DataStore, input_uri: s
         upload = uploads.find(conn, store.key, ctx.caller.owner, parts[2])
         is_its = upload is not None and bucket == uploads.bucket_of(upload, ctx.settings)
         if upload is not None and is_its and uploads.hold(conn, upload.id):
+            ctx.note.items, ctx.note.found = [upload.id], upload.arrived_files
             return
     raise AccessDeniedError(
         "The input has what somebody has uploaded by the console. Only who has sent an upload may import it, "

@@ -6,6 +6,7 @@ model declares no conflict and no quota error here, so the 51st tag is a Validat
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lightwell.documents.identity import note_image_sets
@@ -23,28 +24,37 @@ if TYPE_CHECKING:
 
 def tag_resource(ctx: Context, request: shapes.TagResourceRequest) -> shapes.TagResourceResponse:
     """Add tags, overwriting those with the same keys."""
-    resource = _resource(ctx, request.resource_arn)
+    resource = _resource(ctx, request.resource_arn, request.tags)
 
-    def work(conn: Connection) -> None:
+    def work(conn: Connection) -> dict[str, str]:
         if not tags.exists(conn, resource, lock=True):
             raise _unknown_resource(request.resource_arn)
+        before = tags.get(conn, resource)
         if tags.put(conn, resource, request.tags) > MOST_TAGS:
             raise ValidationError(f"A resource can have at most {MOST_TAGS} tags.")
+        return before
 
-    ctx.stores.db.write(work)
+    before = ctx.stores.db.write(work)
+    for key, value in request.tags.items():
+        ctx.note.tagged(key, before.get(key), value)
     return shapes.TagResourceResponse()
 
 
 def untag_resource(ctx: Context, request: shapes.UntagResourceRequest) -> shapes.UntagResourceResponse:
     """Remove the tags with these keys; missing keys are ignored."""
-    resource = _resource(ctx, request.resource_arn)
+    resource = _resource(ctx, request.resource_arn, request.tag_keys)
 
-    def work(conn: Connection) -> None:
+    def work(conn: Connection) -> dict[str, str]:
         if not tags.exists(conn, resource, lock=True):
             raise _unknown_resource(request.resource_arn)
+        before = tags.get(conn, resource)
         tags.remove(conn, resource, request.tag_keys)
+        return before
 
-    ctx.stores.db.write(work)
+    before = ctx.stores.db.write(work)
+    for key in request.tag_keys:
+        if key in before:
+            ctx.note.tagged(key, before[key], None)
     return shapes.UntagResourceResponse()
 
 
@@ -60,7 +70,10 @@ def list_tags_for_resource(
     return shapes.ListTagsForResourceResponse(tags=found)
 
 
-def _resource(ctx: Context, text: str) -> Resource:
+def _resource(ctx: Context, text: str, keys: Iterable[str] = ()) -> Resource:
+    """What an ARN names, which goes on record, with the keys of the tags that are asked for."""
+    for key in keys:
+        ctx.note.asked_for(key)
     resource = arn.parse(text)
     settings = ctx.settings
     if resource is None or (resource.region, resource.account) != (settings.region, settings.account_id):

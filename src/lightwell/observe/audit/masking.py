@@ -22,6 +22,7 @@ _KEPT: Final = frozenset(
         *("modality", "modalities", "dicomseriesmodality", "00080060", "modalitiesinstudy", "00080061"),
         *("sopclassuid", "00080016", "sopclassesinstudy", "00080062"),
         *("seriesnumber", "00200011", "instancenumber", "00200013", "isprimary", "primary", "imagesetid"),
+        *("jobid", "kinds", "types", "dataaccessrolearn", "files", "bytes"),
         *("sort", "direction", "limit", "offset", "includefield", "fuzzymatching", "datastoreid"),
     ]
 )
@@ -45,6 +46,10 @@ class QueryMask:
         return {
             name[:_LONGEST]: self._value(name, value) for name, value in list(query.items())[:_MOST_NAMES]
         }
+
+    def of_tag(self, value: str | None) -> str | None:
+        """What is kept of a tag's value, which may be any text."""
+        return None if value is None else self._text("tag", value)
 
     def _value(self, name: str, value: str | Sequence[str]) -> str | list[str]:
         if isinstance(value, str):

@@ -35,6 +35,7 @@ class AuditNote(Struct):
     series: dict[str, None] = {}
     items: list[str] = []
     changes: list[Change] = []
+    tags: dict[str, tuple[str | None, str | None]] = {}
     more: int = 0
 
     def saw(
@@ -73,6 +74,14 @@ class AuditNote(Struct):
         By digests of it, or by what it was and is if that is short and no secret, such as an ARN or a time.
         """
         self.changes.append(Change(what, before, after))
+
+    def tagged(self, key: str, before: str | None, after: str | None) -> None:
+        """Note the values that a tag had and has, None for none.
+
+        They may say anything, so whoever makes the record masks them like what is searched for; `fill` leaves
+        them out.
+        """
+        self.tags[key] = before, after
 
     def clear(self) -> None:
         """Forget all but the data store: it is on record. Whoever holds the note goes on with it."""

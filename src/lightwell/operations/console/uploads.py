@@ -75,6 +75,9 @@ def begin(ctx: Context, datastore_id: str, *, name: str, files: int, size: int) 
     has no room for it.
     """
     now, id = ctx.clock.now(), ctx.ids.id()
+    # Of its files none has a record of its own, since there may be a million.
+    ctx.note.asked_for(id)
+    ctx.note.query = {"name": name, "files": str(files), "bytes": str(size)}
     bucket = ctx.settings.upload_bucket
     _make_bucket(ctx, bucket)
     # Now rather than at the end, when everything has been sent.
@@ -133,12 +136,15 @@ def get(ctx: Context, datastore_id: str, upload_id: str) -> UploadState:
 def discard(ctx: Context, datastore_id: str, upload_id: str) -> None:
     """Forget an upload; its files are removed soon. What was imported of it stays.
 
+    How many of its files are there goes on record.
+
     Raises `NotFoundError`, and `ConflictError` while a job reads it.
     """
 
     def work(conn: Connection) -> None:
         store, upload = find(ctx, conn, datastore_id, upload_id)
-        uploads.lock(conn, upload.id)
+        locked = uploads.lock(conn, upload.id)
+        ctx.note.items, ctx.note.found = [upload.id], (locked or upload).arrived_files
         job = job_of(ctx, conn, store, upload)
         if job is not None and job.phase != JobPhase.DONE:
             raise ConflictError(
@@ -256,6 +262,7 @@ def _make_role(ctx: Context, bucket: str, datastore_id: str, now: int) -> None:
     policies = tuple(domain.access_policy(each, datastore_id) for each in buckets)
     if before is None or (before.trust_policy, before.policies) != (trust, policies):
         ctx.stores.db.write(lambda conn: roles.put(conn, name, trust, policies, now))
+        ctx.note.changed(f"role {name}, for import jobs of uploads")
 
 
 def check_size(name: str, files: int, size: int) -> None:

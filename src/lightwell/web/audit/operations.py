@@ -18,7 +18,8 @@ class Recorded(NamedTuple):
 _JOB = "it tells how an import goes on, not of whom, and is asked for every few seconds"
 _OWN = "it tells the caller about himself"
 _STORE = "it tells about a data store, not about anybody in it"
-_UPLOAD = "it tells how an upload goes on; beginning it, the names of its files and its import are on record"
+_UPLOAD = "it tells how an upload goes on, whose begin and end are on record"
+_FILE = "there may be a million; the begin and the end of an upload are on record, with how many files it has"
 
 RECORDED: Final[dict[str, Recorded]] = {
     # The native operations and those of DICOMweb, which are distinct but for DeleteImageSet.
@@ -106,7 +107,7 @@ NOT_RECORDED: Final[dict[str, str]] = {
     "ConsoleGetMetrics": "it tells about the server, and is asked for every few seconds",
     "ConsoleListUploads": _UPLOAD,
     "ConsoleGetUpload": _UPLOAD,
-    "ConsolePutUploadedFile": _UPLOAD,
+    "ConsolePutUploadedFile": _FILE,
     "ConsoleListJobs": _JOB,
     "ConsoleGetJob": _JOB,
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from lightwell.errors import AccessDeniedError, ApiError, AuthenticationError
 from lightwell.observe.audit.masking import QueryMask
-from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord, FrameRecord
+from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord, Change, FrameRecord
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.web.audit.operations import NOT_RECORDED, RECORDED, UNRECORDED_KIND, Recorded
 from lightwell.web.audit.unproved import Unproved
@@ -23,6 +23,7 @@ from lightwell.wire.matching import match
 if TYPE_CHECKING:
     from lightwell.auth.policies.policy import Decision
     from lightwell.auth.principals import Principal
+    from lightwell.observe.audit.note import AuditNote
     from lightwell.web.requests.request import Request, Shown
     from lightwell.web.requests.responses import Response
 
@@ -40,7 +41,7 @@ class Witness:
 
     def __init__(self, trail: AuditTrail, now: Callable[[], int], mask: QueryMask) -> None:
         """``now`` is the time in milliseconds, ``mask`` says what of queries is kept."""
-        self._mask = mask.of
+        self._mask = mask
         self._trail = trail
         self._put = trail.put
         self._now = now
@@ -264,8 +265,16 @@ class Witness:
         if request.note is not None:
             request.note.fill(record)
             if record.query is not None:
-                record.query = self._mask(record.query)
+                record.query = self._mask.of(record.query)
+            if request.note.tags:
+                record.change += self._tags(request.note)
         return record
+
+    def _tags(self, note: AuditNote) -> tuple[Change, ...]:
+        of = self._mask.of_tag
+        return tuple(
+            Change(f"tag {key}", of(before), of(after)) for key, (before, after) in note.tags.items()
+        )
 
 
 def _is_proved(request: Request) -> bool:

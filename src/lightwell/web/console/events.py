@@ -62,9 +62,14 @@ def search_events(call: Call) -> Events:
     unknown = [name for name in asked.types or () if name not in KINDS]
     if unknown:
         raise ValidationError(f"{unknown[0][:60]!r} is not a type of event. There are: {', '.join(KINDS)}.")
+    note = call.ctx.note
+    note.store, note.query = asked.datastore_id, _for_the_trail(asked)
     before = None if asked.next_token is None else pages.place(asked.next_token, int)[0]
     containing = texts(asked.datastore_id, asked.image_set_id, asked.job_id)
     found, following = list_events(call.ctx, containing, _wanted(call, asked), before, asked.max_results)
+    note.found = len(found)
+    for each in found:
+        note.saw(each.detail.get("imagesetId"))
     return Events(
         events=[
             Event(id=each.id, time=each.time, type=each.type, kind=each.kind, detail=each.detail)
@@ -73,6 +78,18 @@ def search_events(call: Call) -> Events:
         next_token=None if following is None else pages.token([following]),
         kept_seconds=call.state.settings.keep_events,
     )
+
+
+def _for_the_trail(asked: EventFilter) -> dict[str, str | list[str]]:
+    """What is searched for. All of it is ids, kinds and types that were checked."""
+    given: dict[str, str | list[str] | None] = {
+        "datastoreId": asked.datastore_id,
+        "imageSetId": asked.image_set_id,
+        "jobId": asked.job_id,
+        "kinds": None if asked.kinds is None else list(asked.kinds),
+        "types": asked.types,
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def _wanted(call: Call, asked: EventFilter) -> Callable[[ShownEvent], bool]:

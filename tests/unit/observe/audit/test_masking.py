@@ -51,3 +51,10 @@ def test_is_bounded_whatever_was_asked() -> None:
     assert all(len(name) <= 256 and len(values) == 100 for name, values in masked.items())
     assert all(len(value) == 256 for values in masked.values() for value in values)
     assert QueryMask("all", KEY).of({"a": "\ud800"})["a"].startswith("#")
+
+
+def test_of_a_tag_no_value_is_kept_whatever_its_key() -> None:
+    for mask, kept in (("texts", False), ("all", False), ("none", True)):
+        of_tag = QueryMask(mask, b"k").of_tag
+        assert of_tag(None) is None and (of_tag("CT") == "CT") is kept
+        assert of_tag("CT") == of_tag("CT") != of_tag("MR")
