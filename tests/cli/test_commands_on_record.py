@@ -177,6 +177,7 @@ def test_changes_of_access_say_what_has_changed(place: Path, tmp_path: Path) -> 
     assert changes == [
         (f"data store made: {store}", None, None),
         (f"authorizer of data store {store}", None, arn),
+        (f"name of data store {store}", None, "d"),
     ]
     _, changes = run("token", "--datastore", "d", "--store", "--ttl", "1m")
     assert changes == [(f"token for data store {store}", None, "read and store for 60 s")]

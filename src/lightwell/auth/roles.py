@@ -70,11 +70,13 @@ def check_max_session(seconds: int | None) -> None:
 
 
 def rights_of(role: Role | None) -> str | None:
-    """A digest of who may take a role, and how, and what it may do then, for the audit trail."""
+    """A digest of who may take a role, how and for how long, and what it may do then: for the audit trail."""
     if role is None:
         return None
-    flag = ("for emergencies",) if role.is_for_emergencies else ()
-    return rights((role.trust_policy, *role.policies, *flag))
+    flags = ["for emergencies"] if role.is_for_emergencies else []
+    if role.max_session_seconds is not None:
+        flags.append(f"for {role.max_session_seconds} s")
+    return rights((role.trust_policy, *role.policies, *flags))
 
 
 class RoleError(LightwellError):

@@ -115,3 +115,41 @@ def test_the_job_of_an_upload_says_of_how_many_files_it_is(
     assert (record.items, record.found, record.kind) == ((given["uploadId"],), 1, "change")
     assert record.job is not None and record.query is not None
     assert record.query["dataAccessRoleArn"] == role and record.query["inputS3Uri"].startswith("#")
+
+
+def test_an_authorizer_is_on_record_with_what_answered_before_and_who_is_refused_with_what_for(
+    world: World,
+) -> None:
+    url, arn = "/console/api/authorizers", "arn:aws:lambda:us-east-1:000000000000:function:told"
+    told = []
+    for target in ("http://127.0.0.1:1/a", "http://127.0.0.1:1/b"):
+        _, (record,) = world.ask("POST", url, {"arn": arn, "target": target}, **JSON)
+        told.append(changes(record)[f"authorizer {arn}"])
+        assert record.items == (arn,)
+    _, (record,) = world.ask("POST", f"{url}/delete", {"arn": arn}, **JSON)
+    told.append(changes(record)[f"authorizer {arn}"])
+    assert told == [(None, told[0][1]), (told[0][1], told[1][1]), (told[1][1], None)]
+    assert None not in (told[0][1], told[1][1]) and told[0][1] != told[1][1]
+    nothing = {"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}
+    nobody = world.secret_of("nobody-who-changes", json.dumps(nothing))
+    for path, asked, item in (
+        ("authorizers", {"arn": arn, "target": "http://127.0.0.1:1/c"}, arn),
+        ("keys", {"name": "eve", "isAdministrator": True}, "user/eve"),
+    ):
+        answer, (record,) = world.ask("POST", f"/console/api/{path}", asked, nobody, **JSON)
+        assert (answer.status, record.items, record.change) == (403, (item,), ())
+
+
+def test_how_long_a_session_of_a_role_may_last_is_among_its_rights(world: World) -> None:
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    policy = document.replace('"Principal": {"AWS": "*"}', '"Resource": "*"')
+    role = {"trustPolicy": document, "policies": [policy]}
+    digests = []
+    for seconds in (3_600, 43_200, 43_200):
+        asked = role | {"maxSessionSeconds": seconds}
+        answer, (record,) = world.ask("PUT", "/console/api/roles/Long", asked, **JSON)
+        assert answer.status == 200, answer.body
+        digests.append(changes(record)["role Long"])
+    (_, short), (was, long), last = digests
+    assert was == short != long and last == (long, long)

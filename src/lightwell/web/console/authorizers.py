@@ -92,7 +92,10 @@ def delete_authorizer(call: Call) -> None:
 
 def _on_function(action: str) -> Required:
     def required(call: Call) -> Sequence[AuthorizationRequest]:
-        return [AuthorizationRequest((action,), call.body.arn[:_LONGEST_ARN] or "*")]
+        arn = call.body.arn[:_LONGEST_ARN]
+        # On record whether it is allowed or not.
+        call.request.noted.asked_for(arn)
+        return [AuthorizationRequest((action,), arn or "*")]
 
     return required
 

@@ -189,6 +189,8 @@ def create_key(call: Call) -> MadeKey:
 def _required_to_create(call: Call) -> Sequence[AuthorizationRequest]:
     asked: NewKey = call.body
     actions, user = call.state.access_control.actions, f"user/{asked.name[:_LONGEST_NAME]}"
+    # On record whether it is allowed or not.
+    call.request.noted.asked_for(user)
     required = [
         *actions.iam(CREATE_ACCESS_KEY, user),
         *_to_give(call, user, everything=asked.is_administrator),
