@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from argparse import Namespace
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from lightwell.observe.audit.segments import segments
 from lightwell.settings import load
 from lightwell.stores.background import audit_heads
 from lightwell.stores.data_folder.audit_folder import AuditFolder
+from lightwell.stores.db.open import open_database
+from lightwell.stores.db.schema import REVISIONS, schema_revision
 from lightwell.stores.db.tables import datastore, image_set
 from tests.cli.running import Done, import_series, lightwell_here
 from tests.support.ct_files import write_series
@@ -318,6 +321,26 @@ def test_each_record_of_a_command_is_of_one_data_store_and_of_as_much_as_it_hold
     ]
 
 
+def test_an_import_without_a_server_says_with_which_settings_it_works(served: Path) -> None:
+    (record,) = on_record(served, "ServerStarted")
+    assert (record["writer"], record["change"][0]["what"]) == ("import", "all settings")
+
+
+def test_whoever_looks_for_damage_sees_whose_it_is(served: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(served, tmp_path / "data"))
+    (pack,) = (data / "objects" / "packs").rglob("*.pack")
+    pack.write_bytes(bytes(reversed(pack.read_bytes())))
+    done = lightwell_here("data", "verify", "--quick", "--json", data=data)
+    ((store, image_set_id, patient, study),) = (
+        tuple(one.values()) for each in done.json()["problems"] for one in each["concerns"]
+    )
+    (_, ended) = on_record(data, "data verify")
+    assert (ended["store"], ended["set"], ended["patient"], ended["study"]) == (
+        *(store, image_set_id, patient, study),
+    )
+    assert ended in on_record(data, "data verify", "--patient", patient)
+
+
 def test_commands_on_keys_and_jobs_say_so(served: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(served, tmp_path / "data"))
     key = lightwell_here("key", "create", "--admin", data=data).json()["accessKeyId"]
@@ -356,5 +379,18 @@ def test_what_cannot_be_recorded_is_not_done(tmp_path: Path) -> None:
     refused = lightwell_here("datastore", "create", "d", data=data)
     assert (refused.status, refused.out) == (1, "")
     assert "Nothing is done that it cannot record" in refused.err
+    # Nor is the database made or migrated for it.
+    (tmp_path / "new" / "audit").mkdir(parents=True)
+    (tmp_path / "new" / "audit" / "cli").write_text("in the way")
+    for words in (["datastore", "create", "d"], ["import", str(tmp_path)]):
+        refused = lightwell_here(*words, data=tmp_path / "new")
+        assert refused.status == 1 and "Nothing is done that it cannot record" in refused.err
+    with closing(open_database(load({"data": tmp_path / "new"}, environ={}, file=None))) as db:
+        assert schema_revision(db) is None
+    (tmp_path / "new" / "audit" / "cli").unlink()
+    assert lightwell_here("datastore", "create", "d", data=tmp_path / "new").status == 0
+    begun, ended = on_record(tmp_path / "new", "datastore create")
+    assert begun["phase"] == "begun"
+    assert ended["change"][0] == {"what": "database schema", "after": REVISIONS[-1]}
     (data / "audit" / "cli").unlink()
     assert json.loads(lightwell_here("datastore", "list", "--json", data=data).out) == []

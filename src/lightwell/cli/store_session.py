@@ -7,7 +7,7 @@ import pwd
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -27,7 +27,7 @@ from lightwell.stores.data_folder.file_modes import ExposedPath
 from lightwell.stores.data_folder.file_owner import other_owner, untrusted_path
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.open import migrate_database, open_database
-from lightwell.stores.db.schema import schema_state
+from lightwell.stores.db.schema import schema_revision, schema_state
 from lightwell.stores.objects.local import storage_error
 
 
@@ -147,12 +147,16 @@ def store_session(
     restrict_access(settings)
     stores = open_stores(settings)
     try:
-        if create and schema_state(stores.db) != "current":
-            migrate_database(settings, stores.db)
-        _check_schema(settings, stores.db)
-        if needs_objects:
-            check_storage(stores.db, stores.objects)
-        with on_record(settings):
+        with ExitStack() as stack:
+            is_migrated = create and schema_state(stores.db) != "current"
+            if is_migrated:
+                stack.enter_context(on_record(settings))
+                migrate_on_record(settings, stores.db)
+            _check_schema(settings, stores.db)
+            if needs_objects:
+                check_storage(stores.db, stores.objects)
+            if not is_migrated:
+                stack.enter_context(on_record(settings))
             yield stores
     finally:
         stores.close()
@@ -187,6 +191,15 @@ def on_record(settings: Settings) -> Iterator[None]:
         make_data_folder(settings)
     with command.recorded(settings):
         yield
+
+
+def migrate_on_record(settings: Settings, db: Database) -> bool:
+    """`migrate_database`; what the command that is on record says of it: the schema before and after."""
+    before = schema_revision(db)
+    changed = migrate_database(settings, db)
+    if changed:
+        command_trail.changed("database schema", before, schema_revision(db))
+    return changed
 
 
 def _check_schema(settings: Settings, db: Database) -> None:

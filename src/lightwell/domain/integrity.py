@@ -98,7 +98,8 @@ class SharedValues:
 class Problem:
     """A fault that is reported. Fields that do not apply or are not known are None.
 
-    ``patient_id`` and ``study_instance_uid`` are for the person who asked, on that person's terminal only.
+    ``patient_id`` and ``study_instance_uid`` are for the person who asked, on that person's terminal, and for
+    the audit trail.
     ``concerns``: of a pack, the image sets with something in it, each as (data store id, id, PatientID,
     StudyInstanceUID).
     """

@@ -25,6 +25,7 @@ from lightwell.cli.store_session import (
     check_owner,
     chown_command,
     make_data_folder,
+    migrate_on_record,
     on_record,
     store_session,
     user_name,
@@ -130,14 +131,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _migrate(settings: Settings, args: argparse.Namespace) -> int:
-    from lightwell.stores.db.open import migrate_database, open_database
+    from lightwell.stores.db.open import open_database
 
     check_owner(settings)
     make_data_folder(settings)
     with on_record(settings):
         db = open_database(settings)
         try:
-            changed = migrate_database(settings, db)
+            changed = migrate_on_record(settings, db)
         finally:
             db.close()
         print(
@@ -218,6 +219,7 @@ def _checked(settings: Settings, args: argparse.Namespace) -> tuple[Verifier, Re
             report = Verifier(stores, settings, lambda done, total: None, mode=mode).run(from_start=True)
         if repairs is not None and not args.quick:  # which has not looked at what the rows are made of
             _rebuild(settings, stores, report, repairs)
+        _note(settings, report.problems)
     return run, report, repairs
 
 
@@ -246,16 +248,29 @@ def _rebuild(settings: Settings, stores: Stores, report: Report, repairs: Repair
 
 def _record(settings: Settings, report: Report, what: str) -> None:
     """Leave in the audit trail which pack was put back, or whose rows were made anew, and of whom."""
+    _note(settings, [each for each in report.problems if what in (each.pack, each.image_set_id)], what)
+    if (command := command_trail.current()) is not None:
+        if not command.note.items:
+            command.note.asked_for(what)
+        command.did(settings)
+
+
+def _note(settings: Settings, problems: Sequence[Problem], what: str | None = None) -> None:
+    """Note whom these problems are about, by data store; ``what`` stands in each record that this takes."""
     command = command_trail.current()
     if command is None:
         return
-    command.note.asked_for(what)
-    for problem in report.problems:
-        if what in (problem.pack, problem.image_set_id):
-            for _, image_set, patient, study in problem.concerns:
-                command.note.saw(image_set, patient, study)
-            command.note.saw(problem.image_set_id, problem.patient_id, problem.study_instance_uid)
-    command.did(settings)
+    about = {concern for each in problems for concern in each.concerns} | {
+        (each.datastore_id, each.image_set_id, each.patient_id, each.study_instance_uid) for each in problems
+    }
+    for store, image_set, patient, study in sorted(about, key=lambda one: [each or "" for each in one]):
+        if store is None:
+            continue  # a page of the database, or a pack that names nobody by itself
+        command.goes_to(settings, store)
+        command.got_on(settings)
+        if what is not None and not command.note.items:
+            command.note.asked_for(what)
+        command.note.saw(image_set, patient, study)
 
 
 @dataclass(frozen=True, slots=True)

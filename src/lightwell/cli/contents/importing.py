@@ -129,6 +129,7 @@ def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Na
     Raises `Interrupted`.
     """
     from lightwell.cli.trails.process_trail import process_trail
+    from lightwell.cli.trails.start_record import record_start
     from lightwell.work.engine import Engine, EngineOptions
     from lightwell.work.engine_lock import EngineLock
 
@@ -165,6 +166,7 @@ def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Na
                     on_sqlite = ctx.stores.db.dialect == "sqlite"
                     # Whoever has the lock is the only one who writes this chain.
                     with process_trail(ctx.settings, _WRITER, None) as trail:
+                        record_start(ctx.settings, trail)
                         engine = Engine(
                             ctx.stores,
                             ctx.settings,

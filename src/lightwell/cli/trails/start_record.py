@@ -1,4 +1,5 @@
-"""With what a server or worker starts, on record: the settings that differ from those of its last start.
+"""With what a server or worker starts, or an import without them, on record: the settings that differ from
+those of its last start.
 
 What is compared with lies beside the trail, in ``DATA/audit/started.json``: values as `lightwell config show`
 shows them, secrets as digests under the key of the trail, and a seal under that key. A file without a good

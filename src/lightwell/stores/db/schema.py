@@ -48,6 +48,17 @@ def schema_state(db: Database) -> Literal["current", "behind", "ahead"]:
         return _state(conn)
 
 
+def schema_revision(db: Database) -> str | None:
+    """The migration that the database's schema is of; None if it has no schema yet."""
+    if db.dialect == "sqlite" and not sqlite_path(db.url).exists():
+        return None
+    with db.read() as conn:
+        if not inspect(conn).has_table("alembic_version"):
+            return None
+        found = conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
 def _state(conn: Connection) -> Literal["current", "behind", "ahead"]:
     if not inspect(conn).has_table("alembic_version"):
         return "behind"
