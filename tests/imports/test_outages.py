@@ -49,9 +49,9 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     begin = Pauses.begin
 
-    def counting(self: Pauses, job: int, name: str, reason: str) -> int:
+    def counting(self: Pauses, job: int, name: str, reason: str, in_full: str | None = None) -> int:
         found.append(reason)
-        return begin(self, job, name, reason)
+        return begin(self, job, name, reason, in_full)
 
     monkeypatch.setattr(pauses, "BACKOFF", Backoff(10, 20))
     monkeypatch.setattr(Pauses, "begin", counting)
