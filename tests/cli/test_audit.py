@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from argparse import Namespace
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +321,24 @@ def test_each_record_of_a_command_is_of_one_data_store_and_of_as_much_as_it_hold
         ("d1", "c"),
         ("d2", "d"),
     ]
+
+
+def test_what_commands_were_asked_for_is_masked_as_the_settings_say(tmp_path: Path) -> None:
+    settings = load({"data": tmp_path, "audit_mask": "all"}, environ={}, file=None)
+    asked = {"patient": "P1", "ids": ["a", "b"], "destination": "/mnt/meyer", "yes": True, "since": 7}
+    command_trail.keep(settings, [AuditRecord(operation="export", query=dict(asked))])
+    command_trail.keep(replace(settings, audit_mask="texts"), [AuditRecord(operation="export", query=asked)])
+    for mask in ("texts", "none"):
+        made = AuditRecord(operation="import", query={"name": "Meyer", "datastore": "d"})
+        command_trail.keep(replace(settings, audit_mask=mask), [made])
+    masked, as_typed = (one["query"] for one in on_record(tmp_path, "export"))
+    assert as_typed == asked
+    assert masked.keys() == asked.keys() and masked["yes"] is True
+    hidden = [masked["patient"], *masked["ids"], masked["destination"], masked["since"]]
+    assert all(re.fullmatch("#[0-9a-f]{10}", each) for each in hidden) and len(set(hidden)) == 5
+    texts, none = (one["query"] for one in on_record(tmp_path, "import"))
+    assert none == {"name": "Meyer", "datastore": "d"}
+    assert re.fullmatch("#[0-9a-f]{10}", texts["name"]) and texts["datastore"] == "d"
 
 
 def test_an_import_without_a_server_says_with_which_settings_it_works(served: Path) -> None:

@@ -17,6 +17,7 @@ from lightwell.cli.called import Called
 from lightwell.clock import Clock, Ids
 from lightwell.errors import LightwellError
 from lightwell.observe.audit.chain import Chain
+from lightwell.observe.audit.masking import QueryMask
 from lightwell.observe.audit.note import MOST, AuditNote
 from lightwell.observe.audit.record import AuditRecord, Kind, Phase, SystemUser
 from lightwell.setting_urls import masked_url
@@ -67,6 +68,8 @@ SHOWN: Final = (
     *("step", "store", "authorizer", "expires", "overlap", "max_session", "if_revision", "priority", "ttl"),
     *("page_checksums", "image_set", "asked", "resource", "sessions", "limit"),
 )
+# Free text among them, by command.
+_TEXTS: Final = {"import": {"name"}}
 # Where data comes from and goes to, and what answers for an authorizer: paths and URLs, without passwords.
 PLACES: Final = ("source", "destination", "to_database_url", "to_storage_url", "target")
 
@@ -81,6 +84,8 @@ def keep(settings: Settings, records: Sequence[AuditRecord]) -> None:
         record.via, record.user = "cli", user
     try:
         folder = AuditFolder(settings.data, settings.audit_key_file)
+        for record in records:
+            _mask(settings, folder, record)
         chain = Chain(folder.chain(WRITER, Clock().now, _ROTATE_BYTES), patience=_PATIENCE)
         try:
             chain.append(records)
@@ -93,6 +98,28 @@ def keep(settings: Settings, records: Sequence[AuditRecord]) -> None:
                 f"The audit trail in {settings.data / 'audit'} cannot be written: {error.strerror or error}. "
                 "Nothing is done that it cannot record; docs/howto/audit.md says what to do"
             ) from error
+
+
+def _mask(settings: Settings, folder: AuditFolder, record: AuditRecord) -> None:
+    """Replace what ``audit_mask`` does not let stand, by digests under a key of the trail.
+
+    With ``texts`` that is the name of an import job: all else are ids, UIDs, and places and names that tell
+    what a command has done, and where.
+    """
+    query = record.query or {}
+    names = (
+        query.keys() if settings.audit_mask == "all" else query.keys() & _TEXTS.get(record.operation, set())
+    )
+    found = {
+        name: [str(each) for each in value] if isinstance(value, list) else str(value)
+        for name, value in query.items()
+        if name in names and not isinstance(value, bool)
+    }
+    if found:
+        keys = folder.ensure_keys()
+        key = keys.seal_key(keys.newest, "", "queries")
+        assert key is not None, "the newest key is there"
+        record.query = query | QueryMask(settings.audit_mask, key).of(found)
 
 
 def system_user() -> SystemUser:
