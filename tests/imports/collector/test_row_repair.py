@@ -169,3 +169,71 @@ def test_makes_nothing_anew_whose_originals_were_not_compared(sqlite: Importing)
     done = Repairs()
     rebuild_rows(sqlite.stores, [*problems, of_whole], done)
     assert done.rebuilt == [other] and "were not compared" in done.failed[one]
+
+
+def doubtful(server: Importing) -> dict[str, str]:
+    """What ``--repair`` leaves as it is, by PatientID, after it has changed nothing."""
+    before, done = rows(server), Repairs()
+    rebuild_rows(server.stores, found(server), done)
+    assert done.rebuilt == [] and rows(server) == before
+    with server.stores.db.read() as conn:
+        patients = {id: of for id, of in conn.execute(select(t.image_set.c.id, t.image_set.c.patient_id))}
+    return {patients[id]: reason for id, reason in done.failed.items()}
+
+
+def of_patient(id: str, **values: Any) -> Any:
+    return update(t.image_set).where(t.image_set.c.patient_id == id).values(**values)
+
+
+def test_puts_no_series_into_a_study_and_hides_none_because_a_row_says_so(sqlite: Importing) -> None:
+    write(sqlite.input / "a" / "x.dcm", ct(1, study="1", PatientID="RIGHT"))
+    write(sqlite.input / "b" / "x.dcm", ct(1, study="1", series="2", PatientID="OTHER"))
+    write(sqlite.input / "c" / "x.dcm", ct(1, study="2", PatientID="THIRD"))
+    for folder in ("a/", "b/", "c/"):
+        sqlite.run(folder)
+    assert found(sqlite) == []
+    execute(sqlite, of_patient("OTHER", is_primary=True), of_patient("THIRD", is_primary=False))
+    reasons = doubtful(sqlite)
+    assert reasons.keys() == {"RIGHT", "OTHER", "THIRD"}
+    assert all("has another PatientID, StudyDate" in reasons[of] for of in ("RIGHT", "OTHER"))
+    assert "nothing proves it" in reasons["OTHER"] and "nothing proves either" in reasons["THIRD"]
+    # Also where the index has come to agree, as an earlier --repair made it, and where it is lost.
+    execute(
+        sqlite, of_patient("THIRD", is_primary=True), delete(t.primary_series), delete(t.primary_instance)
+    )
+    done = Repairs()
+    rebuild_rows(sqlite.stores, found(sqlite), done)
+    assert len(done.rebuilt) == 1 and len(done.failed) == 2  # nothing else is in THIRD's study
+    with sqlite.stores.db.read() as conn:
+        series = t.primary_series.join(t.image_set, t.image_set.c.key == t.primary_series.c.image_set)
+        shown = conn.execute(select(t.image_set.c.patient_id).select_from(series)).scalars()
+        assert list(shown) == ["THIRD"]
+
+
+def test_makes_a_study_anew_of_which_all_sets_are_lost_to_the_index(sqlite: Importing) -> None:
+    for number in range(1, 4):
+        write(sqlite.input / "a" / f"{number}.dcm", ct(number, series=str(number)))
+    sqlite.run("a/")
+    right = rows(sqlite)
+    execute(sqlite, delete(t.primary_series), update(t.study).values(series_count=9))
+    done = Repairs()
+    rebuild_rows(sqlite.stores, found(sqlite), done)
+    assert (len(done.rebuilt), done.failed) == (3, {})
+    assert rows(sqlite) == right and found(sqlite) == []
+    invariants.check(sqlite.stores)
+
+
+def test_takes_no_set_for_primary_that_only_its_own_row_calls_so(sqlite: Importing) -> None:
+    """Its index is lost, and so might be that of the other set of the series. Its study stays as it is."""
+    write(sqlite.input / "a" / "x.dcm", ct(1, PatientID="P1"))
+    write(sqlite.input / "b" / "x.dcm", ct(2, PatientID="P1", SeriesNumber=7))
+    for folder in ("a/", "b/"):
+        sqlite.run(folder)
+    execute(sqlite, delete(t.primary_series))
+    done = Repairs()
+    rebuild_rows(sqlite.stores, found(sqlite), done)  # its instances are in the index yet
+    assert len(done.rebuilt) == 1 and found(sqlite) == []
+    execute(sqlite, delete(t.primary_series), delete(t.primary_instance))
+    assert "nothing proves it" in doubtful(sqlite)["P1"]
+    execute(sqlite, update(t.image_set).where(t.image_set.c.is_primary).values(origin="copy"))
+    assert "it is a copy that was not promoted" in doubtful(sqlite)["P1"]

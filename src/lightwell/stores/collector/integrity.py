@@ -30,7 +30,7 @@ from lightwell.stores.db.tables import (
 )
 from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.edits import unpack
-from lightwell.stores.integrity import shown_content
+from lightwell.stores.integrity import primary_rule, shown_content
 from lightwell.stores.keys import values
 from lightwell.stores.qido import index_check
 
@@ -308,6 +308,7 @@ def faults_of_content(conn: Connection, row: Any) -> list[str]:
         *_wrong_members(conn, row.key),
         *references.faults_of_set(conn, row),
         *shown_content.faults_of_content(conn, row),
+        *primary_rule.faults_of_content(conn, row),
     ]
 
 

@@ -14,6 +14,7 @@ from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.tables import image_set, study
 
+_COMPARED = ("patient_id", "study_date", "accession_number", "study_id")
 _LOCK = (
     select(study.c.study_instance_uid, study.c.key)
     .where(
@@ -63,12 +64,22 @@ def contradicting_series(
     return [row.id for row in conn.execute(query.order_by(image_set.c.key).limit(most))]
 
 
+def contradicting(
+    conn: Connection, study_key: StudyKey, columns: SearchColumns, *, apart_from: ImageSetKey
+) -> list[ImageSetKey]:
+    """The keys of all primary sets that make `is_contradicted` true."""
+    query = _contradicting(study_key, columns).where(image_set.c.key != apart_from)
+    return list(conn.execute(query.order_by(image_set.c.key)).scalars())
+
+
+def grouping_of(columns: SearchColumns) -> tuple[str, ...]:
+    """In what all primary sets of a study are equal."""
+    return tuple(getattr(columns, name) or "" for name in _COMPARED)
+
+
 def _contradicting(study_key: StudyKey, columns: SearchColumns) -> Select[Any]:
     t = image_set.c
-    differs = [
-        func.coalesce(t[name], "") != (getattr(columns, name) or "")
-        for name in ("patient_id", "study_date", "accession_number", "study_id")
-    ]
+    differs = [func.coalesce(t[name], "") != (getattr(columns, name) or "") for name in _COMPARED]
     return select(t.key, t.id).where(
         t.study == study_key, t.is_primary, t.state == ImageSetState.ACTIVE, or_(*differs)
     )

@@ -15,7 +15,8 @@ from lightwell.stores.qido.grams import Of
 def rebuild(conn: Connection, row: Any, now: int) -> None:
     """Of the set with this row of ``image_set``, and of its study, which the caller has locked.
 
-    Nothing that the index has of it is believed.
+    Nothing that the index has of it is believed. Its study is left as it is while another set of it is in
+    doubt: it might lose what that one shows.
     """
     conn.execute(delete(primary_instance).where(primary_instance.c.image_set == row.key))
     conn.execute(delete(primary_series).where(primary_series.c.image_set == row.key))
@@ -27,7 +28,7 @@ def rebuild(conn: Connection, row: Any, now: int) -> None:
     else:
         _rebuild_grams(conn, "series", row.key, None)
     before = conn.execute(select(study.c.updated_at).where(study.c.key == row.study)).first()
-    if before is not None:
+    if before is not None and not index_check.is_in_doubt(conn, row.study):
         shown = index.study_values(conn, row.study, before.updated_at or now)
         conn.execute(update(study).where(study.c.key == row.study).values(shown))
         _rebuild_grams(conn, "study", row.study, shown)
