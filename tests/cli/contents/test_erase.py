@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from lightwell.operations.update_image_set_metadata import update_image_set_metadata
 from lightwell.stores.account import datastores
-from lightwell.stores.db import tables
+from lightwell.stores.db import purge, tables
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.objects import pack_objects, packs
 from lightwell.wire import shapes
@@ -159,3 +160,25 @@ def test_it_says_that_bytes_of_earlier_deletions_are_still_there(verbs: Verbs) -
     report = verbs.json("erase", "--now")
     assert (report["otherUnusedPacks"], report["packs"]) == (0, 2) and report["packBytes"] > 0
     assert not list((verbs.server.settings.data / "objects").rglob("*.pack"))
+
+
+def test_it_says_what_was_erased_where_the_disk_is_too_full_for_the_rest(
+    verbs: Verbs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if verbs.server.stores.db.dialect != "sqlite":
+        pytest.skip("only SQLite is rewritten")
+    imported(verbs)
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def raise_full(_: sqlite3.Connection) -> bool:
+        raise full
+
+    with monkeypatch.context() as patched:
+        patched.setattr(purge, "_vacuum", raise_full)
+        said = verbs("erase", "--patient", ID, "--now", "--yes")
+        assert said.startswith("2 image sets erased") and "are removed" in said
+        assert "NOT rewritten" in said and "since a disk is full: make room" in said
+        report = verbs.json("erase", "--now")
+        assert (report["isDatabaseRewritten"], report["whyNotRewritten"]) == (False, "a disk is full")
+    assert "the database was rewritten" in verbs("erase", "--now")

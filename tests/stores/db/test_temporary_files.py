@@ -66,7 +66,7 @@ def test_a_large_database_is_rewritten_by_a_copy_in_the_spool(
     spool.mkdir()
     monkeypatch.setattr(purge, "_IN_MEMORY", 0)
     with closing(filled(migrated_sqlite_url)) as db:
-        assert purge.purge(db, spool)
+        assert purge.purge(db, spool) is purge.Purged.DONE
     assert seen == {spool}
     assert list(spool.iterdir()) == []
 

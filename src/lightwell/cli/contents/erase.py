@@ -27,9 +27,14 @@ if TYPE_CHECKING:
     from lightwell.domain.datastore import DataStore
     from lightwell.operations.context import Context
     from lightwell.settings import Settings
+    from lightwell.stores.db.purge import Purged
 
 _MOST_ROUNDS = 10
 _MOST_NAMES = 5  # of data stores in the question
+_HOW_TO_REWRITE = (
+    "make room for another copy of the database, beside it and in spool of the data folder, or wait until it "
+    "is less busy; then `lightwell erase --now`, without an ID"
+)
 _STAYS = (
     "backups of the database and of the storage, and earlier versions of objects in a versioned S3 bucket",
     "names of imported files, in the reports and rows of import jobs",
@@ -83,9 +88,9 @@ def run(args: argparse.Namespace) -> int:
             count, packed = len(packs), erasure.pack_bytes(conn, packs)
             is_importing = any(datastores.has_running_jobs(conn, store.key) for store in places)
         left: list[int] = []
-        is_purged = False
+        purged: Purged | None = None
         if args.now:
-            left, removed, is_purged = _remove_now(ctx, None if wanted == Wanted() else sorted(packs))
+            left, removed, purged = _remove_now(ctx, None if wanted == Wanted() else sorted(packs))
             if wanted == Wanted():
                 count, packed = removed["packs"], removed["pack_bytes"]
         former, unopened = _former(ctx, places, wanted)
@@ -97,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
         "isRemoved": args.now and (bool(erased) or wanted == Wanted()),
         "packsStillReferredTo": [f"{key:016x}" for key in left],
         "otherUnusedPacks": unused,
-        "isDatabaseRewritten": is_purged,
+        "isDatabaseRewritten": purged is not None and purged.is_done,
+        "whyNotRewritten": None if purged is None or purged.is_done else purged.value,
         "inEarlierVersions": [each.as_json() for each in former],
         "earlierVersionsNotRead": [each.as_json() for each in unopened],
         "hasRunningImports": is_importing,
@@ -152,8 +158,8 @@ def _delete(ctx: Context, places: list[DataStore], wanted: Wanted) -> tuple[list
     return erased, packs
 
 
-def _remove_now(ctx: Context, packs: Sequence[int] | None) -> tuple[list[int], Counter[str], bool]:
-    """Which of these packs are left, what was removed, and whether the database was rewritten."""
+def _remove_now(ctx: Context, packs: Sequence[int] | None) -> tuple[list[int], Counter[str], Purged]:
+    """Which of these packs are left, what was removed, and how the rewriting of the database ended."""
     from lightwell.stores.db.purge import purge
     from lightwell.work.collector import Collector
 
@@ -204,7 +210,10 @@ def _when(settings: Settings, report: dict[str, object], *, is_sqlite: bool) -> 
     if report["isDatabaseRewritten"]:
         lines.append("the database was rewritten, so that its free pages hold nothing of them")
     elif is_sqlite:
-        lines.append("free pages of the database may hold some of it, since it was too busy: try again later")
+        lines.append(
+            "NOT rewritten: free pages of the database may hold some of it, since "
+            f"{report['whyNotRewritten']}: {_HOW_TO_REWRITE}"
+        )
     return lines
 
 
