@@ -25,7 +25,7 @@ from lightwell.stores.jobs import import_jobs
 from lightwell.stores.objects.interface import Objects
 from lightwell.work.backup import backup as work
 from lightwell.work.backup import restore as work_restore
-from lightwell.work.backup.backup import Backup
+from lightwell.work.backup.backup import Backup, HeldKeys
 from lightwell.work.backup.restore import Restore, RestoreReport
 from tests.backup.places import Kind, back_up, contents, new_place, opened, packs, restore
 from tests.support import invariants
@@ -292,16 +292,19 @@ def test_refuses_to_write_into_what_is_no_backup_of_the_same(place: Importing, k
 
 def test_removes_what_no_run_names_that_is_kept(place: Importing, kind: Kind, new: Settings) -> None:
     objects = kind.objects("pruned")
-    first = back_up(place.stores, objects).run
+    first = back_up(place.stores, objects, keys=lambda conn: HeldKeys(["secret.key"], b"first")).run
     stray = "packs/01/0000000000000001.pack"
     objects.put(stray, b"of a run that was removed")
     objects.put("database/" + "0" * 64, b"")
-    report = back_up(place.stores, objects, keep=2)
+    report = back_up(place.stores, objects, keep=2, keys=lambda conn: HeldKeys(["secret.key"], b"2"))
+    found = [Backups(objects).keys_of(run) for run in (first, report.run)]
+    assert [each and each[1] for each in found] == [b"first", b"2"]
     assert (report.pruned.runs, report.pruned.packs, report.pruned.pieces) == (0, 1, 1)
     report = back_up(place.stores, objects, keep=1)
     assert report.pruned.runs == 2 and report.pruned.packs == 0
     backups = Backups(objects)
     assert backups.runs() == [report.run.id] != [first.id]
+    assert backups.keys_of(report.run) is None and not list(objects.list("keys"))
     needed = set(report.run.pieces)
     assert {name.rpartition("/")[2] for name, _ in objects.list("database")} == needed
     assert restore(objects, new).is_usable

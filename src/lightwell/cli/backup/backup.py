@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from lightwell import __version__
 from lightwell.cli import flags
+from lightwell.cli.backup.key_files import KeyFiles
 from lightwell.cli.backup.place import open_place
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import store_session
 from lightwell.cli.wording import counted, printable, size
 from lightwell.clock import Ids
-from lightwell.errors import ConfigurationError, StorageError
+from lightwell.errors import StorageError
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
-    from lightwell.stores import Stores
     from lightwell.work.backup.backup import BackupReport
 
 _NOT_IN_IT = (
@@ -82,69 +82,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _backup(settings: Settings, args: argparse.Namespace) -> BackupReport:
+    from lightwell.auth import recovery_key
     from lightwell.stores.backup.runs import Backups
     from lightwell.work.backup.backup import STEPS, Backup, BackupOptions
 
-    keys = _keys(settings, args.recovery_key)
+    given = args.recovery_key
+    box = None if given is None else recovery_key.open_recovery_key(given)
+    keys = KeyFiles(settings, box, may_lack=args.without_keys)
     with (
         store_session(settings, needs_objects=True) as stores,
         closing(open_place(args.destination, args.endpoint_url, settings)) as place,
         Progress(*STEPS, quiet=args.json or not sys.stderr.isatty()) as bars,
     ):
-        _check_keys(settings, stores, args)
-        options = BackupOptions(version=__version__, keys=keys, keep=args.keep, takes_over=args.take_over)
+        options = BackupOptions(
+            version=__version__, keys=keys.held, keep=args.keep, takes_over=args.take_over
+        )
         backup = Backup(stores, Backups(place), options, Ids(), bars.show)
         try:
             return backup.run()
         except StorageError as error:
             said = str(error).rstrip(".")
             raise StorageError(f"{said}. There is no new run; what was copied serves the next") from error
-
-
-def _keys(settings: Settings, recovery: Path | None) -> bytes | None:
-    """The secret key and the encryption key, encrypted under the recovery key; None without one."""
-    if recovery is None:
-        return None
-    from lightwell.auth import recovery_key
-    from lightwell.auth.secret_box import FILE
-    from lightwell.stores.keys.providers import FILE as ENCRYPTION_FILE
-
-    box = recovery_key.open_recovery_key(recovery)
-    secret = settings.read_secret_key()
-    texts = {FILE: _text(settings.data / FILE) if secret is None else secret}
-    if settings.key_provider != "none":  # keys may be under the file of before
-        texts[ENCRYPTION_FILE] = _text(settings.encryption_key_file or settings.data / ENCRYPTION_FILE)
-    found = {name: text for name, text in texts.items() if text is not None}
-    return recovery_key.seal(box, found) if found else None
-
-
-def _text(path: Path) -> str | None:
-    """What a key file holds; None where no such key was made yet."""
-    try:
-        return path.read_text("ascii")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(
-            f"The key {path} cannot be read: {error}; without --recovery-key the backup leaves it out"
-        ) from None
-
-
-def _check_keys(settings: Settings, stores: Stores, args: argparse.Namespace) -> None:
-    """Refuse a backup that nobody could read."""
-    from lightwell.stores.keys import data_keys
-
-    with stores.db.read() as conn:
-        if args.without_keys or not data_keys.exists(conn, "local"):
-            return
-    path = settings.encryption_key_file or settings.data / "encryption.key"
-    if args.recovery_key is None:
-        raise ConfigurationError(
-            f"Data stores are encrypted under {path}, without which nobody can read the backup: give "
-            "--recovery-key FILE, or --without-keys if you keep a copy of that key apart from the backup"
-        )
-    # What the backup is about to hold opens what is encrypted.
-    stores.keys.check()
 
 
 def _as_json(report: BackupReport) -> dict[str, Any]:
@@ -160,6 +118,7 @@ def _as_json(report: BackupReport) -> dict[str, Any]:
         "databaseBytes": run.database_bytes,
         "rows": run.rows,
         "hasKeys": run.has_keys,
+        "keyFiles": run.key_files or [],
         "damaged": [{"pack": each.name, "reason": each.reason} for each in run.damaged],
         "pruned": {
             "runs": report.pruned.runs,
@@ -182,7 +141,12 @@ def _print(report: BackupReport, args: argparse.Namespace) -> None:
             f"{counted(gone.runs, 'older run')} removed, with {counted(gone.packs, 'pack')} and "
             f"{counted(gone.pieces, 'piece')} of databases that no run needs"
         )
-    if not run.has_keys:
+    if report.lacks_encryption_key:
+        print(
+            "The encryption key is NOT in it: without a copy of DATA/encryption.key (or encryption_key_file) "
+            "nobody can read what is encrypted. Keep a copy apart from the backup, or use --recovery-key FILE"
+        )
+    if "secret.key" not in (run.key_files or []):
         print(
             "The secret key is NOT in it: without a copy of DATA/secret.key (or the setting) no access key "
             "works after a restore. Keep a copy apart from the backup, or use --recovery-key FILE"

@@ -6,12 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightwell.cli import flags
+from lightwell.cli.backup.key_files import keep, unsealed
 from lightwell.cli.backup.place import open_place
 from lightwell.cli.progress import Progress
 from lightwell.cli.running_server import ServerLock
@@ -56,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
             return 0
         check_owner(settings)
         backups.runs()  # says so if it is no backup, before anything is made
-        keys = _keys(backups, args.recovery_key)
-        report = _restore(settings, backups, args, keys)
+        if args.recovery_key is not None and (chosen := _chosen(settings, backups, args.run_id)) is not None:
+            unsealed(backups, chosen, args.recovery_key)  # says so if it does not fit
+        report = _restore(settings, backups, args)
     if args.json:
         print(json.dumps(_as_json(report), indent=2))
     _tell_faults(report)
@@ -80,7 +81,7 @@ def _list(backups: Backups, *, is_json: bool) -> None:
         [
             (
                 *(run.id, moment(run.begun_at), run.packs, size(run.pack_bytes)),
-                *(run.rows.get("image_set", 0), run.database, "yes" if run.has_keys else "no"),
+                *(run.rows.get("image_set", 0), run.database, _key_files(run)),
                 len(run.damaged),
             )
             for run in runs
@@ -89,9 +90,26 @@ def _list(backups: Backups, *, is_json: bool) -> None:
     )
 
 
-def _restore(
-    settings: Settings, backups: Backups, args: argparse.Namespace, keys: Mapping[str, str]
-) -> RestoreReport:
+def _key_files(run: Run) -> str:
+    """Which a run holds; of an older version nobody knows more than that it does."""
+    if run.key_files is None:
+        return "yes" if run.has_keys else "no"
+    return ", ".join(run.key_files) or "no"
+
+
+def _chosen(settings: Settings, backups: Backups, id: str | None) -> Run | None:
+    """The run that is about to be restored; None if there is none."""
+    from lightwell.stores.backup.runs import newest
+    from lightwell.stores.backup.targets import target
+
+    begun = target(settings.database, settings.database_direct_url, settings.data / "spool").under_way()
+    id = newest(backups.runs()) if begun is None and id is None else id
+    id = id if begun is None else begun.run
+    return None if id is None else backups.run(id)
+
+
+def _restore(settings: Settings, backups: Backups, args: argparse.Namespace) -> RestoreReport:
+    from lightwell.sealing.providers.interface import KeyProviderError
     from lightwell.stores import open_stores
     from lightwell.stores.backup.targets import target
     from lightwell.stores.keys.opening import open_ring
@@ -116,13 +134,15 @@ def _restore(
             options = RestoreOptions(
                 run_id=args.run_id,
                 accepts_damage=args.despite_damage,
-                when_begun=lambda: _keep_keys(settings, keys),
+                when_begun=lambda run: _keep_keys(settings, backups, run, args.recovery_key),
                 opened=lambda db, objects: SealedObjects(objects, open_ring(settings, db)),
             )
             database = target(settings.database, settings.database_direct_url, stores.spool)
             restore = Restore(backups, database, stores.objects.inner, options, Ids(), bars.show)
             try:
                 return restore.run()
+            except KeyProviderError as error:
+                raise _without_key(error, args) from error
             except StorageError as error:
                 said = str(error).rstrip(".")
                 raise StorageError(f"{said}. Run the same command again to go on") from error
@@ -139,42 +159,19 @@ def _restore(
         os.close(lock.handle)
 
 
-def _keys(backups: Backups, recovery: Path | None) -> Mapping[str, str]:
-    """The keys of the backup, by file. Raises `ConfigurationError` if the recovery key does not fit."""
-    from lightwell.auth import recovery_key
-    from lightwell.stores.backup.runs import KEYS
-
-    if recovery is None:
-        return {}
-    box = recovery_key.open_recovery_key(recovery)
-    data = backups.objects.get(KEYS)
-    if data is None:
-        raise ConfigurationError(
-            f"{backups.objects.address} holds no keys: it was made without --recovery-key. Restore without "
-            "it, and bring DATA/secret.key from elsewhere"
-        )
-    return recovery_key.unseal(box, data, f"{backups.objects.address}/{KEYS}")
+def _keep_keys(settings: Settings, backups: Backups, run: Run, recovery: Path | None) -> None:
+    if recovery is not None:
+        keep(settings, unsealed(backups, run, recovery))
 
 
-def _keep_keys(settings: Settings, keys: Mapping[str, str]) -> None:
-    """Write the keys into the data folder, but those that the settings name elsewhere."""
-    from lightwell.auth.secret_box import FILE
-    from lightwell.stores.data_folder.create_once import create_once
-    from lightwell.stores.keys.providers import FILE as ENCRYPTION_FILE
-
-    is_elsewhere = {
-        FILE: settings.read_secret_key() is not None,
-        ENCRYPTION_FILE: settings.encryption_key_file is not None,
-    }
-    for name, text in keys.items():
-        if is_elsewhere.get(name, True):
-            continue
-        path = settings.data / name
-        create_once(path, text.encode("ascii"))
-        if path.read_text("ascii").strip() != text.strip():
-            raise ConfigurationError(
-                f"{path} is another key than that of the backup: move it away, and run the same command again"
-            )
+def _without_key(error: StorageError, args: argparse.Namespace) -> StorageError:
+    """What a person does who has everything of a run but a key."""
+    has = " with --recovery-key FILE, if the run holds its keys as --list says, or"
+    return StorageError(
+        f"{str(error).rstrip('.')}. Packs and the database are restored: what lacks is that "
+        "key, and nothing is lost for now. Another run helps only if it holds it. Run the same command again "
+        f"to go on,{'' if args.recovery_key else has} once the line with that key is in the file"
+    )
 
 
 def _try_secret(settings: Settings) -> str | None:
@@ -233,6 +230,7 @@ def _run_as_json(run: Run) -> dict[str, Any]:
         "databaseBytes": run.database_bytes,
         "rows": run.rows,
         "hasKeys": run.has_keys,
+        "keyFiles": run.key_files,
         "damaged": [{"pack": each.name, "reason": each.reason} for each in run.damaged],
     }
 

@@ -54,6 +54,11 @@ class LocalFileKeys:
                 f"The key file {path} cannot be read: {error.strerror}. Without it nothing that is "
                 "encrypted can be read: restore it from your backup, or set encryption_key_file."
             ) from None
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: bytes, path: Path) -> LocalFileKeys:
+        """The keys in what was read from ``path``. Raises `ConfigurationError` if it holds anything else."""
         keys = [_decode(line, f"line {number} of {path}") for number, line in _lines(text)]
         if not keys:
             raise ConfigurationError(f"The key file {path} is empty: restore it from your backup.")

@@ -7,9 +7,10 @@
     database/SHA256        a piece of the database of a run, see `stores.backup.pieces`
     runs/ID.packs          the packs that the database of a run names, with sizes and checksums
     runs/ID.json           the manifest, written last: without it there is no such run
-    keys/current           the secret key, encrypted under the recovery key, as of the newest run
+    keys/ID                the key files that open the run, encrypted under the recovery key
+    keys/current           the same, for all runs of older versions, as of the newest of those
 
-All of it is written once and never changed, but for ``keys/current`` and what `prune` removes.
+All of it is written once and never changed, but for what `prune` removes.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from lightwell.stores.background.installation import MARKER
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.pack_objects import key_of
 
-KEYS = "keys/current"
 _OWNER = "backup.json"
 _FORMAT = 1
+_RUN_FORMATS = (1, 2)  # 2: with `Run.key_files`; who does not know that would take keys of another run
+_KEYS_OF_OLDER = "keys/current"
 _PACK = struct.Struct("<QQI")
 _MOST_LISTED = 1 << 32  # bytes that a list of packs may become, against a forged one
 
@@ -52,7 +54,8 @@ class Run:
     Times are ms since the epoch by the database's clock: everything that was committed at ``begun_at`` is in
     the run. ``packs`` and ``pack_bytes`` are all that its database names, ``damaged`` those of them that it
     lacks. ``pieces`` are the SHA-256 of the pieces of the database, in order; ``rows`` how many rows its
-    tables have.
+    tables have. ``key_files`` are the names of those that `Backups.keys_of` has; None for a run of an older
+    version, which notes only whether it has any.
     """
 
     id: str
@@ -68,6 +71,7 @@ class Run:
     database_bytes: int
     rows: dict[str, int]
     has_keys: bool
+    key_files: list[str] | None = None
     damaged: list[DamagedPack] = field(default_factory=list)
 
 
@@ -131,11 +135,13 @@ class Backups:
         data = self.objects.get(name)
         if data is None:
             raise ConfigurationError(f"{self.objects.address} has no run {id}: --list shows them")
-        found = self._checked_format(name, data)
+        found = self._checked_format(name, data, _RUN_FORMATS)
         try:
             body = found["run"]
             if hashlib.sha256(_canonical(body)).hexdigest() != found["sha256"]:
                 raise ValueError
+            if body["id"] != id:
+                raise ValueError  # such as a copy under another name, which would name other keys
             return Run(**{**body, "damaged": [DamagedPack(**each) for each in body["damaged"]]})
         except (KeyError, TypeError, ValueError):
             raise _damaged(self.objects, name) from None
@@ -157,11 +163,33 @@ class Backups:
         self.objects.put(f"runs/{id}.packs", data)
         return hashlib.sha256(data).hexdigest()
 
+    def put_keys(self, id: str, sealed: bytes) -> None:
+        """Write the key files of a run, encrypted."""
+        self.objects.put(f"keys/{id}", sealed)
+
+    def keys_of(self, run: Run) -> tuple[str, bytes] | None:
+        """The key files of a run, encrypted, and where they are; None if it was made without.
+
+        Raises `DamagedError` if they are missing.
+        """
+        name = _KEYS_OF_OLDER if run.key_files is None else f"keys/{run.id}"
+        if run.key_files == []:
+            return None
+        data = self.objects.get(name)
+        if data is None and run.has_keys:
+            raise _damaged(self.objects, name)
+        return None if data is None else (f"{self.objects.address}/{name}", data)
+
     def commit(self, run: Run) -> None:
         """Write the manifest: from now on there is the run."""
         body = asdict(run)
-        whole = {"format": _FORMAT, "sha256": hashlib.sha256(_canonical(body)).hexdigest(), "run": body}
+        digest = hashlib.sha256(_canonical(body)).hexdigest()
+        whole = {"format": _RUN_FORMATS[-1], "sha256": digest, "run": body}
         self.objects.put(f"runs/{run.id}.json", json.dumps(whole, indent=1).encode())
+
+    def withdraw(self, id: str) -> None:
+        """Take the manifest of a run away: there is no such run."""
+        self.objects.delete(f"runs/{id}.json")
 
     def stored_packs(self) -> dict[int, int]:
         """The sizes of all packs that are there, by key."""
@@ -177,11 +205,13 @@ class Backups:
         # Read before anything is removed: one that is damaged must not take those before it with it.
         kept = [self.run(id) for id in runs[-keep:]]
         names = {f"runs/{run.id}{end}" for run in kept for end in (".json", ".packs")}
+        keys = {_KEYS_OF_OLDER if run.key_files is None else f"keys/{run.id}" for run in kept}
         pieces = {piece for run in kept for piece in run.pieces}
         packs = {pack.key for run in kept for pack in self.packs_of(run)}
         for id in runs[:-keep]:
             self.objects.delete(f"runs/{id}.json")
         self._remove("runs", lambda name: name in names)
+        self._remove("keys", lambda name: name in keys)
         gone_pieces = self._remove("database", lambda name: name.rpartition("/")[2] in pieces)
         gone_packs = self._remove("packs", lambda name: key_of(name) in packs)
         return Pruned(len(runs) - len(kept), gone_packs, gone_pieces)
@@ -192,13 +222,13 @@ class Backups:
             self.objects.delete(name)
         return len(gone)
 
-    def _checked_format(self, name: str, data: bytes) -> dict[str, Any]:
+    def _checked_format(self, name: str, data: bytes, formats: Sequence[int] = (_FORMAT,)) -> dict[str, Any]:
         try:
             found = json.loads(data)
             number = found["format"]
         except (ValueError, TypeError, KeyError):
             raise _damaged(self.objects, name) from None
-        if number != _FORMAT:
+        if number not in formats:
             raise ConfigurationError(
                 f"{self.objects.address}/{name} was written by a newer lightwell: install that version"
             )

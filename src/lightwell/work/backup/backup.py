@@ -2,7 +2,8 @@
 
 Packs that are live now are copied first. Then the collector is held, a snapshot of the database is taken, and
 the packs that it names and that came meanwhile are copied, too; then the database itself. The manifest is
-written last. So a run is complete or not there, and whatever was interrupted is of use to the next one.
+written last, after the keys of the run. So a run is complete or not there, and whatever was interrupted is of
+use to the next one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lightwell.errors import LightwellError, StorageError
 from lightwell.stores import Stores
 from lightwell.stores.background import installation
 from lightwell.stores.backup import pieces
-from lightwell.stores.backup.runs import KEYS, Backups, DamagedPack, Pruned, Run
+from lightwell.stores.backup.runs import Backups, DamagedPack, Pruned, Run
 from lightwell.stores.backup.snapshots import Snapshot, revision, snapshot
 from lightwell.stores.collector import integrity
 from lightwell.stores.db.now import read_now
@@ -46,18 +47,31 @@ class BackupReport:
     packs_copied: int
     bytes_copied: int
     held_seconds: float
+    lacks_encryption_key: bool = False
     pruned: Pruned = field(default_factory=Pruned)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKeys:
+    """Key files, ``sealed`` under a recovery key, and their names; with neither, nothing is held.
+
+    ``lacks_encryption_key``: data is encrypted under a key file that is not among them.
+    """
+
+    files: list[str] = field(default_factory=list)
+    sealed: bytes | None = None
+    lacks_encryption_key: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupOptions:
-    """``version`` is that of lightwell. ``keys`` is what `KEYS` becomes: the secret key, encrypted under a
-    recovery key; None leaves it out. ``keep``: how many runs stay, None for all. ``takes_over``: see
-    `Backups.claim`.
+    """``version`` is that of lightwell. ``keys`` gives the key files as they are now for a database, which it
+    reads. It raises `LightwellError` if nobody could read the backup.
+    ``keep``: how many runs stay, None for all. ``takes_over``: see `Backups.claim`.
     """
 
     version: str
-    keys: bytes | None = None
+    keys: Callable[[Connection], HeldKeys] = lambda conn: HeldKeys()
     keep: int | None = None
     takes_over: bool = False
 
@@ -86,6 +100,7 @@ class Backup:
         with db.read() as conn:
             source = installation.known_id(conn)
             begun_at = read_now(conn)
+            self._options.keys(conn)  # what is refused is refused before hours are spent on copies
         if source is None:
             raise LightwellError(
                 "The database does not know its storage yet: start `lightwell serve` on it once"
@@ -93,40 +108,46 @@ class Backup:
         moment = datetime.fromtimestamp(begun_at / 1000, UTC)
         id = f"{moment:%Y%m%dT%H%M%S}.{begun_at % 1000:03}Z-{self._ids.id()[:8]}"
         for left in reversed(range(_ATTEMPTS)):
-            with suppress(ClaimLostError), ClaimKeeping(db, id) as keeping:
-                self._backups.claim(source, takes_over=self._options.takes_over)
-                return self._run(id, begun_at, keeping, is_last=not left)
+            try:
+                with ClaimKeeping(db, id) as keeping:
+                    self._backups.claim(source, takes_over=self._options.takes_over)
+                    return self._run(id, begun_at, keeping)
+            except ClaimLostError:
+                if not left:
+                    raise
         raise AssertionError("unreachable")
 
-    def _run(self, id: str, begun_at: int, keeping: ClaimKeeping, *, is_last: bool) -> BackupReport:
+    def _run(self, id: str, begun_at: int, keeping: ClaimKeeping) -> BackupReport:
         stored = self._backups.stored_packs()
         copies = PackCopies(self._stores.objects, self._backups.objects, self._shown_packs())
         self._copy(copies, self._live(), stored, is_live_still=True)
-        try:
-            since = time.monotonic()
-            keeping.hold(True)
-            with snapshot(self._stores.db, self._stores.spool) as taken:
-                named = list(_live_packs(taken.conn))
-                self._copy(copies, iter(named), stored, is_live_still=False)
-                keeping.hold(False)
-                held = time.monotonic() - since
-                run = self._database(id, begun_at, taken, named)
-        except ClaimLostError as error:
-            if is_last:
-                raise StorageError(str(error)) from error
-            raise
-        if self._options.keys is not None:
-            self._backups.objects.put(KEYS, self._options.keys)
+        since = time.monotonic()
+        keeping.hold(True)
+        with snapshot(self._stores.db, self._stores.spool) as taken:
+            # Not before the snapshot: what it holds may be under a key that is newer than the backup.
+            keys = self._options.keys(taken.conn)
+            named = list(_live_packs(taken.conn))
+            self._copy(copies, iter(named), stored, is_live_still=False)
+            keeping.hold(False)
+            held = time.monotonic() - since
+            run = self._database(id, begun_at, taken, named, keys)
+        if keys.sealed is not None:
+            self._backups.put_keys(id, keys.sealed)
+        keeping.hold(False)
         self._backups.commit(run)
         pruned = Pruned()
-        if self._options.keep is not None:
-            try:
-                keeping.hold(False)  # nobody else makes a backup now
-            except ClaimLostError:
-                log.warning("older runs are not removed: another backup has begun meanwhile")
-            else:
+        try:
+            keeping.hold(False)  # nobody else makes a backup now
+        except ClaimLostError:
+            # One that has begun meanwhile may have removed what no run named yet.
+            self._backups.withdraw(id)
+            raise
+        except StorageError:
+            log.warning("older runs are not removed: the database cannot be reached any more")
+        else:
+            if self._options.keep is not None:
                 pruned = self._backups.prune(self._options.keep)
-        return BackupReport(run, copies.packs, copies.bytes, held, pruned)
+        return BackupReport(run, copies.packs, copies.bytes, held, keys.lacks_encryption_key, pruned)
 
     def _copy(
         self,
@@ -155,7 +176,9 @@ class Backup:
                         continue
             self._damaged[pack.key] = problem
 
-    def _database(self, id: str, begun_at: int, taken: Snapshot, named: list[PackToVerify]) -> Run:
+    def _database(
+        self, id: str, begun_at: int, taken: Snapshot, named: list[PackToVerify], keys: HeldKeys
+    ) -> Run:
         counts = {table.name: rows.count(taken.conn, table) for table in rows.tables()}
         schema = revision(taken.conn)
         digests, size = pieces.put(
@@ -174,7 +197,8 @@ class Backup:
             pieces=digests,
             database_bytes=size,
             rows=counts,
-            has_keys=self._options.keys is not None,
+            has_keys=keys.sealed is not None,
+            key_files=keys.files,
             damaged=[self._damaged[pack.key] for pack in named if pack.key in self._damaged],
         )
 

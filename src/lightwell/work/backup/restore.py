@@ -56,13 +56,13 @@ class RestoreReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreOptions:
     """``run_id``: None for the newest run, or the one under way. ``accepts_damage``: make the place usable
-    although packs are lost. ``when_begun`` is called once the place is marked, before anything is copied.
-    ``opened``: the objects as those see them who have the keys of this database.
+    although packs are lost. ``when_begun`` is called with the run once the place is marked, before
+    anything is copied. ``opened``: the objects as those see them who have the keys of this database.
     """
 
     run_id: str | None = None
     accepts_damage: bool = False
-    when_begun: Callable[[], None] = lambda: None
+    when_begun: Callable[[Run], None] = lambda run: None
     opened: Callable[[Database, Objects], Objects] = lambda db, objects: objects
 
 
@@ -94,14 +94,14 @@ class Restore:
         """Restore everything, or what is missing of it.
 
         Raises `ConfigurationError` if the place is not empty or the run does not fit, `DamagedError` if the
-        database of the run is damaged, `StorageError` if a storage or a database fails; the restore then goes
-        on when it is run again.
+        database of the run is damaged, `StorageError` if a storage or a database fails, or a key is not to be
+        had; the restore then goes on when it is run again.
         """
         begun, run = self._begin()
         if read_id(self._objects) == begun.storage:
             self._target.finish()  # of a restore that was interrupted at its very end
             return RestoreReport(run, is_usable=True)
-        self._options.when_begun()
+        self._options.when_begun(run)
         packs = list(self._backups.packs_of(run))
         lost = self._copy(run, packs)
         if lost and not self._options.accepts_damage:

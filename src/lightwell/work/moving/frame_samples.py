@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from lightwell.errors import StorageError
+from lightwell.sealing.providers.interface import KeyProviderAwayError, KeyProviderError
 from lightwell.stores.db.database import Database
 from lightwell.stores.moving import frames
 from lightwell.stores.objects.checked_reads import matches
@@ -14,7 +15,10 @@ _FRAMES = 200
 
 
 def look_at_frames(db: Database, objects: Objects, lost: Container[str] = ()) -> tuple[int, list[str]]:
-    """Read frames; how many, and what is wrong. Those in the objects ``lost`` are left out."""
+    """Read frames; how many, and what is wrong. Those in the objects ``lost`` are left out.
+
+    Raises `KeyProviderError` and `KeyProviderAwayError` where a key is not to be had: nothing is wrong then.
+    """
     seen, damaged = 0, []
     with db.read() as conn:
         places = list(frames.some(conn, _FRAMES))
@@ -23,6 +27,8 @@ def look_at_frames(db: Database, objects: Objects, lost: Container[str] = ()) ->
             continue
         try:
             is_right = matches(objects.read(name, offset, length), checksum)
+        except (KeyProviderError, KeyProviderAwayError):
+            raise
         except StorageError as error:
             damaged.append(str(error))
             continue
