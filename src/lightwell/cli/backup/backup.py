@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lightwell import __version__
 from lightwell.cli import flags
 from lightwell.cli.backup.key_files import KeyFiles
-from lightwell.cli.backup.place import open_place
+from lightwell.cli.backup.place import from_future, open_place
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import store_session
 from lightwell.cli.wording import counted, printable, size
@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     report = _backup(settings, args)
     damaged = report.run.damaged
+    if report.from_future:
+        print(f"lightwell: {from_future(report.from_future)}", file=sys.stderr)
     if args.json:
         print(json.dumps(_as_json(report), indent=2))
     else:
@@ -119,6 +121,7 @@ def _as_json(report: BackupReport) -> dict[str, Any]:
         "rows": run.rows,
         "hasKeys": run.has_keys,
         "keyFiles": run.key_files or [],
+        "runsFromFuture": report.from_future,
         "damaged": [{"pack": each.name, "reason": each.reason} for each in run.damaged],
         "pruned": {
             "runs": report.pruned.runs,

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from lightwell.stores.objects.interface import Objects
 
 
+def from_future(ids: list[str]) -> str:
+    """A sentence about runs that say that they were made later than now."""
+    return (
+        f"{', '.join(ids[:3])}{', …' if len(ids) > 3 else ''} say that they were made later than now: a "
+        "clock was ahead then, or is behind now; set it right. Runs with a number behind the time count by "
+        "that; where all are of an older version, name the one to restore with --run"
+    )
+
+
 def open_place(name: str, endpoint: str | None, settings: Settings) -> Objects:
     """Raises `ConfigurationError` if it cannot be the name of one, or is the storage of these settings."""
     from lightwell.stores.objects.open import open_objects

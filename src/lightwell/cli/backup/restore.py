@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from lightwell.cli import flags
 from lightwell.cli.backup.key_files import keep, unsealed
-from lightwell.cli.backup.place import open_place
+from lightwell.cli.backup.place import from_future, open_place
 from lightwell.cli.progress import Progress
 from lightwell.cli.running_server import ServerLock
 from lightwell.cli.store_session import check_owner, make_data_folder, on_record
 from lightwell.cli.wording import counted, moment, print_array, print_table, printable, size
-from lightwell.clock import Ids
+from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
 
 if TYPE_CHECKING:
@@ -46,16 +46,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightwell.stores.backup.runs import Backups
+    from lightwell.stores.backup.runs import Backups, later_than
 
     settings = flags.settings(args)
     with closing(open_place(args.source, args.endpoint_url, settings)) as place:
         backups = Backups(place)
+        if future := later_than(backups.runs(), Clock().now()):
+            print(f"lightwell: {from_future(future)}", file=sys.stderr)
         if args.list:
             _list(backups, is_json=args.json)
             return 0
         check_owner(settings)
-        backups.runs()  # says so if it is no backup, before anything is made
         if args.recovery_key is not None and (chosen := _chosen(settings, backups, args.run_id)) is not None:
             unsealed(backups, chosen, args.recovery_key)  # says so if it does not fit
         report = _restore(settings, backups, args)
@@ -259,5 +260,13 @@ def _print(settings: Settings, report: RestoreReport) -> None:
             f"{counted(len(report.open_jobs), 'import job')} go on once a server runs; files that are gone "
             "fail in their reports"
         )
-    print("What was stored after the backup is not there: import it again, from where it came.")
+    since = moment(run.begun_at)
+    print(
+        "What was stored after the backup is not there: import it again, from where it came. What was "
+        "changed after it is as it was before: access keys and roles that were revoked or limited since "
+        "are valid as they were, and patients and image sets that were deleted or erased since are there "
+        "again. Do that once more before clients get access: with the audit trail of the old place,\n"
+        f"  lightwell audit query --data OLD --from {since}    # or --archive COPY; --json shows all of it\n"
+        "lists it: look for the kinds `access` and `change`"
+    )
     print(f"Start a server on it: lightwell serve --data {settings.data}")

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import zstandard
@@ -33,6 +35,7 @@ from lightwell.stores.objects.pack_objects import key_of
 _OWNER = "backup.json"
 _FORMAT = 1
 _RUN_FORMATS = (1, 2)  # 2: with `Run.key_files`; who does not know that would take keys of another run
+_NUMBERED = re.compile(r"[0-9T.]+Z-([0-9]{1,18})-[0-9a-f]+")
 _KEYS_OF_OLDER = "keys/current"
 _PACK = struct.Struct("<QQI")
 _MOST_LISTED = 1 << 32  # bytes that a list of packs may become, against a forged one
@@ -48,7 +51,7 @@ class DamagedPack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One backup. ``id`` begins with the time (UTC), so runs sort by it.
+    """One backup. ``id`` is the time (UTC), the number of the run and a random part: `Backups.new_id`.
 
     ``version`` is that of lightwell, ``schema`` the revision of the database, ``database`` its kind.
     Times are ms since the epoch by the database's clock: everything that was committed at ``begun_at`` is in
@@ -118,7 +121,11 @@ class Backups:
         self.objects.put(_OWNER, json.dumps({"format": _FORMAT, "installation": source}).encode())
 
     def runs(self) -> list[str]:
-        """The ids of all runs, oldest first. Raises `ConfigurationError` if it is no place of backups."""
+        """The ids of all runs, oldest first: by their numbers, not by their times: a clock may be wrong.
+
+        Those of older versions have no numbers, and come first, by their times. Raises `ConfigurationError`
+        if it is no place of backups.
+        """
         found = self.objects.get(_OWNER)
         if found is None:
             raise ConfigurationError(
@@ -127,7 +134,18 @@ class Backups:
             )
         self._checked_format(_OWNER, found)
         names = (name for name, _ in self.objects.list("runs"))
-        return sorted(name[len("runs/") : -len(".json")] for name in names if name.endswith(".json"))
+        ids = (name[len("runs/") : -len(".json")] for name in names if name.endswith(".json"))
+        return sorted(ids, key=lambda id: (_number(id), id))
+
+    def new_id(self, begun_at: int, part: str) -> str:
+        """The id of a run that began at this time, in ms since the epoch; ``part`` is a random one.
+
+        Its number is one more than that of any other run.
+        """
+        names = (name[len("runs/") :].rpartition(".")[0] for name, _ in self.objects.list("runs"))
+        number = 1 + max(map(_number, names), default=0)
+        moment = datetime.fromtimestamp(begun_at / 1000, UTC)
+        return f"{moment:%Y%m%dT%H%M%S}.{begun_at % 1000:03}Z-{number}-{part}"
 
     def run(self, id: str) -> Run:
         """Raises `ConfigurationError` if there is no such run, `DamagedError` if it is not as written."""
@@ -196,19 +214,21 @@ class Backups:
         found = ((key_of(name), size) for name, size in self.objects.list("packs"))
         return {key: size for key, size in found if key is not None}
 
-    def prune(self, keep: int) -> Pruned:
-        """Remove all runs but the newest ``keep``, then the packs and pieces that no run names any more.
+    def prune(self, keep: int, made: str) -> Pruned:
+        """Remove all runs but ``made``, which was just made, and the newest ``keep``; then the packs, pieces
+        and keys that no run names any more.
 
         Only while nobody else makes a backup here. One that was interrupted is made good by the next.
         """
         runs = self.runs()
         # Read before anything is removed: one that is damaged must not take those before it with it.
-        kept = [self.run(id) for id in runs[-keep:]]
+        staying = {*runs[-keep:], made}
+        kept = [self.run(id) for id in runs if id in staying]
         names = {f"runs/{run.id}{end}" for run in kept for end in (".json", ".packs")}
         keys = {_KEYS_OF_OLDER if run.key_files is None else f"keys/{run.id}" for run in kept}
         pieces = {piece for run in kept for piece in run.pieces}
         packs = {pack.key for run in kept for pack in self.packs_of(run)}
-        for id in runs[:-keep]:
+        for id in set(runs) - staying:
             self.objects.delete(f"runs/{id}.json")
         self._remove("runs", lambda name: name in names)
         self._remove("keys", lambda name: name in keys)
@@ -238,6 +258,18 @@ class Backups:
 def newest(ids: Sequence[str]) -> str | None:
     """The newest of the ids of runs."""
     return ids[-1] if ids else None
+
+
+def later_than(ids: Iterable[str], moment: int) -> list[str]:
+    """Those of the ids of runs that say that they are of a time after ``moment``, ms since the epoch."""
+    limit = f"{datetime.fromtimestamp(moment / 1000, UTC):%Y%m%dT%H%M%S}.{moment % 1000:03}Z"
+    return [id for id in ids if id.partition("-")[0] > limit]
+
+
+def _number(id: str) -> int:
+    """The number in the id of a run; 0 for one of an older version."""
+    found = _NUMBERED.fullmatch(id)
+    return 0 if found is None else int(found[1])
 
 
 def _canonical(body: dict[str, Any]) -> bytes:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
@@ -23,7 +22,7 @@ from lightwell.errors import LightwellError, StorageError
 from lightwell.stores import Stores
 from lightwell.stores.background import installation
 from lightwell.stores.backup import pieces
-from lightwell.stores.backup.runs import Backups, DamagedPack, Pruned, Run
+from lightwell.stores.backup.runs import Backups, DamagedPack, Pruned, Run, later_than
 from lightwell.stores.backup.snapshots import Snapshot, revision, snapshot
 from lightwell.stores.collector import integrity
 from lightwell.stores.db.now import read_now
@@ -41,7 +40,10 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """A run, and how much of it is new at the destination; ``held_seconds``: how long no pack could go."""
+    """A run, and how much of it is new at the destination; ``held_seconds``: how long no pack could go.
+
+    ``from_future`` are other runs there, or were, which say that they are of a later time than this one.
+    """
 
     run: Run
     packs_copied: int
@@ -49,6 +51,7 @@ class BackupReport:
     held_seconds: float
     lacks_encryption_key: bool = False
     pruned: Pruned = field(default_factory=Pruned)
+    from_future: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +108,11 @@ class Backup:
             raise LightwellError(
                 "The database does not know its storage yet: start `lightwell serve` on it once"
             )
-        moment = datetime.fromtimestamp(begun_at / 1000, UTC)
-        id = f"{moment:%Y%m%dT%H%M%S}.{begun_at % 1000:03}Z-{self._ids.id()[:8]}"
         for left in reversed(range(_ATTEMPTS)):
             try:
-                with ClaimKeeping(db, id) as keeping:
+                with ClaimKeeping(db, self._ids.id()) as keeping:
                     self._backups.claim(source, takes_over=self._options.takes_over)
+                    id = self._backups.new_id(begun_at, self._ids.id()[:8])
                     return self._run(id, begun_at, keeping)
             except ClaimLostError:
                 if not left:
@@ -135,7 +137,7 @@ class Backup:
             self._backups.put_keys(id, keys.sealed)
         keeping.hold(False)
         self._backups.commit(run)
-        pruned = Pruned()
+        pruned, future = Pruned(), later_than(self._backups.runs(), begun_at)
         try:
             keeping.hold(False)  # nobody else makes a backup now
         except ClaimLostError:
@@ -146,8 +148,8 @@ class Backup:
             log.warning("older runs are not removed: the database cannot be reached any more")
         else:
             if self._options.keep is not None:
-                pruned = self._backups.prune(self._options.keep)
-        return BackupReport(run, copies.packs, copies.bytes, held, keys.lacks_encryption_key, pruned)
+                pruned = self._backups.prune(self._options.keep, id)
+        return BackupReport(run, copies.packs, copies.bytes, held, keys.lacks_encryption_key, pruned, future)
 
     def _copy(
         self,
