@@ -100,7 +100,7 @@ class StoreCommitter:
         self._changed = threading.Condition()
         self._lock = threading.Lock()
         self._targets: dict[str, StoreTarget] = {}
-        self._ahead: dict[int, tuple[int, list[OpenPack]]] = {}
+        self._ahead: dict[int, tuple[int, int | None, list[OpenPack]]] = {}
 
     def target(self, datastore_id: str) -> StoreTarget | None:
         """The data store with this id, None if none is active."""
@@ -125,11 +125,12 @@ class StoreCommitter:
         """
         packs.check_mounted(self._stores.db, self._stores.objects)
         now = self._clock.now()
+        sealing = self._stores.keys.prepare(target.key)
         # Far from the collector's grace, which counts from the announcement.
         longest = min(_LONGEST_AHEAD, self._settings.collect_grace * 250)
         with self._lock:
-            announced, keys = self._ahead.get(target.key, (0, []))
-            if now - announced > longest:
+            announced, sealed_with, keys = self._ahead.get(target.key, (0, None, []))
+            if now - announced > longest or sealed_with != sealing:
                 keys = []
             if len(keys) < count:
 
@@ -141,7 +142,7 @@ class StoreCommitter:
                 announced = now
                 if len(self._ahead) >= 64:
                     self._ahead.clear()
-            self._ahead[target.key] = (announced, keys[count:])
+            self._ahead[target.key] = (announced, sealing, keys[count:])
         return keys[:count]
 
     def put(self, pending: PendingCommit) -> None:

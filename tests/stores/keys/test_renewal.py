@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from lightwell.clock import Ids
+from lightwell.clock import Clock, Ids
+from lightwell.codec_pool.store_committer import StoreCommitter, StoreTarget
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.states import DatastoreStatus, StorageFormat
 from lightwell.errors import LightwellError
 from lightwell.sealing.providers.interface import DataKey, KeyProviderAwayError, KeyProviderError, KeyPurpose
 from lightwell.sealing.providers.local_file import LocalFileKeys
+from lightwell.settings import Settings
 from lightwell.stores.account import datastores
 from lightwell.stores.db.database import Database
-from lightwell.stores.db.tables import data_key
+from lightwell.stores.db.tables import data_key, pack
 from lightwell.stores.keys import data_keys, renewal, values
+from lightwell.stores.keys import ring as ring_module
 from lightwell.stores.keys.ring import KeyRing
+from tests.support import image_set_builders
 
 STORES = [
     DataStore(n, f"{n:032x}", f"store{n}", DatastoreStatus.ACTIVE, StorageFormat.HTJ2K, None, None, n, n)
@@ -32,6 +38,7 @@ class Service(LocalFileKeys):
 
     name = "service"
     away = False
+    asked = 0
     refuses = ""
 
     def wrap(self, plain: bytes, purpose: KeyPurpose) -> tuple[bytes, str]:
@@ -47,6 +54,7 @@ class Service(LocalFileKeys):
         return super().make(purpose)
 
     def _ask(self, purpose: KeyPurpose) -> None:
+        self.asked += 1
         if self.away:
             raise KeyProviderAwayError("it is away")
         if purpose.datastore == self.refuses:
@@ -184,3 +192,74 @@ def test_what_is_in_memory_is_readable_while_the_service_is_away_but_not_once_it
     service.away, service.refuses = False, STORES[0].id
     with pytest.raises(KeyProviderError, match="refuses"):
         opens(db, keys, made)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of the clock that rings of keys go by."""
+    seconds = [1000.0]
+    monkeypatch.setattr(ring_module, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    return seconds
+
+
+def test_no_transaction_waits_for_a_key_service_of_a_data_store_that_is_written_to(
+    database: Database, now: list[float]
+) -> None:
+    """It is asked again before its time, and outside of transactions, also while it is away."""
+    service = Service([OLD], "the service")
+    keys = KeyRing(database, lambda conn: service, always=True, keep=300.0)
+    database.write(lambda conn: datastores.insert(conn, STORES[0]))
+    assert keys.prepare(1) is None  # the first key is made with the first pack
+
+    def write() -> None:
+        before = service.asked
+        database.write(lambda conn: keys.open_packs(conn, 1, 1, Ids().key, 1))
+        database.write(lambda conn: keys.value_sealer(conn, 1))
+        assert service.asked == before
+
+    database.write(lambda conn: keys.open_packs(conn, 1, 1, Ids().key, 1))
+    now[0] += 16
+    assert keys.prepare(1) is not None
+    asked = service.asked
+    for _ in range(100):  # 20 minutes
+        now[0] += 12
+        keys.prepare(1)
+        write()
+    assert 4 <= service.asked - asked <= 6
+    service.away = True
+    for _ in range(100):
+        now[0] += 12
+        keys.prepare(1)
+        write()
+    # Nothing is in memory: it fails before a transaction begins.
+    fresh = KeyRing(database, lambda conn: service, always=True, keep=300.0)
+    for _ in range(2):
+        with pytest.raises(KeyProviderAwayError):
+            fresh.prepare(1)
+
+
+def test_stow_seals_with_another_key_soon_after_a_rotation(
+    database_url: str, tmp_path: Path, now: list[float]
+) -> None:
+    """Also with the packs that were announced before it."""
+    stores = image_set_builders.open_at(tmp_path, database_url)
+    try:
+        keys = KeyRing(stores.db, lambda conn: LocalFileKeys([OLD], "a file"), always=True, keep=300.0)
+        stores = replace(stores, keys=keys)
+        key, id = stores.db.write(image_set_builders.datastore)
+        settings = Settings(data=tmp_path, database_url=database_url)
+        committer = StoreCommitter(stores, settings, Clock(), Ids())
+        target = StoreTarget(key, id, "HTJ2K")
+
+        def number() -> int:
+            (opened,) = committer.open_packs(target, 1)
+            with stores.db.read() as conn:
+                of_pack = select(data_key.c.number).join(pack, pack.c.data_key == data_key.c.key)
+                return int(conn.execute(of_pack.where(pack.c.key == opened.key)).scalar_one())
+
+        assert [number(), number()] == [1, 1]
+        renewal.rotate(stores.db, keys, key, Ids().key, 5)
+        now[0] += 16
+        assert [number(), number()] == [2, 2]
+    finally:
+        stores.close()

@@ -41,6 +41,9 @@ _MOST_SETS = 1 << 14
 _PAGE = 1000
 _AWAY_SECONDS = 60.0
 """After so long a key service that was away is asked again for what is in memory."""
+_LOOK_SECONDS = 15.0
+"""So often `KeyRing.prepare` asks the database which key is the newest; it renews what it was given so long,
+twice over, before it ends."""
 
 T = TypeVar("T")
 OpenProvider = Callable[[Connection], KeyProvider]
@@ -80,6 +83,7 @@ class KeyRing:
         self._always = always
         self._keep = keep
         self._lock = threading.Lock()
+        self._prepared: dict[int, tuple[float, int | None]] = {}
         self._keys: dict[int, tuple[float, bytes]] = {}
         self._ciphers: dict[int, tuple[float, PackCipher | None]] = {}
         self._values: dict[int, tuple[float, ValueCipher, str]] = {}
@@ -87,6 +91,29 @@ class KeyRing:
         self._weight = 0
 
     # Writing --------------------------------------------------------------------------------------------
+
+    def prepare(self, datastore_key: int) -> int | None:
+        """Have at hand what seals what is written to a data store, so that no transaction waits for a key
+        service: on SQLite, every other writer would wait with it.
+
+        Returns the row of that key, as it was within the last `_LOOK_SECONDS`; None where there is none yet.
+        Raises as the provider does.
+        """
+        if self._open is None:
+            return None
+        look = min(self._keep / 4, _LOOK_SECONDS)
+        due, row = self._prepared.get(datastore_key, (0.0, None))
+        if due > time.monotonic():
+            return row
+        with self._db.read() as conn:
+            found = data_keys.newest(conn, datastore_key)
+        row = None if found is None else found.key
+        if len(self._prepared) >= _MOST_SETS:
+            self._prepared.clear()
+        if found is not None:
+            self._unwrapped(found, spare=2 * look)
+        self._prepared[datastore_key] = time.monotonic() + look, row
+        return row
 
     def open_packs(
         self, conn: Connection, datastore_key: int, count: int, new_key: Callable[[], int], now: int
@@ -353,7 +380,8 @@ class KeyRing:
                 return str(error)
         return None
 
-    def _unwrapped(self, stored: StoredKey, conn: Connection | None = None) -> bytes:
+    def _unwrapped(self, stored: StoredKey, conn: Connection | None = None, *, spare: float = 0.0) -> bytes:
+        """``spare``: for how many seconds more it must not have to be asked for."""
         entry = self._keys.get(stored.key)
         if stored.wrapped is None:
             self._keys.pop(stored.key, None)
@@ -361,7 +389,7 @@ class KeyRing:
                 f"The data store {stored.purpose.datastore} was deleted, and its key with it: what it held "
                 "cannot be read any more."
             )
-        if entry is not None and entry[0] > time.monotonic():
+        if entry is not None and entry[0] > time.monotonic() + spare:
             return entry[1]
         until = time.monotonic() + self._keep
         try:

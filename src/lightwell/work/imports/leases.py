@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -106,9 +107,14 @@ class Leases:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._facts: dict[int, _JobFacts] = {}
+        self._latest: int | None = None
 
     def take(self) -> LeasedChunk | None:
         """Lease a chunk; None if there is none."""
+        latest, self._latest = self._latest, None
+        if latest is not None:
+            with suppress(StorageError, *NO_KEY):  # what begins the next chunk says so
+                self._stores.keys.prepare(latest)
         token = self._dispatch.take((JobPhase.READ,), self._pauses.waiting(), self._begin)
         if token is None:
             return None
@@ -123,6 +129,7 @@ class Leases:
             if len(self._facts) > 256:
                 self._facts.clear()
             self._facts[chunk.job] = facts
+            self._latest = facts.datastore
         task = _task(next(self._numbers), chunk, facts, begun.pack)
         return LeasedChunk(chunk, token, facts.datastore, task)
 
@@ -150,6 +157,7 @@ class Leases:
 
     def open_packs(self, leased: LeasedChunk, count: int) -> list[OpenPack]:
         """Packs whose rows are open from now on."""
+        self._stores.keys.prepare(leased.datastore)
 
         def work(conn: Connection) -> list[OpenPack]:
             now = self._clock.now() + self._skew.of(conn)
