@@ -36,7 +36,7 @@ def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
     damage(data)
     done = lightwell("data", "verify", data=data)
     assert (done.status, done.out) == (1, "")
-    assert "packs, pages and documents:\n  packs/" in done.err
+    assert "packs and pages:\n  packs/" in done.err
     assert ", study 1.2.826.0.1.3680043.10.999.1 of patient P1:" in done.err
     assert "image set " in done.err and "  1.2.826.0.1.3680043.10.999.1.1.2: " in done.err
     assert "Restore the damaged instances from a backup, or import them again." in done.err

@@ -9,11 +9,13 @@ from enum import StrEnum
 class FaultKind(StrEnum):
     """DAMAGED: not as it was written. UNREADABLE: could not be read this time, by this user or at all, so
     nothing is known about it and nothing need be lost. WITHOUT_KEY: encrypted, and the key is not to be had.
+    DROPPED: a cached copy that was cut off or changed, and is made again when it is wanted.
     """
 
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
     WITHOUT_KEY = "without-key"
+    DROPPED = "dropped"
 
 
 @dataclass(frozen=True, slots=True)

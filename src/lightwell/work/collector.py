@@ -163,9 +163,8 @@ class Collector:
         """
         self._stores.sweep_cache()
         self._stores.db.shorten_log()
-        is_due = self._housekeeping_due()
         try:
-            if self._take_turn():
+            if is_turn := self._take_turn():
                 self.collect()
                 self.removed.update({"strays": self._strays.search_on()})
                 self._records.check()
@@ -173,9 +172,9 @@ class Collector:
                 self._tell()
                 self._build_orders()
                 self._filler.step(max(_FILL_SECONDS, self._settings.collect_interval * _SCANNING))
-                self._verifying.step()
-            if is_due:
-                self.sweep()
+            self.keep_house()
+            if is_turn:
+                self._verifying.step()  # last, so that nothing waits for what it cannot go on with
         finally:
             # Neither keeps the other from its work: the bucket of uploads need not be where the storage is.
             self._uploads.remove()

@@ -88,6 +88,8 @@ def test_keeps_no_read_waiting_and_tells_again_when_the_database_is_back(stores:
     goes_on, is_away = threading.Event(), True
 
     class Database:
+        read = stores.db.read
+
         def write(self, work: Callable[[Connection], object]) -> object:
             assert threading.current_thread().name == "damage-reports"
             goes_on.wait()
@@ -114,7 +116,7 @@ def test_keeps_no_read_waiting_and_tells_again_when_the_database_is_back(stores:
 
 def test_keeps_no_more_of_a_reason_than_a_person_reads(stores: Stores) -> None:
     fault = faults.Fault(place="here", reason="what a file holds " * 100_000)
-    stores.db.write(lambda conn: faults.note(conn, fault, NOW, header))
+    stores.db.write(lambda conn: faults.note(conn, fault, NOW, header, None))
     with stores.db.read() as conn:
         (reason,) = conn.execute(select(tables.integrity_fault.c.reason)).scalars()
     assert reason.startswith("what a file holds") and reason.endswith("…") and len(reason) < 1000

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Update, select, update
 from lightwell.clock import Ids
 from lightwell.domain.image_sets.edits import Edit
 from lightwell.domain.integrity import FaultKind, PackToVerify
-from lightwell.errors import DamagedError
+from lightwell.errors import ConfigurationError, DamagedError
 from lightwell.sealing.providers.interface import KeyProviderAwayError
 from lightwell.sealing.providers.local_file import LocalFileKeys
 from lightwell.settings import Settings
@@ -169,11 +169,11 @@ def test_a_key_service_that_is_away_keeps_no_other_data_store_from_being_verifie
     away, other = sealed_set(stores), sealed_set(stores)
     run(stores, update(tables.image_set).values(instance_count=9))
 
-    def why_locked(self: KeyRing, conn: Connection, datastore: str) -> None:
+    def open_all(self: KeyRing, conn: Connection, datastore: str) -> None:
         if datastore == away.datastore_id:
             raise KeyProviderAwayError("The key service does not answer.")
 
-    monkeypatch.setattr(KeyRing, "why_locked", why_locked)
+    monkeypatch.setattr(KeyRing, "open_all", open_all)
     verifier = Verifier(stores, Settings(), lambda done, total: None, mode="quick")
     verifier.begin()
     verifier._phase = "sets"
@@ -184,3 +184,38 @@ def test_a_key_service_that_is_away_keeps_no_other_data_store_from_being_verifie
     (of_away,) = (each for each in problems if each.image_set_id is None)
     assert (of_away.kind, of_away.reason) == (FaultKind.UNREADABLE, "The key service does not answer.")
     assert {each.image_set_id for each in problems} == {None, other.id}
+
+
+def test_a_key_that_goes_while_sets_are_verified_makes_no_set_damaged(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = sealed_set(stores)
+    run(stores, of_keys(built).values(provider="another"))
+    carry(stores)
+    monkeypatch.setattr(KeyRing, "open_all", lambda self, conn, datastore: None)  # it was there then
+    verifier = Verifier(stores, Settings(), lambda done, total: None, mode="quick")
+    verifier.begin()
+    verifier._phase = "sets"
+    while not verifier.step():
+        pass
+    (problem,) = verifier.report().problems
+    verifier.close()
+    assert problem.kind is FaultKind.WITHOUT_KEY and problem.image_set_id is None
+
+
+def test_a_key_file_that_is_missing_refuses_packs_and_image_sets_alone(stores: Stores) -> None:
+    built = sealed_set(stores)
+
+    def missing(conn: Connection | None) -> LocalFileKeys:
+        raise ConfigurationError("The key file cannot be read.")
+
+    ring = KeyRing(stores.db, missing, always=True, keep=3600.0)
+    stores.db.close()
+    stores.db.carry(ring)
+    with stores.db.read() as conn:
+        row = record_of(conn, built)
+        of_pack = PackToVerify(row.pack, built.datastore_key, 16, 0)
+    worker = VerifyWorker(stores, Settings(), threading.Event())
+    _, _, (fault,) = worker._rows_of(of_pack)
+    worker.close()
+    assert fault.kind is FaultKind.WITHOUT_KEY and "key file cannot be read" in fault.reason

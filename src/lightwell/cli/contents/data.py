@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -23,17 +22,15 @@ from lightwell.cli.contents import data_keys, data_move
 from lightwell.cli.running_server import ServerLock
 from lightwell.cli.store_session import (
     check_owner,
-    chown_command,
     make_data_folder,
     migrate_on_record,
     on_record,
     store_session,
-    user_name,
 )
+from lightwell.cli.verifying.findings import PAGES_CURE, Finding, findings_of
 from lightwell.cli.wording import counted
 from lightwell.domain.integrity import FaultKind
 from lightwell.errors import ConfigurationError, DamagedError, LightwellError
-from lightwell.stores.objects.open import local_root
 
 if TYPE_CHECKING:
     from lightwell.domain.integrity import Problem
@@ -42,17 +39,6 @@ if TYPE_CHECKING:
     from lightwell.work.verifying.repair import Repairs
     from lightwell.work.verifying.report import Report
     from lightwell.work.verifying.run import Mode, Verifier
-
-
-_KEY_CURE = (
-    "No data is known to be lost, and none of it was looked at: delete nothing and import nothing again. "
-    "Bring the key back, then verify again; `lightwell doctor` tells when it is there."
-)
-_PAGES_CURE = (
-    "A damaged page of the database is not put back by itself: stop the server, keep the file, and restore "
-    'the newest backup to another folder; docs/howto/integrity.md says under "A damaged page" how to bring '
-    "in what came since."
-)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +50,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     depth.add_argument("--all", action="store_true", help="decode every frame, not one in a hundred")
     verify.add_argument("--rate", type=_rate, metavar="MB", help="read at most so many megabytes a second")
-    verify.add_argument(
-        "--from-start", action="store_true", help="do not go on with a run that was interrupted"
+    begin = verify.add_mutually_exclusive_group()
+    begin.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with your run that was interrupted, which does not look again at what it has looked at",
     )
+    begin.add_argument("--from-start", action="store_true", help="begin anew, as it does without --resume")
     verify.add_argument(
         "--repair",
         action="store_true",
@@ -181,10 +171,15 @@ def _verify(settings: Settings, args: argparse.Namespace) -> int:
         run, report, repairs = _checked(settings, args)
     except DamagedError as error:
         # Maybe of what describes all other pages: then nothing can be opened.
-        raise LightwellError(f"{error} What is damaged is needed to go on. {_PAGES_CURE}") from error
+        raise LightwellError(f"{error} What is damaged is needed to go on. {PAGES_CURE}") from error
     if run.is_resumed:
-        print("went on with a run that was interrupted", file=sys.stderr)
-    findings = _findings(report, settings)
+        since = datetime.fromtimestamp(run.began_at / 1000, UTC).isoformat(timespec="seconds")
+        print(
+            f"went on with a run that began at {since} and was interrupted: what it had looked at before "
+            "was not looked at again",
+            file=sys.stderr,
+        )
+    findings = findings_of(report, settings)
     if args.json:
         more = {}
         if repairs is not None:
@@ -199,7 +194,7 @@ def _verify(settings: Settings, args: argparse.Namespace) -> int:
         for name, reason in repairs.failed.items() if repairs is not None else ():
             print(f"{name}: could not be repaired: {reason}", file=sys.stderr)
         _print(report, findings, quick=args.quick)
-    return 1 if report.problems else 0
+    return 1 if any(problem.kind is not FaultKind.DROPPED for problem in report.problems) else 0
 
 
 def _checked(settings: Settings, args: argparse.Namespace) -> tuple[Verifier, Report, Repairs | None]:
@@ -212,7 +207,7 @@ def _checked(settings: Settings, args: argparse.Namespace) -> tuple[Verifier, Re
         _bar(quiet=args.json or not sys.stderr.isatty()) as show,
     ):
         run = Verifier(stores, settings, show, mode=mode, rate=args.rate)
-        report = run.run(from_start=args.from_start)
+        report = run.run(from_start=not args.resume)
         repairs = _repair(settings, stores, report, args.sources) if args.repair else None
         if repairs is not None and repairs.repaired:
             # What that has cured, and what is left, only another look tells.
@@ -273,88 +268,7 @@ def _note(settings: Settings, problems: Sequence[Problem], what: str | None = No
         command.note.saw(image_set, patient, study)
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """All problems of one kind, and how to fix them."""
-
-    kind: str
-    problems: list[Problem]
-    says: str
-    cure: str
-
-
-def _findings(report: Report, settings: Settings) -> list[_Finding]:
-    damaged = [problem for problem in report.problems if problem.kind == FaultKind.DAMAGED]
-    unreadable = [problem for problem in report.problems if problem.kind == FaultKind.UNREADABLE]
-    locked = [problem for problem in report.problems if problem.kind == FaultKind.WITHOUT_KEY]
-    found = []
-    if locked:
-        packs = len({problem.pack for problem in locked if problem.pack is not None})
-        reason = min((problem for problem in locked), key=lambda problem: problem.pack or "").reason
-        what = f"What {counted(packs, 'pack')} hold is encrypted and its key is not to be had"
-        found.append(_Finding(FaultKind.WITHOUT_KEY, locked, f"{what}: {reason.rstrip('.')}", _KEY_CURE))
-    if unreadable:
-        packs = len({problem.pack for problem in unreadable})
-        found.append(
-            _Finding(
-                FaultKind.UNREADABLE,
-                unreadable,
-                f"{counted(packs, 'pack')} cannot be read, such as {_shown(unreadable[0], settings)}",
-                _how_to_make_readable(settings),
-            )
-        )
-    if damaged:
-        cure = _cure(damaged)
-        found.append(
-            _Finding(FaultKind.DAMAGED, damaged, f"{counted(len(damaged), 'problem')}: data is damaged", cure)
-        )
-    return found
-
-
-def _cure(damaged: Sequence[Problem]) -> str:
-    pages = [p for p in damaged if p.pack is None and " of the database is damaged: " in p.reason]
-    packs = [p for p in damaged if p.pack is not None and p.sop_instance_uid is None]
-    sentences = []
-    if packs:
-        sentences.append(
-            "`lightwell data verify --repair --from BACKUP` puts back packs that a backup has whole."
-        )
-    if len(pages) < len(damaged):
-        sentences.append("Restore the damaged instances from a backup, or import them again.")
-    if any(p.pack is None and p.image_set_id is not None and p.sop_instance_uid is None for p in damaged):
-        sentences.append(
-            "`lightwell data verify --repair` makes anew what image sets are found by, where what they show "
-            "is right."
-        )
-    if pages:
-        sentences.append(_PAGES_CURE)
-    return " ".join(sentences)
-
-
-def _shown(problem: Problem, settings: Settings) -> str:
-    """A pack; with its owner and mode if it is a local file."""
-    root = local_root(settings.storage)
-    if root is None or problem.pack is None:
-        return f"{problem.pack}: {problem.reason}"
-    path = root / problem.pack
-    try:
-        status = path.stat()
-    except OSError:
-        return str(path)
-    return f"{path} (owner {user_name(status.st_uid)}, mode {stat.S_IMODE(status.st_mode):04o})"
-
-
-def _how_to_make_readable(settings: Settings) -> str:
-    root = local_root(settings.storage)
-    if root is None:
-        return "No data is known to be lost: make the storage reachable, then verify again."
-    return (
-        f"No data is known to be lost: as root, run `{chown_command(root)} && "
-        f"chmod -R u+rwX {shlex.quote(str(root))}`, then verify again."
-    )
-
-
-def _as_json(report: Report, findings: list[_Finding]) -> dict[str, object]:
+def _as_json(report: Report, findings: list[Finding]) -> dict[str, object]:
     problems = [
         {
             "kind": problem.kind,
@@ -382,7 +296,7 @@ def _as_json(report: Report, findings: list[_Finding]) -> dict[str, object]:
     return {**counts, "findings": grouped, "problems": problems}
 
 
-def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
+def _print(report: Report, findings: list[Finding], *, quick: bool) -> None:
     def place(problem: Problem) -> tuple[str, str, str, str]:
         return (
             problem.patient_id or "",
@@ -395,7 +309,7 @@ def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
     for (patient, study, store, image_set), found in groupby(sorted(damaged, key=place), place):
         whose = f"image set {image_set} of data store {store}"
         print(
-            f"{whose}, {_study(patient, study)}:" if image_set else "packs, pages and documents:",
+            f"{whose}, {_study(patient, study)}:" if image_set else "packs and pages:",
             file=sys.stderr,
         )
         for problem in found:
@@ -417,12 +331,13 @@ def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
     if report.frames_without_checksum:
         without = counted(report.frames_without_checksum, "frame")
         print(f"{without} have no checksum of the stored bytes: it is made once they are verified as intact")
-    if report.problems:
-        print(f"{checked} checked: {counted(len(report.problems), 'problem')}", file=sys.stderr)
-        for one in findings:
-            print(f"{one.says}.\n{one.cure}", file=sys.stderr)
+    problems = sum(problem.kind is not FaultKind.DROPPED for problem in report.problems)
+    if problems:
+        print(f"{checked} checked: {counted(problems, 'problem')}", file=sys.stderr)
     else:
         print(f"{checked} checked: everything is intact")
+    for one in findings:
+        print(f"{one.says}.\n{one.cure}", file=sys.stderr)
 
 
 def _study(patient: str | None, study: str | None) -> str:

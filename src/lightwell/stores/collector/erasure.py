@@ -28,6 +28,7 @@ from lightwell.stores.db.tables import (
 )
 from lightwell.stores.image_sets import edits
 from lightwell.stores.keys import values
+from lightwell.stores.keys.job_values import NO_KEY
 
 _PAGE = 500
 
@@ -126,7 +127,7 @@ def former_levels(
                     json.loads(decompress(values.opened(conn, values.LEVEL, base, body_z, image_set_key))),
                     edits.unpack(conn, image_set_key, packed),
                 )
-            except (StorageError, zstandard.ZstdError, ValueError):
+            except (*NO_KEY, StorageError, zstandard.ZstdError, ValueError):
                 block = None
             yield FormerLevel(store_id, id, block)
         if len(rows) < _PAGE:

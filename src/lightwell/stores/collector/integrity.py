@@ -32,6 +32,7 @@ from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.edits import unpack
 from lightwell.stores.integrity import primary_rule, shown_content
 from lightwell.stores.keys import values
+from lightwell.stores.keys.job_values import NO_KEY
 from lightwell.stores.qido import index_check
 
 
@@ -293,7 +294,10 @@ def are_live(conn: Connection, keys: Sequence[int]) -> set[int]:
 
 
 def faults_of_set(conn: Connection, key: int) -> list[str]:
-    """What is missing or inconsistent among an image set's rows; empty if the set has been deleted since."""
+    """What is missing or inconsistent among an image set's rows; empty if the set has been deleted since.
+
+    Raises one of `NO_KEY` where that cannot be told without a key, which is no fault of the set.
+    """
     row = conn.execute(select(image_set).where(image_set.c.key == key)).first()
     if row is None or row.state != ImageSetState.ACTIVE:
         return []
@@ -315,6 +319,8 @@ def faults_of_content(conn: Connection, row: Any) -> list[str]:
 def _index(conn: Connection, row: Any) -> list[str]:
     try:
         return index_check.faults_of_set(conn, row)
+    except NO_KEY:
+        raise
     except (StorageError, ValueError) as error:
         return [f"its part of DICOMweb's index cannot be compared: {error}"]
 
@@ -334,6 +340,8 @@ def _wrong_members(conn: Connection, key: int) -> list[str]:
     for edits, uid, came_with in rows:
         try:
             wrong += native_instances.sop_instance_uid(came_with, unpack(conn, key, edits)) != uid
+        except NO_KEY:
+            raise
         except StorageError as error:
             return [str(error)]
     return [f"{wrong} members name the records of other instances"] if wrong else []

@@ -31,6 +31,7 @@ from lightwell.stores.db.tables import (
 )
 from lightwell.stores.image_sets.edits import unpack
 from lightwell.stores.image_sets.records import level_text
+from lightwell.stores.keys.job_values import NO_KEY
 
 _own_pack, _pixel_pack = pack.alias(), pack.alias()
 _MEMBERS: Select[Any] = (
@@ -88,6 +89,8 @@ def faults_of_set(conn: Connection, row: Any) -> list[str]:
     faults = [*_study(conn, row), *_stores(row, members), *_of_values(row, members, levels, found)]
     try:
         return [*faults, *_contents(conn, row.key, members, levels, found)]
+    except NO_KEY:
+        raise
     except (StorageError, ValueError) as error:
         return [*faults, f"whether its instances belong together cannot be told: {error}"]
 

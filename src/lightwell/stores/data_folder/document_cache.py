@@ -159,12 +159,16 @@ class DocumentCache:
     def check(self) -> Iterator[tuple[str, bool]]:
         """Each document and whether it is as it was written; what is not is dropped."""
         for entry in list(self._entries()):
+            if entry.path.name.startswith("."):
+                continue  # another process is writing it, or was killed then; nobody reads it
             name = str(entry.path.relative_to(self.root))
             try:
                 data = entry.path.read_bytes()
             except FileNotFoundError:
                 continue
             except OSError:
+                with contextlib.suppress(OSError):
+                    entry.path.unlink()
                 yield name, False  # it lies on sectors that cannot be read
                 continue
             is_whole = _body(data) is not None

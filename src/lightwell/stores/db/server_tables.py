@@ -53,14 +53,15 @@ integrity_run = Table(
     "integrity_run",
     metadata,
     key(primary_key=True),
-    Column("mode", TEXT, nullable=False),  # quick sample all
+    Column("mode", TEXT, nullable=False),  # quick sample all regular
     Column("started_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),  # when it last got on
     Column("progress", TEXT, nullable=False),  # JSON: where it is, and what it has counted
     Column("finished_at", BigInteger),
 )
 
-# What is damaged, each place once; gone when it is found whole again. Names nobody.
+# What is damaged, each place once, gone when it is found whole again; and a row for each run that found it
+# (`stores.integrity.faults.OF_RUN`), gone with the run. Names nobody.
 integrity_fault = Table(
     "integrity_fault",
     metadata,
@@ -71,7 +72,7 @@ integrity_fault = Table(
     key("pack"),
     key("record"),
     key("image_set"),
-    key("run"),  # the run that found it last; NULL: a read did
+    key("run"),  # of a row of one run of `data verify`, that run
     Column("found_at", BigInteger, nullable=False),
     Index("integrity_fault_by_run", "run", "place"),
 )

@@ -73,7 +73,9 @@ class DamageReports:
     def _write(self) -> None:
         while (fault := self._waiting.get()) is not None:
             try:
-                self._db.write(partial(faults.note, fault=fault, now=self._now(), header=self._header))
+                sets = faults.concerned_sets(self._db, fault)
+                note = partial(faults.note, fault=fault, now=self._now(), header=self._header, concerned=sets)
+                self._db.write(note)
             except Exception as error:  # whatever it is, reads go on
                 log.warning("damage of %s could not be noted: %s", fault.place, error)
                 self._forget(fault.place)

@@ -19,6 +19,7 @@ from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import StorageError
 from lightwell.stores.db.tables import level
 from lightwell.stores.image_sets import native_instances, version_diff
+from lightwell.stores.keys.job_values import NO_KEY
 
 Blocks = list[dict[str, object]]
 """The patient, study and series block of a version, edits applied."""
@@ -58,6 +59,8 @@ def _levels(conn: Connection, row: Any) -> Iterator[str]:
     for number in sorted({*began, row.readable_version}):
         try:
             shown(conn, row.key, number)
+        except NO_KEY:
+            raise
         except (StorageError, ValueError) as error:
             yield f"version {number}: {error}"
 
@@ -66,6 +69,8 @@ def _uids(conn: Connection, row: Any) -> Iterator[str]:
     """What says to which series and data store it belongs."""
     try:
         series = shown(conn, row.key, row.readable_version)[2]
+    except NO_KEY:
+        raise
     except (StorageError, ValueError):
         return
     if row.series_instance_uid != clean_text(str(series.get("SeriesInstanceUID") or "")):
@@ -80,6 +85,8 @@ def _uids(conn: Connection, row: Any) -> Iterator[str]:
 def _columns(conn: Connection, row: Any) -> Iterator[str]:
     try:
         blocks = shown(conn, row.key, row.readable_version)
+    except NO_KEY:
+        raise
     except (StorageError, ValueError):
         return  # told already
     expected = columns_of_levels(*blocks)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from lightwell.errors import DamagedError, StorageError, StorageUnavailableError
+from lightwell.errors import ConfigurationError, DamagedError, StorageError, StorageUnavailableError
 from lightwell.observe.logs import event
 from lightwell.sealing.providers.interface import (
     DataKey,
@@ -227,7 +227,7 @@ class KeyRing:
         for pack in keys:
             try:
                 found = self._granted(pack)
-            except StorageError as error:
+            except (StorageError, ConfigurationError) as error:
                 refused.append((pack, str(error), isinstance(error, StorageUnavailableError)))
             else:
                 plain.append(pack) if found is None else granted.append(found)
@@ -368,17 +368,13 @@ class KeyRing:
             if len(page) < _PAGE:
                 return
 
-    def why_locked(self, conn: Connection, datastore: str) -> str | None:
-        """Why what a data store holds cannot be opened, of which a key is not to be had; None if all are.
+    def open_all(self, conn: Connection, datastore: str) -> None:
+        """Ask for all keys of a data store, whose id of the API this is.
 
-        ``datastore`` is an id of the API. Raises `KeyProviderAwayError`.
+        Raises one of `job_values.NO_KEY` where what it holds cannot be opened.
         """
         for stored in data_keys.of_store(conn, datastore):
-            try:
-                self._unwrapped(stored, conn)
-            except KeyProviderError as error:
-                return str(error)
-        return None
+            self._unwrapped(stored, conn)
 
     def _unwrapped(self, stored: StoredKey, conn: Connection | None = None, *, spare: float = 0.0) -> bytes:
         """``spare``: for how many seconds more it must not have to be asked for."""

@@ -28,12 +28,11 @@ from lightwell.domain.integrity import (
     RecordToVerify,
     SharedValues,
 )
-from lightwell.errors import DamagedError, StorageError, StorageUnavailableError
-from lightwell.sealing.providers.interface import KeyProviderError
+from lightwell.errors import ConfigurationError, DamagedError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
-from lightwell.stores.keys.data_keys import KeyDestroyedError
+from lightwell.stores.keys.job_values import NO_KEY
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +113,12 @@ class VerifyWorker:
                 return records, integrity.bodies(conn, records), []
         except (StorageUnavailableError, DamagedError):
             raise
-        except StorageError as error:
+        except (StorageError, ConfigurationError) as error:
             with self._stores.db.read() as conn:
                 if integrity.is_of_deleted(conn, pack):
                     return [], SharedValues({}, {}), []
             reason = f"what the database has of its instances cannot be read: {error}"
-            is_locked = isinstance(error, KeyProviderError | KeyDestroyedError)
+            is_locked = isinstance(error, NO_KEY)
             kind = FaultKind.WITHOUT_KEY if is_locked else FaultKind.UNREADABLE
             return [], SharedValues({}, {}), [IntegrityFault(reason, kind)]
 

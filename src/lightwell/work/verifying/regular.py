@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lightwell.clock import Clock
+from lightwell.domain.integrity import FaultKind
 from lightwell.errors import StorageUnavailableError
 from lightwell.observe.logs import event
 from lightwell.settings import Settings
@@ -72,8 +73,8 @@ class RegularVerifying:
 
         now = self._clock.now()
         with self._stores.db.read() as conn:
-            unfinished = runs.unfinished(conn, "sample")
-            last = runs.last_finished(conn, ("sample", "all"), now)
+            unfinished = runs.unfinished(conn, "regular")
+            last = runs.last_finished(conn, ("regular", "sample", "all"), now)
             since = packs.oldest(conn) if last is None else last
         is_due = since is not None and now - since > self._settings.verify_days * _DAY_MS
         if unfinished is not None:
@@ -83,7 +84,7 @@ class RegularVerifying:
                 self._stores,
                 self._settings,
                 lambda done, total: None,
-                mode="sample",
+                mode="regular",
                 processes=1,
                 stopping=self._stopping,
             )
@@ -94,13 +95,14 @@ class RegularVerifying:
     def _end(self, run: Verifier) -> None:
         report = run.report()
         self.close()
-        level = logging.ERROR if report.problems else logging.INFO
+        problems = [problem for problem in report.problems if problem.kind is not FaultKind.DROPPED]
+        level = logging.ERROR if problems else logging.INFO
         event(
             log,
             level,
             "verified",
             packs=report.packs,
             image_sets=report.image_sets,
-            problems=len(report.problems),
-            advice="run `lightwell data verify`, which names them" if report.problems else "",
+            problems=len(problems),
+            advice="run `lightwell data verify`, which names them" if problems else "",
         )

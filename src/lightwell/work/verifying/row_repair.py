@@ -12,6 +12,7 @@ from lightwell.clock import Clock
 from lightwell.domain.integrity import FaultKind, Problem
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity, rebuilding
+from lightwell.stores.keys.job_values import NO_KEY
 from lightwell.stores.objects import pack_objects
 from lightwell.work.timing.database_clock import DatabaseClock
 from lightwell.work.verifying.repair import Repairs
@@ -44,7 +45,7 @@ def rebuild_rows(
         now = clock.now()
         try:
             is_done = stores.db.write(lambda conn: rebuilding.rebuild(conn, datastore_id, id, now))  # noqa: B023
-        except rebuilding.NotRebuilt as error:
+        except (rebuilding.NotRebuilt, *NO_KEY) as error:
             done.failed[id] = str(error)
             continue
         if is_done:

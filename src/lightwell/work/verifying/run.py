@@ -29,6 +29,7 @@ from lightwell.stores.integrity import faults as kept_faults
 from lightwell.stores.integrity import runs
 from lightwell.stores.integrity.faults import Fault
 from lightwell.stores.integrity.runs import Run
+from lightwell.stores.keys.job_values import NO_KEY
 from lightwell.stores.objects import pack_objects, packs
 from lightwell.stores.objects.pack_objects import pack_name
 from lightwell.work.timing.database_clock import DatabaseClock
@@ -37,7 +38,7 @@ from lightwell.work.verifying.pace import Pace
 from lightwell.work.verifying.packs import PartFinding, VerifyWorker
 from lightwell.work.verifying.report import Report, named_problems
 
-Mode = Literal["quick", "sample", "all"]
+Mode = Literal["quick", "sample", "all", "regular"]
 
 _SETS, _STRAYS, _FAULTS = 20, 500, 1000
 _PHASES = ("pages", "packs", "sets", "documents", "strays", "over")
@@ -57,7 +58,8 @@ class Verifier:
     far, and their total.
 
     ``mode``: ``all`` decodes every frame, ``sample`` one in a hundred, another hundredth with each run,
-    ``quick`` none, nor derives attributes from originals. ``rate`` is bytes a second. So many ``processes``
+    ``quick`` none, nor derives attributes from originals; ``regular`` is the sample of servers, which nobody
+    else goes on with, since it may have begun weeks ago. ``rate`` is bytes a second. So many ``processes``
     read; as many as there are codec workers for a kind of work unless given. For one thread.
     """
 
@@ -89,8 +91,8 @@ class Verifier:
         self._run: Run | None = None
         self._phase, self._after = _PHASES[0], database_pages.START
         self._counts = dict.fromkeys(_COUNTED, 0)
-        # Why the keys of data stores are not to be had, or None, by id.
-        self._locked: dict[str, str | None] = {}
+        # Whether the keys of data stores are not to be had, by id.
+        self._locked: dict[str, bool] = {}
         self.is_resumed = False
 
     def run(self, *, from_start: bool = False) -> Report:
@@ -130,6 +132,12 @@ class Verifier:
                 self._counts["without_before"] = integrity.count_unchecked(conn)
             self._counts["page_total"] = database_pages.size(self._stores.db)
 
+    @property
+    def began_at(self) -> int:
+        """When the run began, in ms."""
+        assert self._run is not None
+        return self._run.started_at
+
     def step(self) -> bool:
         """Check the next few; True once there are no more."""
         if self._phase == "pages":
@@ -145,12 +153,16 @@ class Verifier:
         return self._phase == "over"
 
     def report(self) -> Report:
-        """What was checked so far, and everything that is wrong."""
+        """What was checked so far, and everything that is wrong. Raises `TakenOver` if that was given up."""
         assert self._run is not None
         found: list[Fault] = []
         with self._stores.db.read() as conn:
             while page := kept_faults.known(conn, self._run.key, found[-1].place if found else "", _FAULTS):
                 found += page
+            if not runs.is_kept(conn, self._run):  # nothing found would look like nothing wrong
+                raise TakenOver(
+                    "This run of `data verify` was given up for another one; see there what it finds"
+                )
             without = integrity.count_unchecked(conn)
             report = Report(problems=named_problems(conn, found))
         for name in _COUNTED:
@@ -182,16 +194,20 @@ class Verifier:
         def header(datastore_id: str) -> EventHeader:
             return self._header(datastore_id, now)
 
+        told: set[int] = set()
+        concerned: list[list[str] | None] = []
+        for fault in found:
+            # One event for a pack is enough, however many instances are in it.
+            is_news = fault.kind is FaultKind.DAMAGED and (fault.pack is None or fault.pack not in told)
+            concerned.append(kept_faults.concerned_sets(self._stores.db, fault) if is_news else None)
+            if is_news and fault.pack is not None:
+                told.add(fault.pack)
+
         def work(conn: Connection) -> bool:
             if not runs.keep(conn, run, progress, now, is_over=is_over):
                 return False
-            told: set[int] = set()
-            for fault in found:
-                # One event for a pack is enough, however many instances are in it.
-                is_news = fault.pack is None or fault.pack not in told
-                kept_faults.note(conn, replace(fault, run=run.key), now, header, is_event=is_news)
-                if fault.pack is not None:
-                    told.add(fault.pack)
+            for fault, sets in zip(found, concerned, strict=True):
+                kept_faults.note(conn, replace(fault, run=run.key), now, header, sets)
             if is_over:
                 runs.drop_healed(conn, run, everything=self._mode == "all")
             return True
@@ -257,7 +273,7 @@ class Verifier:
                 self._made.append(worker)
         assert self._run is not None
         try:
-            sample = self._run.number % 100 if self._mode == "sample" else None
+            sample = self._run.number % 100 if self._mode in ("sample", "regular") else None
             found, instances, frames = worker.check(pack, quick=self._mode == "quick", sample=sample)
         finally:
             self._workers.put(worker)
@@ -280,29 +296,40 @@ class Verifier:
             page = integrity.sets(conn, self._after, _SETS)
             for key, id, store in page:
                 self._counts["image_sets"] += 1
-                if self._is_locked(conn, store, found):
+                if self._is_locked(conn, key, store, found):
                     continue
-                for reason in integrity.faults_of_set(conn, key):
-                    found.append(_fault_of_set(conn, key, id, reason))
+                try:
+                    reasons = integrity.faults_of_set(conn, key)
+                except NO_KEY as error:  # which was to be had a moment ago
+                    self._lock_out(conn, key, store, error, found)
+                    continue
+                found += [_fault_of_set(conn, key, id, reason) for reason in reasons]
         if page:
             self._keep(found, "sets", page[-1][0])
         else:
             self._keep((), "documents" if self._mode != "quick" else "over", -1)
 
-    def _is_locked(self, conn: Connection, store: str, found: list[Fault]) -> bool:
+    def _is_locked(self, conn: Connection, key: int, store: str, found: list[Fault]) -> bool:
         """Whether the key of a data store is not to be had, or cannot be asked for now. What its image sets
-        hold is not known then, and one fault of the data store says so: others are verified all the same.
+        hold, such as that with this key, is not known then, and one fault of the data store says so: others
+        are verified all the same.
         """
         if store not in self._locked:
-            kind = FaultKind.WITHOUT_KEY
+            self._locked[store] = False
             try:
-                reason = self._stores.keys.why_locked(conn, store)
-            except KeyProviderAwayError as error:
-                reason, kind = str(error), FaultKind.UNREADABLE
-            self._locked[store] = reason
-            if reason is not None:
-                found.append(Fault(place=f"data store {store}", reason=reason, kind=kind))
-        return self._locked[store] is not None
+                self._stores.keys.open_all(conn, store)
+            except NO_KEY as error:
+                self._lock_out(conn, key, store, error, found)
+        return self._locked[store]
+
+    def _lock_out(
+        self, conn: Connection, key: int, store: str, error: LightwellError, found: list[Fault]
+    ) -> None:
+        self._locked[store] = True
+        is_away = isinstance(error, KeyProviderAwayError)
+        kind = FaultKind.UNREADABLE if is_away else FaultKind.WITHOUT_KEY
+        place, of = f"data store {store} {kind.value}", integrity.datastore_of(conn, key)
+        found.append(Fault(place=place, reason=str(error), kind=kind, datastore=of))
 
     def _documents(self) -> None:
         found = []
@@ -310,7 +337,7 @@ class Verifier:
             self._counts["documents"] += 1
             if not is_whole:
                 reason = f"the cached document {name} was damaged; it is dropped, and made again when wanted"
-                found.append(Fault(place=f"document {name}", reason=reason))
+                found.append(Fault(place=f"document {name}", reason=reason, kind=FaultKind.DROPPED))
         self._keep(found, "strays", -1)
 
     def _find_strays(self) -> None:
@@ -332,11 +359,12 @@ def _in_parts(names: Iterator[str]) -> Iterator[list[str]]:
 
 
 def _fault(finding: PartFinding) -> Fault:
-    name = pack_name(finding.pack.key)
+    name, kind = pack_name(finding.pack.key), finding.fault.kind
     fault = Fault(
-        place=name,
+        # That a key is not to be had must not hide that bytes have changed.
+        place=name if kind is FaultKind.DAMAGED else f"{name} {kind.value}",
         reason=finding.fault.reason,
-        kind=finding.fault.kind,
+        kind=kind,
         datastore=finding.pack.datastore,
         pack=finding.pack.key,
     )

@@ -1,0 +1,1 @@
+"""What `lightwell data verify` prints."""
