@@ -15,7 +15,7 @@ from lightwell.domain.arn import Resource
 from lightwell.domain.events import ImageSetDetail
 from lightwell.domain.image_sets.image_set import ImageSet
 from lightwell.domain.states import ImageSetState, WorkflowStatus
-from lightwell.errors import NotFoundError
+from lightwell.errors import ConflictError, NotFoundError
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import unknown_image_set
 from lightwell.stores.account import tags
@@ -27,16 +27,27 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def delete_image_set(ctx: Context, request: shapes.DeleteImageSetRequest) -> shapes.DeleteImageSetResponse:
+def delete_image_set(
+    ctx: Context, request: shapes.DeleteImageSetRequest, *, latest_version: int | None = None
+) -> shapes.DeleteImageSetResponse:
     """Delete an image set, primary or not, with all its versions and tags. No other set becomes primary.
 
+    Requests name no version, in AWS neither: the set is deleted with all that it holds by then. With
+    ``latest_version`` it is deleted only while that is its latest, for callers who have looked at it.
+
     Raises `NotFoundError` for a set that does not exist or is already deleted, which clients treat as
-    success.
+    success, and `ConflictError` where it has another latest version.
     """
     now = ctx.clock.now()
-    found = ctx.stores.db.write(
-        lambda conn: delete_in(ctx, conn, request.datastore_id, request.image_set_id, now)
-    )
+
+    def work(conn: Connection) -> ImageSet | None:
+        if latest_version is not None:
+            seen = removal.lock_set(conn, request.datastore_id, request.image_set_id)
+            if seen is not None and not seen.deleted and seen.latest_version != latest_version:
+                raise ConflictError(f"Image set {request.image_set_id} was changed meanwhile.")
+        return delete_in(ctx, conn, request.datastore_id, request.image_set_id, now)
+
+    found = ctx.stores.db.write(work)
     if found is None:
         raise unknown_image_set(ctx, request.datastore_id, request.image_set_id)
     if found.deleted:

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from lightwell.domain.image_sets.copying import CopyRefused
+from lightwell.operations.copy_image_set import copy_image_set
 from lightwell.stores.account import datastores
 from lightwell.stores.account.usage import usage
 from lightwell.stores.db import tables
+from lightwell.stores.image_sets import copying
 from lightwell.stores.objects import packs
+from lightwell.wire import shapes
 from tests.cli.contents.verbs import Verbs
 from tests.support.imports import importing
 
@@ -63,6 +67,41 @@ def test_it_says_why_a_data_store_cannot_be_deleted(verbs: Verbs) -> None:
     verbs.server.start()
     verbs("datastore", "delete", id, status=1)
     assert "are running" in verbs.err and "lightwell jobs cancel" in verbs.err
+
+
+def test_it_empties_a_data_store_of_what_no_search_finds(
+    verbs: Verbs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id, made = verbs.server.datastore, verbs.built(1)
+
+    def fail(*arguments: object) -> None:
+        raise CopyRefused("it does not fit")
+
+    monkeypatch.setattr(copying, "check_own", fail)
+    source = shapes.CopySourceImageSetInformation(latest_version_id="1")
+    answer = copy_image_set(
+        verbs.server.context,
+        shapes.CopyImageSetRequest(
+            datastore_id=id,
+            source_image_set_id=made.id,
+            copy_image_set_information=shapes.CopyImageSetInformation(source_image_set=source),
+        ),
+    )
+    copied = answer.destination_image_set_properties.image_set_id
+    assert [each["imageSetId"] for each in verbs.json("sets", "list")] == [made.id]
+    verbs("sets", "delete", made.id)
+    verbs("datastore", "delete", id, status=1)
+    assert "is not empty" in verbs.err
+    monkeypatch.setattr("lightwell.cli.contents.set_deletion._PAGE", 1)
+    kept = [verbs.built(number) for number in (2, 3)]
+    way = ("sets", "delete", "--datastore", id, "--all")
+    verbs(*way, status=2)
+    assert "Delete 3 image sets with 2 instances" in verbs.err
+    gone = {each["imageSetId"] for each in verbs.json(*way, "--yes")}
+    assert gone == {copied, *(each.id for each in kept)}
+    verbs(*way, "--yes", status=1)
+    assert "No image set matches" in verbs.err
+    verbs("datastore", "delete", id)
 
 
 def test_it_counts_what_a_data_store_holds(verbs: Verbs) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lightwell.operations.update_image_set_metadata import update_image_set_metadata
+from lightwell.cli.contents import set_deletion
 from lightwell.stores.account import datastores
 from lightwell.stores.db import purge, tables
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.objects import pack_objects, packs
-from lightwell.wire import shapes
 from tests.cli.contents.verbs import Verbs
 from tests.support import invariants
 from tests.support.ct_files import ct, write
@@ -105,18 +105,7 @@ def test_it_says_what_goes_when_and_removes_it_later_if_told_so(verbs: Verbs) ->
 
 def test_it_names_what_had_the_id_in_an_earlier_version(verbs: Verbs) -> None:
     made = verbs.built(1, ID, is_primary=False)
-    blob = b'{"SchemaVersion":1.1,"Patient":{"DICOM":{"PatientID":"OTHER"}}}'
-    update_image_set_metadata(
-        verbs.server.context,
-        shapes.UpdateImageSetMetadataRequest(
-            datastore_id=made.datastore_id,
-            image_set_id=made.id,
-            latest_version_id="1",
-            update_image_set_metadata_updates=shapes.MetadataUpdates(
-                dicom_updates=shapes.DICOMUpdates(updatable_attributes=blob)
-            ),
-        ),
-    )
+    verbs.corrected(made, "OTHER")
     text = verbs("erase", "--patient", ID, "--yes")
     assert "NOT erased: 1 image set that had this ID in an earlier version. " in text
     assert text.count(f"lightwell sets delete {made.id}\n") == 1
@@ -130,6 +119,24 @@ def test_it_names_what_had_the_id_in_an_earlier_version(verbs: Verbs) -> None:
     assert "NOT looked at: earlier versions of 1 image set that" in verbs("erase", "--patient", ID, "--yes")
     assert verbs.json("erase", "--patient", ID, "--yes")["earlierVersionsNotRead"] == named
     assert len(verbs.json("sets", "list")) == 1
+
+
+def test_it_leaves_a_set_that_was_given_to_another_patient_after_it_was_found(
+    verbs: Verbs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = verbs.built(1, ID, is_primary=False), verbs.built(2, ID)
+    real = set_deletion.delete
+
+    def delete(*arguments: Any) -> Any:
+        monkeypatch.setattr(set_deletion, "delete", real)
+        verbs.corrected(kept, "OTHER")
+        return real(*arguments)
+
+    monkeypatch.setattr(set_deletion, "delete", delete)
+    report = verbs.json("erase", "--patient", ID, "--yes")
+    assert [each["imageSetId"] for each in report["imageSets"]] == [gone.id]
+    assert [each["imageSetId"] for each in report["inEarlierVersions"]] == [kept.id]
+    assert [each["imageSetId"] for each in verbs.json("sets", "list")] == [kept.id]
 
 
 def test_it_leaves_packs_that_are_being_written_to_their_writers(verbs: Verbs) -> None:

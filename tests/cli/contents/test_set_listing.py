@@ -93,6 +93,32 @@ def test_it_deletes_by_id_and_by_what_is_searched(verbs: Verbs) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_it_takes_no_empty_id_for_all_that_have_none(verbs: Verbs) -> None:
+    made = verbs.built(1, "")
+    for given in ("--patient", "--study"):
+        for empty in ("", "  "):
+            verbs("sets", "delete", given, empty, "--yes", status=2)
+            assert "that is not empty" in verbs.err
+    assert [each["imageSetId"] for each in verbs.json("sets", "list", "--patient", "")] == [made.id]
+
+
+def test_it_leaves_what_has_changed_since_it_was_found(verbs: Verbs, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, deleted = verbs.built(1, is_primary=False), verbs.built(2)
+
+    def ask(prompt: str) -> str:
+        assert "Delete 2 image sets" in prompt
+        verbs.corrected(kept, "P2")
+        return "y"
+
+    monkeypatch.setattr("lightwell.cli.question.is_interactive", lambda: True)
+    monkeypatch.setattr("lightwell.cli.question.ask", ask)
+    assert verbs("sets", "delete", "--patient", "P1", status=1) == "1 image set deleted\n"
+    assert f"1 image set NOT deleted, changed since the search found them: {kept.id}." in verbs.err
+    assert [each["imageSetId"] for each in verbs.json("sets", "list", "--patient", "P2")] == [kept.id]
+    assert verbs.json("sets", "show", deleted.id)["imageSetState"] == "DELETED"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_it_asks_on_a_terminal(verbs: Verbs, monkeypatch: pytest.MonkeyPatch) -> None:
     made = verbs.built(1)
     answers = iter(["", "y"])

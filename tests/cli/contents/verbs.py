@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from lightwell.cli.main import main
+from lightwell.operations.update_image_set_metadata import update_image_set_metadata
 from lightwell.stores.account import datastores
+from lightwell.wire import shapes
 from tests.support import image_set_builders
 from tests.support.image_set_builders import BuiltInstance, BuiltSet
 from tests.support.imports import Importing
@@ -51,4 +53,19 @@ class Verbs:
             study={"StudyInstanceUID": uid, "StudyDate": "20240131", "StudyDescription": "HEAD"},
             series={"Modality": modality, "SeriesInstanceUID": f"{uid}.1"},
             **more,
+        )
+
+    def corrected(self, made: BuiltSet, patient: str) -> None:
+        """Version 2 of a set that was built, not primary: it is about another patient."""
+        blob = json.dumps({"SchemaVersion": "1.1", "Patient": {"DICOM": {"PatientID": patient}}}).encode()
+        update_image_set_metadata(
+            self.server.context,
+            shapes.UpdateImageSetMetadataRequest(
+                datastore_id=made.datastore_id,
+                image_set_id=made.id,
+                latest_version_id="1",
+                update_image_set_metadata_updates=shapes.MetadataUpdates(
+                    dicom_updates=shapes.DICOMUpdates(updatable_attributes=blob)
+                ),
+            ),
         )

@@ -145,11 +145,17 @@ def _describe(ctx: Context, places: list[DataStore], wanted: Wanted) -> str:
 
 
 def _delete(ctx: Context, places: list[DataStore], wanted: Wanted) -> tuple[list[SetId], set[int]]:
-    """Delete until a search finds no more, since imports may go on; returns what, and the packs it was in."""
+    """Delete until a search finds no more, since imports may go on; returns what, and the packs it was in.
+
+    A set that has changed since it was found may be about another patient: the next search decides.
+    """
     erased: list[SetId] = []
     packs: set[int] = set()
     for _ in range(_MOST_ROUNDS):
-        found = [SetId(each.store.id, each.found.image_set_id) for each in search(ctx, places, wanted)]
+        found = [
+            SetId(each.store.id, each.found.image_set_id, each.found.version)
+            for each in search(ctx, places, wanted)
+        ]
         if not found:
             break
         with ctx.stores.db.read() as conn:

@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
         if args.action == "delete":
             # On record is what is deleted, not what was looked for.
             ctx = replace(ctx, note=AuditNote())
+        if args.action == "delete" and args.all:
+            return set_deletion.delete_store(ctx, places[0], is_sure=args.yes, as_json=args.json)
         found = set_listing.search(ctx, places, wanted)
         if args.action == "list":
             return set_listing.print_list(
@@ -102,6 +104,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_chosen(args: argparse.Namespace, *, has_ids: bool) -> None:
     """That a command says clearly which sets to delete. ``has_ids``: by those of patients or studies."""
+    # Most likely of a variable that is not set; it would be all sets without this ID.
+    for value in (args.patient, args.study):
+        if value is not None and not value.replace("\0", "").strip():
+            raise ConfigurationError("Give a PatientID or StudyInstanceUID that is not empty")
     if not args.all and not has_ids:
         raise ConfigurationError(
             "Say what to delete: image set IDs, --patient, --study, or --datastore NAME --all for all image "

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, and_, bindparam, func, select, update
+from sqlalchemy import Connection, Integer, Row, Select, and_, bindparam, func, or_, select, update
 
 from lightwell.domain.image_sets.image_set import Identity, ImageSet, Summary, Version
 from lightwell.domain.keys import ImageSetKey
@@ -172,6 +172,20 @@ def find(conn: Connection, image_set_id: str) -> tuple[str, ImageSet] | None:
     """The id of its data store and the set of that id, deleted or not."""
     row = conn.execute(_FIND, {"id": image_set_id}).one_or_none()
     return None if row is None else (row[0], _image_set(row[1:]))
+
+
+def undeleted(
+    conn: Connection, datastore_key: int, after: tuple[str, int] | None, limit: int
+) -> Sequence[Row[str, int, str, int, int]]:
+    """Image sets of a data store by series and key, each with ``id``, ``latest_version`` and
+    ``instance_count``: also those without content, which no search finds. ``after``: series and key.
+    """
+    uid, key = image_set.c.series_instance_uid, image_set.c.key
+    wanted = [image_set.c.datastore == datastore_key, uid.is_not(None)]  # a deleted one has no series
+    if after is not None:
+        wanted += [uid >= after[0], or_(uid > after[0], key > after[1])]
+    columns = (uid, key, image_set.c.id, image_set.c.latest_version, image_set.c.instance_count)
+    return conn.execute(select(*columns).where(*wanted).order_by(uid, key).limit(limit)).all()
 
 
 def primary_siblings(conn: Connection, datastore_id: str, image_set_id: str, *, of_series: bool) -> list[str]:
