@@ -3,6 +3,9 @@
 What an import job has put into image sets goes when the job has ended, and so does what is not DICOM; what it
 could not import a day later, so that a person can try it again; an upload for which there is no job a day
 after its last file arrived.
+
+Only the server whose folder has the files removes them. That a day has passed any server sees: nobody may
+come with that folder again, after a restore or a move, and its uploads would count as the person's for ever.
 """
 
 from __future__ import annotations
@@ -68,7 +71,33 @@ class UploadRemoval:
             if len(page) < _BATCH:
                 break
             after = page[-1][0].id
+        self._end_unreachable(nodes)
         return removed
+
+    def _end_unreachable(self, nodes: list[str]) -> None:
+        """Mark as removed what is due in folders of other servers: these remove it when they are there."""
+        before, after = self._clock.now() - KEEP_MS, ""
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                page = uploads.of_others(conn, nodes, before, after, _BATCH)
+            for upload, datastore_id in page:
+                uri = uploads.uri_of(upload, datastore_id, self._settings)
+                with self._stores.db.read() as conn:
+                    job = uploads.newest_job(conn, upload, uri)
+                if self._is_over(upload, job, before):
+                    self._mark_removed(upload, uri, job)
+            if len(page) < _BATCH:
+                return
+            after = page[-1][0].id
+
+    @staticmethod
+    def _is_over(upload: Upload, job: Job | None, before: int) -> bool:
+        """Whether nobody goes on with an upload: nothing has happened since then."""
+        if job is None:
+            return upload.touched_at < before
+        if job.phase != JobPhase.DONE or job.ended_at is None:
+            return False
+        return max(job.ended_at, upload.touched_at) < before
 
     def _look_at(self, upload: Upload, datastore_id: str) -> int:
         uri = uploads.uri_of(upload, datastore_id, self._settings)
@@ -77,17 +106,17 @@ class UploadRemoval:
             return self._remove_all(upload, uri)
         with self._stores.db.read() as conn:
             job = uploads.newest_job(conn, upload, uri)
-        if job is None:
-            return self._end(upload, uri, None) if upload.touched_at < before else 0
-        if job.phase != JobPhase.DONE:
-            return 0
-        if job.ended_at is not None and max(job.ended_at, upload.touched_at) < before:
+        if self._is_over(upload, job, before):
             return self._end(upload, uri, job)
+        if job is None or job.phase != JobPhase.DONE:
+            return 0
         return 0 if upload.cleared_job == job.key else self._remove_finished(upload, uri, job)
 
     def _end(self, upload: Upload, uri: str, job: Job | None) -> int:
         """Remove the upload, unless something has come or another job has begun since it was looked at."""
+        return self._remove_all(upload, uri) if self._mark_removed(upload, uri, job) else 0
 
+    def _mark_removed(self, upload: Upload, uri: str, job: Job | None) -> bool:
         def work(conn: Connection) -> bool:
             found = uploads.lock(conn, upload.id)
             if found is None:
@@ -99,7 +128,7 @@ class UploadRemoval:
             uploads.mark_removed(conn, upload.id)
             return True
 
-        return self._remove_all(upload, uri) if self._stores.db.write(work) else 0
+        return self._stores.db.write(work)
 
     def _remove_all(self, upload: Upload, uri: str) -> int:
         """Remove the upload, which is marked as removed."""

@@ -30,6 +30,7 @@ from lightwell.errors import (
 from lightwell.operations.console import uploaded_files, uploads
 from lightwell.operations.import_jobs import start_dicom_import_job
 from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.db import job_tables as tables
 from lightwell.stores.jobs import uploads as table
 from lightwell.wire.shapes import StartDICOMImportJobRequest
 from lightwell.work.upload_removal import UploadRemoval
@@ -371,3 +372,22 @@ def test_what_nobody_goes_on_with_is_removed_after_a_day(server: Importing) -> N
     assert len(keys(server)) == 1
     assert removal(server, Later(KEEP_MS + 60_000)).remove() == 1 and keys(server) == []
     assert uploads.of_caller(server.context, server.datastore) == []
+
+
+def test_what_is_in_a_folder_that_nobody_comes_with_again_does_not_count_for_ever(sqlite: Importing) -> None:
+    upload = uploads.begin(sqlite.context, sqlite.datastore, name="folder", files=2, size=10)
+    send(sqlite, upload, "a/1", b"1")
+
+    def set_node(node: str | None) -> None:
+        sqlite.stores.db.write(lambda conn: conn.execute(tables.upload.update().values(node=node)))
+
+    # As after a restore or a move to another data folder.
+    set_node("of-the-old-folder")
+    assert removal(sqlite, Later(KEEP_MS - 60_000)).remove() == 0
+    assert len(uploads.of_caller(sqlite.context, sqlite.datastore)) == 1
+    assert removal(sqlite, Later(KEEP_MS + 60_000)).remove() == 0
+    assert uploads.of_caller(sqlite.context, sqlite.datastore) == []
+    assert len(keys(sqlite)) == 1
+    # If it was only away, it removes the files.
+    set_node(upload.node)
+    assert removal(sqlite, Later(KEEP_MS + 60_000)).remove() == 1 and keys(sqlite) == []

@@ -116,6 +116,21 @@ def every(conn: Connection, nodes: Sequence[str], after: str, limit: int) -> lis
     return [(_upload(conn, row[:-1]), row.datastore_id) for row in rows]
 
 
+def of_others(
+    conn: Connection, nodes: Sequence[str], before: int, after: str, limit: int
+) -> list[tuple[Upload, str]]:
+    """Uploads in folders of other nodes that were begun before then and are not removed, as `every`."""
+    rows = conn.execute(
+        select(*_COLUMNS, datastore.c.id.label("datastore_id"))
+        .join(datastore, datastore.c.key == upload.c.datastore)
+        .where(upload.c.id > after, upload.c.is_removed.is_(False), upload.c.created_at < before)
+        .where(upload.c.node.is_not(None), upload.c.node.not_in(nodes))
+        .order_by(upload.c.id)
+        .limit(limit)
+    ).all()
+    return [(_upload(conn, row[:-1]), row.datastore_id) for row in rows]
+
+
 def files(conn: Connection, id: str, after: str, limit: int, *, are_there: bool = True) -> list[UploadedFile]:
     """The files that are there, by key; with ``are_there`` False also those of which that is not sure."""
     wanted = [uploaded_file.c.upload == id, uploaded_file.c.key > after]
