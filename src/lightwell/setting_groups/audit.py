@@ -26,7 +26,8 @@ class AuditSettings(WorkSettings):
     )
     audit_mask: str = setting(
         "texts",
-        "what the audit trail keeps of searches and of tags: texts, what was typed for names, descriptions "
+        "what the audit trail keeps of searches, tags and what commands were asked for: texts, what was "
+        "typed for names, descriptions "
         "and other texts is replaced by digests; all, every value is; none, nothing is",
         choices=("texts", "all", "none"),
     )
