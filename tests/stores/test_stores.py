@@ -12,6 +12,7 @@ import pytest
 from lightwell.errors import StorageError
 from lightwell.settings import load
 from lightwell.stores import open_stores
+from lightwell.stores.data_folder.held_folders import held_folder
 from lightwell.stores.db.schema import migrate, schema_state
 from lightwell.stores.objects.local import LocalObjects
 
@@ -69,8 +70,11 @@ def test_sweeps_what_crashes_left(tmp_path: Path) -> None:
             os.utime(report / name, (1000, 1000))
         os.utime(report, (1000, 1000))
     os.utime(reports[1] / "success.ndjson", (3000, 3000))
-    assert stores.sweep(2_000_000) == 4
-    assert set(stores.spool.iterdir()) == {kept, reports[1]}
+    with held_folder(stores.spool, "report-") as held:
+        os.utime(held, (1000, 1000))
+        assert stores.sweep(2_000_000) == 4
+        assert set(stores.spool.iterdir()) == {kept, reports[1], held}
+    assert not held.exists()
     assert len(list(reports[1].iterdir())) == 2
     assert stores.objects.get("a") == b"x"
 

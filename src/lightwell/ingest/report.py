@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from lightwell.domain.imports import manifests
 from lightwell.domain.imports.jobs import Job, split_uri
 from lightwell.domain.states import OutcomeKind
 from lightwell.errors import StorageError
 from lightwell.stores import Stores
+from lightwell.stores.data_folder.held_folders import held_folder
 from lightwell.stores.jobs import staging
 
 _PAGE = 2000
@@ -29,8 +29,7 @@ def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
     bucket, folder = split_uri(job.output_uri)
     buckets = stores.output_buckets(job)
     buckets.remove_unfinished(bucket, folder)
-    with TemporaryDirectory(dir=stores.spool, prefix="report-") as name:
-        place = Path(name)
+    with held_folder(stores.spool, "report-") as place:
         _write_lines(stores, job, place)
         with stores.db.read() as conn:
             counts = staging.counts(conn, job.key)

@@ -14,6 +14,7 @@ from lightwell.stores.account.key_uses import KeyUses
 from lightwell.stores.background.wakeups import wake_engine
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.data_folder.document_cache import DocumentCache
+from lightwell.stores.data_folder.held_folders import sweep_whole
 from lightwell.stores.data_folder.node import NOBODY, Node
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.open import DatabaseSettings, open_database
@@ -25,7 +26,7 @@ from lightwell.stores.keys.opening import open_ring
 from lightwell.stores.keys.providers import KeySettings
 from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.objects import pack_objects, packs
-from lightwell.stores.objects.local import sweep_folder, sweep_whole
+from lightwell.stores.objects.local import sweep_folder
 from lightwell.stores.objects.open import CacheOptions, open_objects
 from lightwell.stores.objects.sealed import SealedObjects
 from lightwell.stores.objects.shared_blocks import SharedBlocks

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import tempfile
 import threading
 from asyncio import AbstractEventLoop
@@ -374,19 +373,6 @@ def sweep_folder(folder: Path, older_than: int) -> int:
                     (folder / entry.name).unlink()
                     removed += 1
     return removed
-
-
-def sweep_whole(folder: Path, older_than: int) -> int:
-    """Remove a folder and its files if none of them was written since ``older_than``. Returns how many files.
-
-    One that is written for long may be older itself than what is written in it.
-    """
-    with contextlib.suppress(OSError):
-        files = list(folder.iterdir())
-        if all(path.lstat().st_mtime_ns // 1_000_000 < older_than for path in (folder, *files)):
-            shutil.rmtree(folder)
-            return len(files)
-    return 0
 
 
 def sync_folder(path: Path) -> None:
