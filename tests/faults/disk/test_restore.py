@@ -24,6 +24,7 @@ from tests.support.imports import Importing
 PLACES = ("/lightwell.db", "/objects/", "/audit/", "/spool/")
 SAMPLE = (
     ("the disk is full in the middle of a write", "/lightwell.db.restoring", 1),
+    ("the disk is full", "/lightwell.db", 6),
     ("an fsync fails", "/objects/packs", 4),
     ("the process dies", "/objects/", 6),
 )

@@ -121,6 +121,7 @@ def _restore(settings: Settings, backups: Backups, args: argparse.Namespace) -> 
     make_data_folder(settings)
     lock = ServerLock(settings)
     engine = EngineLock(settings.data)
+    report = None
     try:
         if not engine.take():
             raise LightwellError(
@@ -141,7 +142,7 @@ def _restore(settings: Settings, backups: Backups, args: argparse.Namespace) -> 
             database = target(settings.database, settings.database_direct_url, stores.spool)
             restore = Restore(backups, database, stores.objects.inner, options, Ids(), bars.show)
             try:
-                return restore.run()
+                report = restore.run()
             except KeyProviderError as error:
                 raise _without_key(error, args) from error
             except StorageError as error:
@@ -155,9 +156,16 @@ def _restore(settings: Settings, backups: Backups, args: argparse.Namespace) -> 
                     f"{said}. If the backup holds the keys, as --list says, run the same command again with "
                     "--recovery-key FILE, the file that was given to `lightwell data backup`"
                 ) from error
+    except LightwellError as error:
+        if report is None:
+            raise
+        # Its beginning is on record, and it is done: whoever is told to run it again would be refused.
+        print(f"lightwell: the end of the restore is not on record. {error}", file=sys.stderr)
     finally:
         lock.clear()
         os.close(lock.handle)
+    assert report is not None, "what fails is raised"
+    return report
 
 
 def _keep_keys(settings: Settings, backups: Backups, run: Run, recovery: Path | None) -> None:
@@ -181,8 +189,12 @@ def _try_secret(settings: Settings) -> str | None:
     from lightwell.stores.account import principals
     from lightwell.stores.db.open import open_database
 
-    with closing(open_database(settings)) as db, db.read() as conn:
-        key = principals.holding(conn)
+    try:
+        with closing(open_database(settings)) as db, db.read() as conn:
+            key = principals.holding(conn)
+    except StorageError as error:
+        # What is restored is whole, and was read; the disk may be full since.
+        return f"It could not be tried whether access keys work, which `lightwell doctor` says. {error}"
     if key is None:
         return None
     try:

@@ -120,6 +120,10 @@ def forget_old_place(conn: Connection) -> None:
 # SQLite -----------------------------------------------------------------------------------------------------
 
 
+def _is_filled(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
 class _SqliteTarget:
     dialect = "sqlite"
 
@@ -146,16 +150,22 @@ class _SqliteTarget:
             )
 
     def begin(self, begun: UnderWay) -> None:
+        # It has its place with all that is in it, or not at all: half of it would look like a database that
+        # is in use.
+        draft = self._path.with_name(self._path.name + ".marking")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            for end in ("", "-journal"):
+                draft.with_name(draft.name + end).unlink(missing_ok=True)
+            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute(_VERSION)
                 connection.execute("INSERT INTO alembic_version VALUES (?)", (RESTORING,))
                 connection.execute(_MARK)
                 connection.execute("INSERT INTO lightwell_restore VALUES (?, ?)", (begun.run, begun.storage))
                 connection.execute("COMMIT")
+            draft.replace(self._path)
             sync_folder(self._path.parent)
         except sqlite3.Error as error:
             raise explain(error, self.address) from error
@@ -186,7 +196,11 @@ class _SqliteTarget:
 
     def finish(self) -> None:
         wal = self._filled.with_name(self._filled.name + "-wal")
-        if wal.exists() and wal.stat().st_size:
+        if _is_filled(wal):
+            # The disk was full, or failed, when it was closed.
+            with self.opened() as db:
+                db.write(lambda conn: None)
+        if _is_filled(wal):
             raise StorageError(
                 f"{wal} is in use: stop what reads {self._filled}, and run the same command again"
             )
