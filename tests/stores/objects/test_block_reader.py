@@ -175,7 +175,8 @@ def test_reads_on_over_the_borders_of_packs_that_follow_one_another(
             wanted = contents[key][start : start + BLOCK // 2]
             assert objects.read(key, start, len(wanted)) == wanted
     assert objects.got("reads", "s3") <= 2
-    assert gets(way) <= 2 * len(keys) and objects.got("bytes", "s3") == 7 * size
+    # How many blocks come at once goes by who is faster; one by one they would be four a pack.
+    assert gets(way) < 4 * 7 and objects.got("bytes", "s3") == 7 * size
     with pytest.raises(MissingObjectError):
         objects.read(keys[-1], 0, 1)
     with pytest.raises(StorageError, match=f"ends at byte {size}"):
