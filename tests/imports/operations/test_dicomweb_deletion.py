@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -29,13 +30,17 @@ STUDY, SERIES = f"{ROOT}.1", f"{ROOT}.1.1"
 def before_each_write(
     monkeypatch: pytest.MonkeyPatch, server: Importing, happens: Callable[[], bool]
 ) -> list[None]:
-    """Let something happen before each transaction that writes, while it returns True; as often as it did."""
+    """Let something happen before each transaction in which this thread writes, while it returns True.
+
+    As often as it did. The server's own threads write, too.
+    """
     db, real, times = server.stores.db, server.stores.db.write, list[None]()
+    caller = get_ident()
     is_busy = False
 
     def write(work: Any) -> Any:
         nonlocal is_busy
-        if not is_busy:
+        if not is_busy and get_ident() == caller:
             is_busy = True
             if happens():
                 times.append(None)
