@@ -156,9 +156,11 @@ def goes_on(root: Path, keys: AuditKeys, since: Head, to: Head) -> bool:
 
     False if that does not tell: then ask `goes_through`, which reads more. Raises `OSError`.
     """
+    if not since.end:
+        return False
     mac = since.mac
     for segment in segments(root / to.writer):
-        if not since.segment <= segment.number <= to.segment or not since.end:
+        if not since.segment <= segment.number <= to.segment:
             continue
         head, start = decode_head(segment.start(_HEAD)), 0
         key = None if head is None else keys.seal_key(head.key, head.node, to.writer)

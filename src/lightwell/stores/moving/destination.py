@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from sqlalchemy import Connection, delete, insert, inspect, select, text
+from sqlalchemy import Connection, delete, insert, select, text
 
 from lightwell.domain.imports.units import QueuedJob
 from lightwell.domain.states import JobPhase, UnitState
 from lightwell.errors import LightwellError
 from lightwell.stores.background.installation import MARKER, read_id, set_id
 from lightwell.stores.db.database import Database
-from lightwell.stores.db.drivers import sqlite_path
-from lightwell.stores.db.schema import MOVING, REVISIONS, migrate
+from lightwell.stores.db.schema import MOVING, REVISIONS, migrate, schema_revision
 from lightwell.stores.db.tables import import_job, installation, unit
 from lightwell.stores.jobs import import_jobs, transitions
 from lightwell.stores.jobs.units import Enqueue
@@ -40,9 +39,9 @@ def begin(db: Database, begun: Begun) -> Begun:
 
     Raises `LightwellError` if there is anything else in it.
     """
-    if _version(db) is None:
+    if schema_revision(db) is None:
         migrate(db)
-    version = _version(db)
+    version = schema_revision(db)
     if (found := under_way(db)) is not None:
         if found.source != begun.source:
             raise LightwellError(
@@ -60,7 +59,7 @@ def begin(db: Database, begun: Begun) -> Begun:
 
 def under_way(db: Database) -> Begun | None:
     """The move into the database that was begun and has not ended."""
-    if _version(db) != f"{MOVING}{REVISIONS[-1]}":
+    if schema_revision(db) != f"{MOVING}{REVISIONS[-1]}":
         return None
     with db.read() as conn:
         source, _, storage = (_value(conn, _MOVE) or "").partition(" ")
@@ -144,17 +143,6 @@ def _enqueue_all(conn: Connection, enqueue: Enqueue) -> int:
         enqueue(conn, to, numbers)
         queued += len(numbers)
     return queued
-
-
-def _version(db: Database) -> str | None:
-    """The version of the schema, whatever it is; None if there is none."""
-    if db.dialect == "sqlite" and not sqlite_path(db.url).exists():
-        return None
-    with db.read() as conn:
-        if not inspect(conn).has_table("alembic_version"):
-            return None
-        found = conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        return None if found is None else str(found)
 
 
 def _set_version(conn: Connection, version: str) -> None:
