@@ -121,13 +121,10 @@ def _delete(db: Database, arn: str) -> int:
     from lightwell.cli import command_trail
     from lightwell.stores.account import authorizers
 
-    def work(conn: Connection) -> str:
-        known = authorizers.get(conn, arn)
-        if known is None or not authorizers.remove(conn, arn):
-            raise LightwellError(
-                f"{arn} has no target; `lightwell authorizer list` shows the functions that have one"
-            )
-        return digest(known.target)
-
-    command_trail.changed(f"authorizer {arn}", db.write(work))
+    target = db.write(lambda conn: authorizers.remove(conn, arn))
+    if target is None:
+        raise LightwellError(
+            f"{arn} has no target; `lightwell authorizer list` shows the functions that have one"
+        )
+    command_trail.changed(f"authorizer {arn}", digest(target))
     return 0

@@ -84,11 +84,7 @@ def delete_authorizer(ctx: Context, arn: str) -> str:
 
     Raises `NotFoundError`.
     """
-
-    def work(conn: Connection) -> str:
-        known = authorizers.get(conn, arn)
-        if known is None or not authorizers.remove(conn, arn):
-            raise NotFoundError(f"{arn[:200]} has no target.")
-        return known.target
-
-    return ctx.stores.db.write(work)
+    target = ctx.stores.db.write(lambda conn: authorizers.remove(conn, arn))
+    if target is None:
+        raise NotFoundError(f"{arn[:200]} has no target.")
+    return target

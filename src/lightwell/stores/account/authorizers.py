@@ -53,9 +53,10 @@ def put(conn: Connection, arn: str, target: str, now: int) -> None:
     )
 
 
-def remove(conn: Connection, arn: str) -> bool:
-    """Remove the replacement of a function; False if there was none."""
-    return conn.execute(delete(authorizer).where(authorizer.c.arn == arn)).rowcount > 0
+def remove(conn: Connection, arn: str) -> str | None:
+    """Remove the replacement of a function, and return its target; None if there was none."""
+    removed = delete(authorizer).where(authorizer.c.arn == arn).returning(authorizer.c.target)
+    return conn.execute(removed).scalar()
 
 
 def page(conn: Connection) -> list[Authorizer]:
