@@ -12,6 +12,7 @@ from bench.results import Options, Outcome
 from bench.scenarios.trust.read_pairs import compare, loaded, metadata, native_frames, web_frames
 from bench.servers import lightwell_server, unrecorded
 from bench.servers.imported_series import ImportedSeries
+from lightwell.observe.audit.segments import all_segments
 
 _BARS = {
     "audited-frames": native_frames,
@@ -33,7 +34,7 @@ def run(options: Options) -> list[Outcome]:
 def _check(loaded: Mapping[str, ImportedSeries]) -> None:
     """One of them has all reads on record, and the other one none."""
     for side, series in loaded.items():
-        lines = b"".join(path.read_bytes() for path in (series.server.data / "audit").rglob("*.jsonl"))
+        lines = b"".join(segment.read() for _, segment in all_segments(series.server.data / "audit"))
         for operation in (b"GetImageFrame", b"GetDICOMInstanceFrames", b"GetImageSetMetadata"):
             if (b'"do":"%b"' % operation in lines) != (side == "recorded"):
                 raise RuntimeError(f"the trail of the side {side} is not what it should be: {operation!r}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from bench.clients.dicomweb import DicomwebClient
 from bench.clients.http_load import Request, drive
@@ -16,6 +18,12 @@ from bench.results import Options, Outcome, noise, ratios, spread
 from bench.scenarios.web_frames import CONNECTIONS, FRAMES_AS, path_of
 from bench.servers.imported_series import ImportedSeries
 from bench.servers.lightwell_server import Server
+
+# Of rounds: a processor is faster or slower by a fifth from one second to the next on a machine that is
+# shared, while what is looked for is a hundredth. So both sides take short turns, and many.
+_TIMES: Final = 10
+# Seconds after a turn, in which a server does what belongs to it, such as writing its trail.
+_SETTLE: Final = 0.25
 
 
 def native_frames(series: ImportedSeries) -> list[Request]:
@@ -59,18 +67,20 @@ def compare(
     sides: Mapping[str, ImportedSeries],
     options: Options,
 ) -> Outcome:
-    """The rate of the first side against that of the second, round by round; ``reads`` signs the requests."""
+    """The rate of the first side against that of the second, turn by turn; ``reads`` signs the requests."""
     first, second = sides
+    signed = {side: reads(series) for side, series in sides.items()}
+    options = replace(options, rounds=_TIMES * options.rounds, seconds=options.seconds / _TIMES)
 
     def turn(side: str) -> dict[str, float]:
         series = sides[side]
-        requests = reads(series)
 
         def once() -> dict[str, float]:
             with CpuMeter(series.server.tree) as meter:
                 load = drive(
-                    series.server.address, requests, connections=CONNECTIONS, seconds=options.seconds
+                    series.server.address, signed[side], connections=CONNECTIONS, seconds=options.seconds
                 )
+                time.sleep(_SETTLE)
             if load.errors:
                 raise RuntimeError(f"{side}: {load.errors}")
             return {

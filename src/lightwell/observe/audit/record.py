@@ -161,6 +161,17 @@ class FrameRecord(Struct, omit_defaults=True, gc=False):
 
 AnyRecord = AuditRecord | FrameRecord
 
+
+class Unmade(Struct, gc=False):
+    """What a record is made from, later and elsewhere than where it is put."""
+
+    at: int
+
+    def record(self) -> AnyRecord:
+        """The record. It must be the same however often it is made."""
+        raise NotImplementedError
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(AuditRecord)
 

@@ -1,30 +1,29 @@
 """Each request that concerns patients, or who may do what, leaves a record: made here from what is known of
 the request at its end.
 
-Of an answer that is whole the record is made before it is sent, since nothing is learned after that. One that
+Of an answer that is whole the record is put before it is sent, since nothing is learned after that. One that
 is sent piece by piece has two: before its first byte, and after its last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from lightwell.errors import AccessDeniedError, ApiError, AuthenticationError
 from lightwell.observe.audit.masking import QueryMask
-from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord, Change, FrameRecord
+from lightwell.observe.audit.record import AGENT_LENGTH, AuditRecord, Change
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.web.audit.operations import NOT_RECORDED, RECORDED, UNRECORDED_KIND, Recorded
 from lightwell.web.audit.unproved import Unproved
+from lightwell.web.audit.whole_read import kept, statements
 from lightwell.web.aws_json import get_image_frames
-from lightwell.web.requests.request import CLIENT_CERTIFICATE, UNKNOWN
+from lightwell.web.requests.request import UNKNOWN
 from lightwell.wire.matching import match
 
 if TYPE_CHECKING:
-    from lightwell.auth.policies.policy import Decision
-    from lightwell.auth.principals import Principal
     from lightwell.observe.audit.note import AuditNote
-    from lightwell.web.requests.request import Request, Shown
+    from lightwell.web.requests.request import Request
     from lightwell.web.requests.responses import Response
 
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -32,8 +31,6 @@ _TOO_MANY: Final = 429
 # UIDs and frame lists come from paths of up to 16 KiB; a UID that was found has at most 256 characters.
 _SHORT_PATH: Final = 512
 _LONGEST: Final = 256
-# Of the statements that allowed one request.
-_MOST_STATEMENTS: Final = 8
 
 
 class Witness:
@@ -66,7 +63,7 @@ class Witness:
             and isinstance(body, bytes)
             and len(request.path) <= _SHORT_PATH
         ):
-            self._put(self._of_frame(request, recorded, principal, shown, response.status, len(body)))
+            self._put(kept(self._now(), request, recorded, principal, shown, response.status, len(body)))
             return self._trail.durable() if self._is_sync else None
         if isinstance(body, bytes):
             self._put(self._record(request, recorded, response, None, len(body)))
@@ -76,60 +73,6 @@ class Witness:
         if self._is_sync or (recorded.is_durable and response.status < 400):
             return self._trail.durable()
         return None
-
-    def _of_frame(
-        self,
-        request: Request,
-        recorded: Recorded,
-        principal: Principal,
-        shown: Shown,
-        status: int,
-        sent: int,
-    ) -> FrameRecord:
-        """The record of a frame or a document that was read whole, and of nothing else. It has to be fast."""
-        scope, resource, item = request.scope, request.resource, request.item
-        subject, provider = principal.subject or request.subject, principal.provider or request.issuer
-        by: str | None = "administrator"
-        policy: str | None = None
-        if principal.policies is not None:
-            by, policy = statements(request.decisions)
-        elif principal.arn.endswith(":root"):
-            by = "root"
-        agent, peer = request.head.get(b"user-agent"), scope.get("client")
-        store: str | None = None
-        instance: str | None = None
-        if resource is not None:
-            store, instance = resource.datastore_id, resource.instance
-        elif request.labels is not None:
-            store = request.labels.get("datastoreId")
-        return FrameRecord(
-            0,
-            self._now(),
-            request.id,
-            recorded.via,
-            request.operation,
-            recorded.kind,
-            principal.arn,
-            principal.access_key_id or None,
-            subject,
-            provider,
-            principal.taken_by,
-            None if peer is None else peer[0],
-            scope.get(CLIENT_CERTIFICATE),
-            None if agent is None else agent[:AGENT_LENGTH].decode("latin-1"),
-            store,
-            shown[0],
-            shown[1] or None,
-            shown[2],
-            shown[3],
-            instance,
-            () if item is None else (item,),
-            status,
-            by,
-            policy,
-            sent,
-            principal.emergency,
-        )
 
     def ended(self, request: Request, response: Response | None) -> None:
         """Put what is known only after the answer: that it was sent, and how much of it."""
@@ -321,15 +264,6 @@ def _decided(record: AuditRecord, request: Request) -> None:
 
 def _joined(*texts: str | None) -> str | None:
     return "; ".join(filter(None, texts)) or None
-
-
-def statements(decisions: Sequence[Decision]) -> tuple[str | None, str | None]:
-    """The titles of the statements that allowed something, and the digests of their policies."""
-    if len(decisions) == 1 and decisions[0].statement is not None:
-        return decisions[0].statement.title, decisions[0].statement.policy
-    found = {each.statement.title: each.statement.policy for each in decisions if each.statement}
-    titles = list(found)[:_MOST_STATEMENTS]
-    return "; ".join(titles) or None, "; ".join(dict.fromkeys(found[title] for title in titles)) or None
 
 
 def _shorten(record: AuditRecord) -> None:

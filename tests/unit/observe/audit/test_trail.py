@@ -10,7 +10,7 @@ import pytest
 
 from lightwell.errors import UnavailableError
 from lightwell.observe.audit import trail as module
-from lightwell.observe.audit.record import AnyRecord, AuditRecord
+from lightwell.observe.audit.record import AnyRecord, AuditRecord, Unmade
 from lightwell.observe.audit.trail import MOST_MEMBERS, MOST_WAITING, AuditTrail, TrailOptions
 
 
@@ -317,6 +317,52 @@ def test_long_lists_count_by_their_members(trails: Trails) -> None:
     disk.goes.set()
     disk.until(lambda: len(disk.records) == MOST_MEMBERS // 1_024 + 1)
     assert trail.has_room()
+
+
+class Counted(Unmade):
+    """Cannot be made at first."""
+
+    tries: list[str]
+    fails: int = 0
+
+    def record(self) -> AuditRecord:
+        self.tries.append(threading.current_thread().name)
+        if len(self.tries) <= self.fails:
+            raise ValueError("not yet")
+        return AuditRecord(id="made", at=self.at)
+
+
+def test_what_is_put_unmade_is_made_by_the_thread_and_stands_in_its_place(trails: Trails) -> None:
+    disk, tries = Disk(), list[str]()
+    trail = trails.begin(disk)
+    for each in (AuditRecord(id="1", at=1), Counted(2, tries), AuditRecord(id="3", at=3)):
+        trail.put(each)
+    trail.flush(60)
+    assert [(record.id, record.at) for record in disk.records] == [("1", 1), ("made", 2), ("3", 3)]
+    assert tries == ["audit-trail"]
+
+
+def test_a_record_that_cannot_be_made_is_not_left_out_and_nothing_is_done_meanwhile(
+    trails: Trails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY", 0.01)
+    disk, tries = Disk(), list[str]()
+    trail = trails.begin(disk)
+    seen: list[str | None] = []
+
+    class Watched(Counted):
+        def record(self) -> AuditRecord:
+            if tries:
+                seen.append(trail.failure())
+            return super().record()
+
+    trail.put(AuditRecord(id="1", at=1))
+    trail.put(Watched(2, tries, fails=3))
+    trail.put(AuditRecord(id="3", at=3))
+    disk.until(lambda: len(disk.records) >= 4)
+    said = [record.id or record.operation for record in disk.records]
+    assert said == ["1", "made", "3", "AuditInterrupted"]
+    assert seen == ["ValueError"] * 3
 
 
 def test_long_lists_are_not_gathered_for_long(trails: Trails, monkeypatch: pytest.MonkeyPatch) -> None:
