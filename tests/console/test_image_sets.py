@@ -22,8 +22,10 @@ from lightwell.operations.copy_image_set import copy_image_set
 from lightwell.operations.update_image_set_metadata import update_image_set_metadata
 from lightwell.stores.account import datastores
 from lightwell.wire import shapes
+from tests.dicomweb.support.uploads import new
 from tests.support import image_set_builders
 from tests.support.console import ConsoleClient, allow
+from tests.support.ct_files import ct
 from tests.support.image_set_builders import BuiltInstance
 from tests.support.imports import Importing, importing
 from tests.support.server import Server
@@ -358,3 +360,33 @@ def test_answers_only_who_may_read_the_image_set(
         assert root.refused("GET", unknown)[0] == 404
     assert root.refused("GET", f"{path}/versions?nextToken=x")[0] == 400
     assert root.refused("GET", f"datastores/{datastore}/imagesets/{'0' * 32}")[0] == 404
+
+
+def test_deletes_what_was_seen_only(
+    server: Server, root: ConsoleClient, limited: Callable[..., ConsoleClient]
+) -> None:
+    store = new(server)
+    store.store(ct(1, study="81"))
+    (found,) = store.sets()
+    path = f"datastores/{store.datastore}/imagesets/{found['imageSetId']}"
+    seen = root("GET", path)
+    assert (seen["latestVersionId"], seen["instanceCount"]) == ("1", 1)
+    # While the person reads what would go, others store into the image set.
+    store.store(ct(2, study="81"), ct(3, study="81"))
+
+    status, name, message = root.refused("DELETE", f"{path}?latestVersionId={seen['latestVersionId']}")
+    assert (status, name) == (409, "ConflictException")
+    assert message.startswith("Nothing was deleted") and "3 instances now, in version 2" in message
+    now = root("GET", path)
+    assert (now["latestVersionId"], now["instanceCount"]) == ("2", 3)
+    for unnamed in ("", "?latestVersionId=", "?latestVersionId=latest", "?latestVersionId=2.0"):
+        status, _, message = root.refused("DELETE", path + unnamed)
+        assert status == 400 and "version that you have seen" in message
+
+    arn = f"arn:aws:medical-imaging:us-east-1:000000000000:datastore/{store.datastore}"
+    reader = limited(allow("medical-imaging:Get*", [arn, f"{arn}/*"]), name="only-reads")
+    assert reader.refused("DELETE", f"{path}?latestVersionId=2")[0] == 403
+    deleter = limited(allow("medical-imaging:DeleteImageSet", [arn, f"{arn}/*"]), name="deletes")
+    assert deleter("DELETE", f"{path}?latestVersionId=2", status=204) is None
+    assert store.is_empty()
+    assert root.refused("DELETE", f"{path}?latestVersionId=2")[0] == 404

@@ -42,6 +42,7 @@ _ENDS = (
     "ConsoleEndSession",
     "ConsoleRevokeKey",
     "ConsoleDeleteRole",
+    "ConsoleDeleteImageSet",
     "ConsoleDiscardUpload",
 )
 _VALID: dict[str, list[dict[str, Any]]] = {

@@ -1,6 +1,7 @@
 // What AWS's API lacks: /console/api. One function per route; see docs/reference/console-api.md.
 
 import { type ServerConfig, config } from './config'
+import { ApiError, ChangedMeanwhile } from './errors'
 import { json, unsigned } from './request'
 
 const ROOT = '/console/api'
@@ -46,3 +47,15 @@ export interface Usage {
 }
 
 export const usage = (datastoreId: string, signal?: AbortSignal) => call<Usage>(`datastores/${datastoreId}/usage`, { signal })
+
+/**
+ * Deletes an image set while `versionId`, in which a person has seen it, is its latest version. Raises `ChangedMeanwhile` once it
+ * has another one, so that nothing goes unseen: AWS's DeleteImageSet names no version, and deletes whatever is there by then.
+ */
+export async function deleteSeenImageSet(datastoreId: string, imageSetId: string, versionId: string): Promise<void> {
+  try {
+    await call(`datastores/${datastoreId}/imagesets/${imageSetId}?${new URLSearchParams({ latestVersionId: versionId })}`, { method: 'DELETE' })
+  } catch (error) {
+    throw error instanceof ApiError && error.status === 409 ? new ChangedMeanwhile(error.message) : error
+  }
+}

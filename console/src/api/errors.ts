@@ -19,6 +19,14 @@ export class OfflineError extends Error {
   }
 }
 
+/** Somebody has changed what is shown: nothing was done, and the person has to look at it again before it is. */
+export class ChangedMeanwhile extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'ChangedMeanwhile'
+  }
+}
+
 export function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'AbortError'
 }

@@ -119,10 +119,6 @@ export function copyImageSet(datastoreId: string, sourceImageSetId: string, requ
   return json<{ sourceImageSetProperties: CopyProperties; destinationImageSetProperties: CopyProperties }>(`${imageSetPath(datastoreId, sourceImageSetId)}/copyImageSet${query(values)}`, { json: request })
 }
 
-export function deleteImageSet(datastoreId: string, imageSetId: string) {
-  return json<{ imageSetState: string; imageSetWorkflowStatus: string }>(`${imageSetPath(datastoreId, imageSetId)}/deleteImageSet`, { method: 'POST' })
-}
-
 /** The image set once nothing changes it any more: asked again, less and less often, for at most `seconds`. Throws if something then still does. */
 export async function untilUnlocked(datastoreId: string, imageSetId: string, seconds = 120): Promise<ImageSetProperties> {
   const end = Date.now() + seconds * 1000

@@ -2,7 +2,7 @@ import type { ComponentChildren } from 'preact'
 import { render } from 'preact'
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import { X } from 'lucide-preact'
-import { explain } from '../api/errors'
+import { ChangedMeanwhile, explain } from '../api/errors'
 import { session } from '../session/session'
 import { Button, IconButton } from './Button'
 import { Notice } from './States'
@@ -68,7 +68,8 @@ export interface Question {
 }
 
 /**
- * Asks once. `run` is done while the dialog stays, its failure shown in it; resolves to whether it was done. The question
+ * Asks once. `run` is done while the dialog stays, its failure shown in it; resolves to whether it was done. What has changed
+ * since it was shown (`ChangedMeanwhile`) can only be looked at again: the question was about something else. The question
  * goes with its page and with the session, as nobody may answer it over another page or for another person.
  */
 export function confirm(question: Question, run: () => Promise<void> | void): Promise<boolean> {
@@ -127,6 +128,7 @@ function Confirmation({ title, children, action, look = 'primary', typed, run, c
       setBusy(false)
     }
   }
+  const hasChanged = error instanceof ChangedMeanwhile
   return (
     <Dialog
       title={title}
@@ -134,15 +136,19 @@ function Confirmation({ title, children, action, look = 'primary', typed, run, c
       isHeld={isBusy}
       onClose={() => close(false)}
       actions={
-        <>
-          <Button onClick={() => close(false)} disabled={isBusy}>Cancel</Button>
-          <Button look={look} isBusy={isBusy} disabled={typed !== undefined && text !== typed} onClick={() => void go()}>{action}</Button>
-        </>
+        hasChanged ? (
+          <Button look="primary" onClick={() => close(false)}>Look again</Button>
+        ) : (
+          <>
+            <Button onClick={() => close(false)} disabled={isBusy}>Cancel</Button>
+            <Button look={look} isBusy={isBusy} disabled={typed !== undefined && text !== typed} onClick={() => void go()}>{action}</Button>
+          </>
+        )
       }
     >
       <div class="stack">
         <div class="soft">{children}</div>
-        {typed !== undefined && (
+        {typed !== undefined && !hasChanged && (
           <label class="stack-tight">
             <span>Type <strong>{typed}</strong> to go on</span>
             <input class="input" value={text} onInput={(event) => setText(event.currentTarget.value)} spellcheck={false} autocomplete="off" />

@@ -20,6 +20,7 @@ from lightwell.operations.context import Context
 from lightwell.operations.image_sets import unknown_image_set
 from lightwell.stores.account import tags
 from lightwell.stores.collector import removal
+from lightwell.stores.image_sets import lookups
 from lightwell.stores.image_sets.changes import Announcer
 from lightwell.wire import shapes
 
@@ -44,7 +45,13 @@ def delete_image_set(
         if latest_version is not None:
             seen = removal.lock_set(conn, request.datastore_id, request.image_set_id)
             if seen is not None and not seen.deleted and seen.latest_version != latest_version:
-                raise ConflictError(f"Image set {request.image_set_id} was changed meanwhile.")
+                held = lookups.summary(conn, seen.key).instance_count
+                raise ConflictError(
+                    f"Nothing was deleted: the image set has changed since it was looked at. It has "
+                    f"{held:,} {'instance' if held == 1 else 'instances'} now, in version "
+                    f"{seen.latest_version}; version {latest_version} was to be deleted. Look at it again, "
+                    "then delete it."
+                )
         return delete_in(ctx, conn, request.datastore_id, request.image_set_id, now)
 
     found = ctx.stores.db.write(work)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from tests.console.browser.archives import check_archive
-from tests.console.browser.stored import Story, document, image_sets, imported
+from tests.console.browser.stored import Story, document, image_sets, imported, signed
 from tests.support.ct_files import ROOT, ct, write, write_series
 from tests.support.server import Server
 
@@ -105,6 +108,15 @@ def held(story: Story, store: str, study: str, count: int) -> None:
     assert len(series["Instances"]) == count
 
 
+def described(server: Server, store: str, image_set: str, description: str) -> dict[str, Any]:
+    """The request that makes version 2 of a primary image set, with another description of the study."""
+    edit = {"SchemaVersion": 1.1, "Study": {"DICOM": {"StudyDescription": description}}}
+    blob = base64.b64encode(json.dumps(edit).encode()).decode()
+    at = f"/datastore/{store}/imageSet/{image_set}/updateImageSetMetadata"
+    body = {"DICOMUpdates": {"updatableAttributes": blob}}
+    return signed(server, None, "POST", f"{at}?latestVersion=1&includeStudyImageSets=true", body)
+
+
 def tell_of_image_sets(story: Story) -> None:
     walk, key, subtests, server = story.walk, story.key, story.subtests, story.server
     store = story.new_store("Sets")
@@ -123,7 +135,8 @@ def tell_of_image_sets(story: Story) -> None:
     (last,) = image_sets(server, store, f"{ROOT}.1204")
     with subtests.test("copy and promote"):
         path = f"/console/stores/{store}/sets/{last['imageSetId']}"
-        seen = walk.chapter("copy_promote", key=key, path=path, instances=INSTANCES)
+        change = described(server, store, last["imageSetId"], "Changed by somebody else")
+        seen = walk.chapter("copy_promote", key=key, path=path, instances=INSTANCES, change=change)
         assert seen["made"] == seen["grown"]
         copy, promoted = (seen[name].rpartition("/")[2] for name in ("made", "promoted"))
         found = {each["imageSetId"]: each for each in image_sets(server, store, f"{ROOT}.1204")}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 
 from tests.console.browser.walk import Walk
 from tests.dicomweb.support.javascript_clients import imported as import_prefix
@@ -30,6 +31,15 @@ class Story:
     def new_store(self, name: str) -> str:
         store: str = self.server.client().create_datastore(datastoreName=name)["datastoreId"]
         return store
+
+
+def signed(
+    server: Server, credentials: Credentials | None, method: str, path: str, body: object = None
+) -> dict[str, Any]:
+    """A request as a page can send it; with root's key unless ``credentials`` are given."""
+    data = b"" if body is None else json.dumps(body).encode()
+    headers = dict(server.signed(method, path, data, credentials=credentials).headers)
+    return {"method": method, "path": path, "headers": headers, "body": data.decode()}
 
 
 def document(server: Server, store: str, image_set: str) -> dict[str, Any]:

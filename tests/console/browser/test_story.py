@@ -24,7 +24,7 @@ from lightwell.imaging.demo.studies import write_samples
 from tests.console.browser.files import KINDS, OTHER_KINDS, SCRIPT, head, hostile, samples
 from tests.console.browser.pixels import check_samples, check_shown
 from tests.console.browser.set_chapters import tell_of_image_sets, tell_of_imports
-from tests.console.browser.stored import Story, imported
+from tests.console.browser.stored import Story, imported, signed
 from tests.console.browser.study_chapters import tell_of_provider, tell_of_study
 from tests.console.browser.walk import Walk, walking
 from tests.dicomweb.support.openid import Provider
@@ -33,8 +33,6 @@ from tests.support.server import Server, environment, running
 
 # Pages that a reader is not led to.
 ADMINISTRATION = {"keys", "roles", "authorizers", "policies", "import", "jobs", "health"}
-
-Call = dict[str, Any]
 
 SITE = Path(__file__).parents[3] / "src" / "lightwell" / "web" / "console" / "site"
 
@@ -66,13 +64,6 @@ def sign_in_link(server: Server) -> str:
     command = [sys.executable, "-m", "lightwell", "console", "--data", str(server.data)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=True)
     return done.stdout.strip()
-
-
-def signed(server: Server, credentials: Credentials, method: str, path: str, body: object = None) -> Call:
-    """A request as a page can send it."""
-    data = b"" if body is None else json.dumps(body).encode()
-    headers = dict(server.signed(method, path, data, credentials=credentials).headers)
-    return {"method": method, "path": path, "headers": headers, "body": data.decode()}
 
 
 def what_readers_may(store: str, image_set: str) -> list[tuple[Any, ...]]:

@@ -2,8 +2,9 @@ import { useState } from 'preact/hooks'
 import { ArrowUpToLine, Copy, Download, Ellipsis, ExternalLink, Eye, Trash2 } from 'lucide-preact'
 import { useLocation } from 'preact-iso'
 import { config } from '../../api/config'
-import { explain } from '../../api/errors'
-import { copyImageSet, deleteImageSet, untilUnlocked } from '../../api/native'
+import { deleteSeenImageSet } from '../../api/consoleApi'
+import { ChangedMeanwhile, explain } from '../../api/errors'
+import { copyImageSet, untilUnlocked } from '../../api/native'
 import { archiveLink } from '../../api/studies'
 import { openOhif } from '../../session/ohif'
 import { ButtonLink } from '../../ui/Button'
@@ -89,7 +90,13 @@ export function Actions({ store, data, onChanged }: { store: string; data: Overv
         )
       },
       async () => {
-        await deleteImageSet(store, data.imageSetId)
+        try {
+          await deleteSeenImageSet(store, data.imageSetId, data.latestVersionId)
+        } catch (failure) {
+          // The page below the dialog shows what there is now.
+          if (failure instanceof ChangedMeanwhile) onChanged()
+          throw failure
+        }
         dropDraft(store, data.imageSetId)
         toast('The image set was deleted.', 'good')
         // Whoever has gone elsewhere meanwhile stays there.

@@ -4,7 +4,7 @@ import { Button } from '../../ui/Button'
 import { Dialog } from '../../ui/Dialog'
 import { Badge, Progress, Spinner } from '../../ui/States'
 import { count, dicomDate, personName } from '../../ui/format'
-import { type BulkAction, type BulkItem, type ItemState, type Named, named, runBulk } from './bulk'
+import { type BulkAction, type BulkItem, type ItemState, type Named, mayBeTriedAgain, named, runBulk } from './bulk'
 
 const VERBS: Record<BulkAction, { title: string; action: string; running: string; done: string }> = {
   delete: { title: 'Delete', action: 'Delete', running: 'Deleting', done: 'deleted' },
@@ -22,6 +22,7 @@ export function BulkDialog({ store, action, items, onClose }: { store: string; a
   const words = VERBS[action]
   const done = states.filter((each) => each.is === 'done').length
   const failed = states.filter((each) => each.is === 'failed').length
+  const changed = states.filter((each) => each.is === 'failed' && each.hasChanged).length
 
   const run = async (only?: (index: number) => boolean) => {
     isStopped.current = false
@@ -29,13 +30,14 @@ export function BulkDialog({ store, action, items, onClose }: { store: string; a
     await runBulk(store, action, items, (index, state) => setStates((old) => old.map((each, i) => (i === index ? state : each))), () => isStopped.current, only)
     setPhase('ended')
   }
-  const unfinished = (index: number) => states[index]?.is !== 'done'
+  // The list below is loaded anew, too, when it has shown what is not so any more.
+  const close = () => onClose(done > 0 || changed > 0)
 
   return (
     <Dialog
       title={`${words.title} ${count(items.length, 'image set')}`}
       isHeld={phase === 'runs'}
-      onClose={() => onClose(done > 0)}
+      onClose={close}
       actions={
         phase === 'asks' ? (
           <>
@@ -46,8 +48,8 @@ export function BulkDialog({ store, action, items, onClose }: { store: string; a
           <Button onClick={() => (isStopped.current = true)}>Stop</Button>
         ) : (
           <>
-            {done < items.length && <Button onClick={() => void run(unfinished)}>Try the rest again</Button>}
-            <Button look="primary" onClick={() => onClose(done > 0)}>Close</Button>
+            {states.some(mayBeTriedAgain) && <Button onClick={() => void run((index) => mayBeTriedAgain(states[index]!))}>Try the rest again</Button>}
+            <Button look="primary" onClick={close}>Close</Button>
           </>
         )
       }

@@ -132,7 +132,11 @@ export default function Studies({ store }: { store: string }) {
     list.reload()
   }
 
-  const pickedStudies = useMemo(() => [...picked.values()], [picked])
+  // As the list shows them by now, where it does.
+  const pickedStudies = useMemo(() => {
+    const shown = new Map(list.studies.map((study) => [study.studyInstanceUid, study]))
+    return [...picked.values()].map((study) => shown.get(study.studyInstanceUid) ?? study)
+  }, [picked, list.studies])
   const hidden = pickedStudies.filter((study) => !list.studies.some((each) => each.studyInstanceUid === study.studyInstanceUid)).length
   const isAllPicked = list.studies.length > 0 && list.studies.every((study) => picked.has(study.studyInstanceUid))
   const change = (values: Parameters<typeof setQuery>[1]) => setQuery(store, values)

@@ -1,7 +1,8 @@
 // What is done to several image sets at once, one request for each, a few at the same time.
 
-import { ApiError, explain } from '../../api/errors'
-import { copyImageSet, deleteImageSet, untilUnlocked } from '../../api/native'
+import { deleteSeenImageSet } from '../../api/consoleApi'
+import { ApiError, ChangedMeanwhile, explain } from '../../api/errors'
+import { copyImageSet, untilUnlocked } from '../../api/native'
 import { json } from '../../api/request'
 import { MOST_INSTANCES_IN_ARCHIVE, MOST_SETS_IN_ARCHIVE, type Patient, type Study, type StudyImageSet, archiveLink } from '../../api/studies'
 import { whyNotCopied } from '../imageset/copying'
@@ -11,6 +12,7 @@ export type BulkAction = 'delete' | 'copy' | 'promote'
 
 export interface BulkItem {
   imageSetId: string
+  /** The version that the person has seen, with so many instances. */
   versionId: string
   isPrimary: boolean
   instanceCount: number
@@ -22,7 +24,8 @@ export interface BulkItem {
   startedAs?: string
 }
 
-export type ItemState = { is: 'waiting' | 'running' | 'done' } | { is: 'failed'; message: string }
+/** `hasChanged`: it is not what the person has seen any more, and has to be looked at before it is tried again. */
+export type ItemState = { is: 'waiting' | 'running' | 'done' } | { is: 'failed'; message: string; hasChanged: boolean }
 
 const AT_ONCE = 4
 
@@ -103,6 +106,11 @@ async function allSets(store: string, study: Study, signal?: AbortSignal): Promi
   }))
 }
 
+/** Whether it may be tried once more: it is not done, nor is it another thing by now than was agreed to. */
+export function mayBeTriedAgain(state: ItemState): boolean {
+  return state.is !== 'done' && !(state.is === 'failed' && state.hasChanged)
+}
+
 /** Carries out the action on each item; `told` hears of every change. Resolves when nothing runs any more. */
 export async function runBulk(store: string, action: BulkAction, items: BulkItem[], told: (index: number, state: ItemState) => void, isStopped: () => boolean, only: (index: number) => boolean = () => true): Promise<void> {
   const left = items.map((_, index) => index).filter(only)
@@ -115,7 +123,7 @@ export async function runBulk(store: string, action: BulkAction, items: BulkItem
         await perform(store, action, items[index]!)
         told(index, { is: 'done' })
       } catch (error) {
-        told(index, { is: 'failed', message: explain(error) })
+        told(index, { is: 'failed', message: explain(error), hasChanged: error instanceof ChangedMeanwhile })
       }
     }
   }
@@ -125,7 +133,7 @@ export async function runBulk(store: string, action: BulkAction, items: BulkItem
 async function perform(store: string, action: BulkAction, item: BulkItem): Promise<void> {
   if (action === 'delete') {
     try {
-      await deleteImageSet(store, item.imageSetId)
+      await deleteSeenImageSet(store, item.imageSetId, item.versionId)
       dropDraft(store, item.imageSetId)
     } catch (error) {
       if (error instanceof ApiError && error.code === 'ResourceNotFoundException') throw new Error('It was not found in this data store: somebody may have deleted it already.')

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest'
 import type { Study } from '../../api/studies'
 import { ApiError } from '../../api/errors'
-import { type BulkItem, type ItemState, archives, concerned, itemsOf, named, runBulk, setLabel } from './bulk'
+import { type BulkItem, type ItemState, archives, concerned, itemsOf, mayBeTriedAgain, named, runBulk, setLabel } from './bulk'
 import { NEWEST, daysAgo, isNarrowed, sortedBy, suggestionFor } from './query'
 import { joined } from './studyList'
 
@@ -50,6 +50,31 @@ test('what is not found is not reported as deleted', async () => {
   const states: ItemState[] = []
   await runBulk('store', 'delete', [item('a', 1), item('b', 1)], (index, state) => (states[index] = state), () => false)
   expect(states.map((each) => each.is)).toEqual(['done', 'failed'])
+})
+test('what has changed since it was shown is kept, says so, and is not tried again unseen', async () => {
+  const gone: string[] = []
+  const latest: Record<string, string> = { a: '1', b: '3', c: '2' }
+  json.mockImplementation(async (path: string, options: { method?: string }) => {
+    const [, id = '', seen] = /^\/console\/api\/datastores\/store\/imagesets\/(\w)\?latestVersionId=(\d+)$/.exec(path) ?? []
+    if (options.method !== 'DELETE') throw new Error(`unexpected ${path}`)
+    if (latest[id] !== seen) throw new ApiError(409, 'ConflictException', `Nothing was deleted: 5 instances now, in version ${latest[id]}`)
+    if (id === 'c' && gone.length < 2) {
+      gone.push('')
+      throw new ApiError(503, 'ServiceUnavailableException', 'away')
+    }
+    gone.push(id)
+    return {}
+  })
+  const items = [{ ...item('a', 1), versionId: '1' }, { ...item('b', 3), versionId: '2' }, { ...item('c', 1), versionId: '2' }]
+  const states: ItemState[] = []
+  const run = (only?: (index: number) => boolean) => runBulk('store', 'delete', items, (index, state) => (states[index] = state), () => false, only)
+  await run()
+  expect(states).toEqual([{ is: 'done' }, { is: 'failed', message: 'Nothing was deleted: 5 instances now, in version 3', hasChanged: true }, { is: 'failed', message: 'away', hasChanged: false }])
+  expect(states.map(mayBeTriedAgain)).toEqual([false, false, true])
+  json.mockClear()
+  await run((index) => mayBeTriedAgain(states[index]!))
+  expect(json).toHaveBeenCalledTimes(1)
+  expect([gone.filter(Boolean), states.map((each) => each.is)]).toEqual([['a', 'c'], ['done', 'failed', 'done']])
 })
 test('a copy that still runs when nobody waits any longer is not reported as done', async () => {
   vi.useFakeTimers()

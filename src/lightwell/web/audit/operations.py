@@ -79,6 +79,7 @@ RECORDED: Final[dict[str, Recorded]] = {
     "ConsoleImageSetVersions": Recorded("console", "read"),
     "ConsoleImageSetDiff": Recorded("console", "read"),
     "ConsoleImageSetPreview": Recorded("console", "read"),
+    "ConsoleDeleteImageSet": Recorded("console", "change", True),
     "ConsoleListStudies": Recorded("console", "search"),
     "ConsoleSearchEvents": Recorded("console", "search"),
     "ConsoleGetArchive": Recorded("console", "read"),

@@ -1,7 +1,7 @@
 """``datastores/{datastoreId}/imagesets/{imageSetId}/…``: what an image set is, its versions with who made
-them, what differs between two of them, and what an edit would change.
+them, what differs between two of them, what an edit would change, and the deletion of what a person has seen.
 
-Image sets are changed by the native operations only.
+They are changed by the native operations only, and deleted as by DeleteImageSet, which names no version.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from lightwell.auth.policies.actions import AuthorizationRequest
+from lightwell.documents.identity import note_image_sets
 from lightwell.errors import ValidationError
 from lightwell.operations import affected_image_sets
 from lightwell.operations.console import image_set_versions
@@ -18,7 +19,10 @@ from lightwell.operations.console.differences import elements_json, instance_jso
 from lightwell.operations.console.image_set_diff import diff
 from lightwell.operations.console.image_set_versions import VersionSummary
 from lightwell.operations.console.update_preview import AffectedSet, UpdateRequest, level_name, preview_update
+from lightwell.operations.delete_image_set import delete_image_set
+from lightwell.operations.version_ids import NO_VERSION, version_number
 from lightwell.web.console.route import Answer, Body, Call, Route, iso
+from lightwell.wire.shapes import DeleteImageSetRequest
 
 _PATH = "datastores/{datastoreId}/imagesets/{imageSetId}"
 _PREVIEW_LIMIT = 256 * 1024
@@ -225,6 +229,20 @@ def preview(call: Call) -> Preview:
     )
 
 
+def delete(call: Call) -> None:
+    """Delete an image set, if the version that the caller has seen is its latest still.
+
+    They are compared in the transaction that deletes, so nothing that an import adds meanwhile goes unseen.
+    """
+    seen = version_number(call.query.get("latestVersionId", ""))
+    if seen == NO_VERSION:
+        raise ValidationError("Name the version that you have seen, as in ?latestVersionId=1.")
+    datastore_id, image_set_id = _named(call)
+    note_image_sets(call.ctx.stores, call.ctx.note, datastore_id, [image_set_id])
+    request = DeleteImageSetRequest(datastore_id=datastore_id, image_set_id=image_set_id)
+    delete_image_set(call.ctx, request, latest_version=seen)
+
+
 def _affected(found: AffectedSet) -> Affected:
     return Affected(
         image_set_id=found.id,
@@ -333,5 +351,17 @@ ROUTES = (
         "which primary image sets of other series would not let this one be promoted. It changes nothing.",
         action="medical-imaging:GetImageSetMetadata and medical-imaging:UpdateImageSetMetadata on the image "
         "set; with `includeStudyImageSets` the latter on all primary image sets of the study",
+    ),
+    Route(
+        "ConsoleDeleteImageSet",
+        "DELETE",
+        _PATH,
+        delete,
+        _requires("DeleteImageSet"),
+        query=("latestVersionId",),
+        says="DeleteImageSet, as long as `latestVersionId`, which has to be given, is the latest version: "
+        "the one that the person has seen. After that nothing is deleted, and a `ConflictException` says "
+        "how many instances there are by now.",
+        action="medical-imaging:DeleteImageSet on the image set",
     ),
 )

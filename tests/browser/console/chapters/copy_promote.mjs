@@ -1,8 +1,9 @@
-// Copy one instance of an image set to a new one and the others into that; promote it in the place of the first.
+// Copy one instance of an image set to a new one and the others into that; promote it in the place of the first, which is
+// not deleted before what somebody else has changed in it was seen.
 
-import { none } from '../expect.mjs'
+import { none, same } from '../expect.mjs'
 
-export default async function copyAndPromote(walk, { key, path, instances }) {
+export default async function copyAndPromote(walk, { key, path, instances, change }) {
   const visit = await walk.signedIn('root', key)
   const { page } = visit
   const found = []
@@ -38,6 +39,18 @@ export default async function copyAndPromote(walk, { key, path, instances }) {
 
   await visit.open(path)
   await act('Delete…')
+  await dialog.getByText(/its one version, will be gone/).waitFor()
+  same(await visit.call(change), [200, ''])
+  await visit.expecting(/status of 409/, async () => {
+    await dialog.getByRole('button', { name: 'Delete' }).click()
+    await dialog.getByRole('alert').getByText(`${instances} instances now, in version 2`).waitFor()
+  })
+  same(await dialog.getByRole('button', { name: 'Delete' }).count(), 0)
+  found.push(...(await visit.axe('changed meanwhile')), ...(await visit.tooWide('changed meanwhile')))
+  await dialog.getByRole('button', { name: 'Look again' }).click()
+  await page.getByRole('tab', { name: /^Versions.*2/ }).waitFor()
+  await act('Delete…')
+  await dialog.getByText(/in all 2 versions/).waitFor()
   await dialog.getByRole('button', { name: 'Delete' }).click()
   await away(path)
   await visit.open(made)

@@ -117,7 +117,8 @@ _BY_OPERATION: Final[dict[str, Meaning]] = {
     "ConsoleImageSetPreview": _SENT,
     **dict.fromkeys(("StoreDICOM", "StoreDICOMStudy", "StoreIntoImageSet"), _RECEIVED),
     "CopyImageSet": Meaning(ACCESSED, "C"),
-    **dict.fromkeys(("DeleteImageSet", "sets delete", "erase", "RemoveImageSets"), _DELETED),
+    **dict.fromkeys(("DeleteImageSet", "ConsoleDeleteImageSet", "RemoveImageSets"), _DELETED),
+    **dict.fromkeys(("sets delete", "erase"), _DELETED),
     **dict.fromkeys(("ConsoleGetArchive", "export", "data backup"), _EXPORTED),
     **dict.fromkeys(
         ("StartDICOMImportJob", "ImportIntoImageSet", "ImportJobEnded", "ConsoleBeginUpload"), _IMPORTED

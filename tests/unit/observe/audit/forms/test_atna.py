@@ -164,6 +164,7 @@ def test_no_message_is_longer_than_every_receiver_takes(record: AuditRecord) -> 
         (ANCHOR, "Audit Log Used", None, "0"),
         (COMMAND, "Export", None, "0"),
         (replace(READ, operation="DeleteImageSet", kind="change"), "DICOM Study Deleted", None, "0"),
+        (replace(READ, operation="ConsoleDeleteImageSet", kind="change"), "DICOM Study Deleted", None, "0"),
         (replace(READ, operation="StoreDICOM", kind="change"), "DICOM Instances Transferred", None, "0"),
         (replace(READ, operation="StartDICOMImportJob", kind="change"), "Import", None, "0"),
         (replace(READ, operation="GetImageSet"), "DICOM Instances Accessed", None, "0"),

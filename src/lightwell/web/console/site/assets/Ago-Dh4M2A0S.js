@@ -1,0 +1,1 @@
+import{a as o,ad as i,p as a,ap as s}from"./index-DY_AFZLz.js";const n=1e4,t=s(0);let r;function l({at:e}){return r??=setInterval(()=>t.value++,n),t.value,o("time",{dateTime:typeof e=="string"?e:void 0,title:a(e),children:i(e)})}export{l as A};

@@ -1,1 +1,0 @@
-import{a as o,ad as i,p as a,ao as s}from"./index-DlP7bQyh.js";const n=1e4,t=s(0);let r;function l({at:e}){return r??=setInterval(()=>t.value++,n),t.value,o("time",{dateTime:typeof e=="string"?e:void 0,title:a(e),children:i(e)})}export{l as A};

@@ -1,1 +1,0 @@
-import{a as t}from"./index-DlP7bQyh.js";function r({children:n,look:a="normal"}){return t("dl",{class:`facts ${a}`,children:n})}function c({name:n,children:a,testId:s}){return t("div",{children:[t("dt",{children:n}),t("dd",{"data-testid":s,children:a===""||a===null||a===void 0?t("span",{class:"faint",children:"—"}):a})]})}export{r as F,c as a};

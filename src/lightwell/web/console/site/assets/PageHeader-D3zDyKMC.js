@@ -1,1 +1,0 @@
-import{a as r}from"./index-DlP7bQyh.js";function s({title:e,lead:a,actions:n}){return r("div",{class:`page-header ${typeof e=="string"&&e.length<24?"":"long"}`,children:[r("h1",{children:e}),a&&r("p",{class:"lead",children:a}),n&&r("div",{class:"row-wrap",children:n})]})}export{s as P};
