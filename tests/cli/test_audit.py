@@ -367,6 +367,11 @@ def test_commands_on_keys_and_jobs_say_so(served: Path, tmp_path: Path) -> None:
     assert lightwell_here("key", "disable", key, data=data).status == 0
     begun, _ = on_record(data, "key disable", "--key", key)
     assert ("set" in begun, begun["key"]) == (False, key)
+    assert lightwell_here("key", "enable", key, data=data).status == 0
+    new = lightwell_here("key", "rotate", key, data=data).json()["accessKeyId"]
+    assert [one["phase"] for one in on_record(data, "key rotate", "--key", key)] == ["begun", "ended"]
+    (rotated,) = on_record(data, "key rotate", "--key", new)
+    assert (rotated["key"], rotated["phase"]) == (key, "ended")
     (store,) = lightwell_here("datastore", "list", "--json", data=data).json()
     (job,) = lightwell_here("jobs", "list", "--json", "--datastore", "d", data=data).json()
     assert lightwell_here("jobs", "show", job["jobId"], data=data).status == 0

@@ -9,6 +9,7 @@ from lightwell.auth.builtin_authorizer import BuiltinAuthorizer, TokenRequest
 from lightwell.auth.secret_box import open_secret_box
 from lightwell.domain.arn import builtin_authorizer_arn
 from lightwell.observe.audit.record import Change
+from lightwell.observe.audit.search import Wanted
 from lightwell.operations.authorizers import AuthorizerBindings
 from tests.imports.audit.world import (
     JSON,
@@ -40,6 +41,7 @@ def test_changes_of_keys_roles_and_sessions_name_what_has_changed(world: World) 
         Change(f"access key rotated to {new}: {changed}"),
         Change(f"end of access key {made}", None, end),
     )
+    assert all(Wanted(key=key).matches(record) for key in (made, new, world.root.access_key))
     _, (record,) = world.ask("DELETE", f"{api}/keys/{made}")
     assert record.change == (Change(f"access key revoked: {changed}", "administrator"),)
     assert record.items == (made,)

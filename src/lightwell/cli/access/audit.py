@@ -38,7 +38,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--study", metavar="UID", help="about this StudyInstanceUID")
     query.add_argument("--set", metavar="ID", help="about this image set")
     query.add_argument("--datastore", metavar="ID", help="in the data store with this ID")
-    query.add_argument("--key", metavar="ID", help="by this access key, or refused to who claimed to have it")
+    query.add_argument(
+        "--key",
+        metavar="ID",
+        help="by or about this access key, such as when it was made or rotated, old key or new; or refused "
+        "to who claimed to have it",
+    )
     query.add_argument(
         "--principal", metavar="NAME", help="by this ARN, the last part of one, or the subject of a token"
     )

@@ -14,7 +14,7 @@ from lightwell.observe.audit.block import decode_head
 from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import BEGINS, AuditRecord, decode_line
 from lightwell.observe.audit.segments import segments, writers
-from lightwell.observe.audit.sidecar import DENIED, hint, term
+from lightwell.observe.audit.sidecar import DENIED, hint, keys_of, term
 
 
 class Found(NamedTuple):
@@ -29,7 +29,7 @@ class Found(NamedTuple):
 class Wanted:
     """What a record must say; None and False ask for nothing. Times are milliseconds, ``until`` excluded.
 
-    ``principal`` is an ARN, the last part of one, or whose token it was.
+    ``principal`` is an ARN, the last part of one, or whose token it was; ``key`` one of `keys_of`.
     """
 
     patient: str | None = None
@@ -58,7 +58,7 @@ class Wanted:
             and _is_one(self.study, record.study, record.studies)
             and _is_one(self.image_set, record.image_set, record.image_sets)
             and _is_one(self.store, record.store, ())
-            and _is_one(self.key, record.key, (record.claimed or "",))
+            and (self.key is None or self.key in keys_of(record))
             and _is_one(self.request, record.id, ())
             and (self.principal is None or _is_by(self.principal, record))
         )
@@ -79,12 +79,12 @@ class Wanted:
 
     def needle(self) -> bytes | None:
         """What the line of every record that matches contains; None if that cannot be told."""
-        for value in (self.patient, self.request, self.image_set, self.study, self.key):
+        for value in (self.patient, self.request, self.image_set, self.study):
             if value is not None:
                 return msgspec.json.encode(value)
         if self.is_emergency:
             return b'"emergency":true'
-        for value in (self.principal, self.store):
+        for value in (self.key, self.principal, self.store):
             if value is not None:
                 return msgspec.json.encode(value)[1:-1]
         return None

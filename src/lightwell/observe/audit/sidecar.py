@@ -3,13 +3,15 @@
 It is a hint, made anew where it is missing, and proves nothing. It holds the times of the first and the last
 record and 32 bits of a keyed digest for each patient, study, image set, data store, key and principal: nobody
 without the key of the trail can tell from it whether somebody is in there. A MAC keeps others from hiding
-records by it.
+records by it. Those of the first format have only the keys that signed, or were claimed: what asks for a key
+reads their segments.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
+import re
 import sys
 from array import array
 from bisect import bisect_left
@@ -27,12 +29,15 @@ from lightwell.observe.audit.keys import AuditKeys
 from lightwell.observe.audit.record import BEGINS, AuditRecord, decode_line
 from lightwell.observe.audit.segments import Segment, give_away, index_path, make_anew, sync_folder
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+_WITHOUT_NAMED_KEYS: Final = 1
 _MAC: Final = 32
 _HEAD: Final = 4 << 10
 # Several times what a segment may hold: more is not one of ours.
 _MOST_BYTES: Final = 1 << 26
 DENIED: Final = (401, 403)
+# As lightwell and AWS make ids of access keys, those of sessions among them.
+_KEY_ID: Final = re.compile(r"\b[A-Z]{4}[A-Z0-9]{16}\b", re.ASCII)
 
 
 class _Head(Struct, frozen=True):
@@ -51,18 +56,20 @@ _DECODER: Final = msgspec.json.Decoder(_Head)
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What an index says of its segment. ``digests`` are sorted."""
+    """What an index says of its segment. ``digests`` are sorted; ``has_named_keys``: all of `keys_of`."""
 
     first: int
     last: int
     digests: array[int]
     key: bytes
+    has_named_keys: bool = True
 
     def may_have(self, since: int | None, until: int | None, terms: list[bytes]) -> bool:
         """Whether records between these times, ``until`` excluded, may have all of the terms."""
         if (since is not None and self.last < since) or (until is not None and self.first >= until):
             return False
-        return all(self._has(_digest(self.key, term)) for term in terms)
+        known = terms if self.has_named_keys else [each for each in terms if not each.startswith(_KEY)]
+        return all(self._has(_digest(self.key, term)) for term in known)
 
     def _has(self, digest: int) -> bool:
         at = bisect_left(self.digests, digest)
@@ -74,6 +81,24 @@ def term(kind: str, value: str) -> bytes:
     return f"{kind}\0{value}".encode("utf-8", "surrogatepass")
 
 
+_KEY: Final = term("key", "")
+
+
+def keys_of(record: AuditRecord) -> Iterator[str]:
+    """The access keys that a record is by, or about: also those of which it says that they were changed.
+
+    A rotation names the old key and the new one so, whoever has asked for it.
+    """
+    for key in (record.key, record.claimed):
+        if key:
+            yield key
+    if record.kind == "access":
+        for each in record.change:
+            yield from _KEY_ID.findall(f"{each.what} {each.before} {each.after}")
+        for item in record.items:
+            yield from _KEY_ID.findall(item)
+
+
 def terms_of(record: AuditRecord) -> Iterator[bytes]:
     """All that a record can be found by."""
     for kind, one, several in (
@@ -81,7 +106,7 @@ def terms_of(record: AuditRecord) -> Iterator[bytes]:
         ("study", record.study, record.studies),
         ("set", record.image_set, record.image_sets),
         ("store", record.store, ()),
-        ("key", record.key, (record.claimed,)),
+        ("key", None, tuple(keys_of(record))),
     ):
         for value in (one, *several):
             if value:
@@ -117,7 +142,8 @@ def build(segment: Segment, keys: AuditKeys) -> None:
             *(record.patient, record.study, record.image_set, record.store, record.key, record.claimed),
             *(record.who, record.subject, record.taken_by, record.status, record.emergency),
         )
-        if common not in seen or record.patients or record.studies or record.image_sets:
+        has_more = record.patients or record.studies or record.image_sets or record.kind == "access"
+        if common not in seen or has_more:
             seen.add(common)
             found.update(terms_of(record))
     digests = array("I", sorted({_digest(key, each) for each in found}))
@@ -147,7 +173,7 @@ def hint(segment: Segment, keys: AuditKeys) -> Hint | None:
         head = _DECODER.decode(line)
         key = keys.index_key(head.key)
         if (
-            head.index != FORMAT
+            head.index not in (FORMAT, _WITHOUT_NAMED_KEYS)
             or key is None
             or not hmac.compare_digest(hmac.digest(key, body, sha256), mac)
         ):
@@ -160,7 +186,7 @@ def hint(segment: Segment, keys: AuditKeys) -> Hint | None:
         return None
     if sys.byteorder == "big":
         found.byteswap()
-    return Hint(head.first, head.last, found, key)
+    return Hint(head.first, head.last, found, key, head.index == FORMAT)
 
 
 def _records(segment: Segment) -> Iterator[AuditRecord]:

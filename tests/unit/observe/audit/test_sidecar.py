@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lightwell.observe.audit import sidecar
 from lightwell.observe.audit.chain import Chain
 from lightwell.observe.audit.keys import AuditKeys
-from lightwell.observe.audit.record import AuditRecord
+from lightwell.observe.audit.record import AuditRecord, Change
 from lightwell.observe.audit.search import Wanted, search
 from lightwell.observe.audit.segments import Segment, compress, index_path, segments
 from lightwell.observe.audit.sidecar import build, hint
 from tests.unit.observe.audit.chains import KEYS, place, records
 
 ADA = "arn:aws:iam::000000000000:user/staff/ada"
+OLD, NEW = "AKLWOLDOLDOLDOLDOLD2", "AKLWNEWNEWNEWNEWNEW7"
+ROTATED = (Change(f"access key rotated to {NEW}: {OLD} of ada"), Change(f"end of access key {OLD}"))
 RECORDS = [
     AuditRecord(at=1_000, patient="P1", study="1.1", who=ADA, key="AKIAADA", status=200),
     AuditRecord(at=2_000, patients=("P2", "P1", "PATIENT-77"), image_sets=("s1", "SET-77"), store="d1"),
     AuditRecord(at=3_000, until=3_900, claimed="AKIAEVE", status=403, count=3),
     AuditRecord(at=4_000, patient="P3", taken_by=ADA, subject="bob", studies=("1.2", "1.3")),
     AuditRecord(at=5_000, image_set="s3", emergency=True, who="arn:aws:sts::0:assumed-role/r/eve"),
+    # By the console, with another key, and by a command, after one with all but the change in common.
+    AuditRecord(at=6_000, kind="access", key="AKIAADA", items=(OLD,), change=ROTATED),
+    AuditRecord(at=7_000, kind="access", key=OLD),
+    AuditRecord(at=7_001, kind="access", key=OLD, change=ROTATED),
+    AuditRecord(at=8_000, kind="access", key="AKIAADA", items=(NEW, "user/ada"), status=404),
+    AuditRecord(at=9_000, kind="access", change=(Change("(root access key)", OLD, NEW),)),
+    AuditRecord(at=10_000, kind="read", items=(NEW,), query={"key": NEW}),
 ]
 QUERIES = [
     Wanted(),
@@ -29,7 +40,7 @@ QUERIES = [
     *(Wanted(study=each) for each in ("1.1", "1.3", "1")),
     *(Wanted(image_set=each) for each in ("s1", "s3", "s")),
     *(Wanted(store=each) for each in ("d1", "d")),
-    *(Wanted(key=each) for each in ("AKIAADA", "AKIAEVE", "AKIA")),
+    *(Wanted(key=each) for each in ("AKIAADA", "AKIAEVE", "AKIA", OLD, NEW, "access")),
     *(
         Wanted(principal=each)
         for each in (ADA, "ada", "staff/ada", "user/staff/ada", "bob", "eve", "r/eve", "a")
@@ -57,6 +68,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "http-0"
 
 
+@pytest.fixture
+def indexed_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with indexes of the first format."""
+
+    def keys_of(record: AuditRecord) -> Iterator[str]:
+        return (key for key in (record.key, record.claimed) if key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sidecar, "FORMAT", 1)
+        patch.setattr(sidecar, "keys_of", keys_of)
+        for segment in segments(folder)[:-1]:
+            build(segment, KEYS)
+    return folder
+
+
 def numbers(folder: Path, wanted: Wanted, keys: AuditKeys | None) -> list[int]:
     found = search(folder.parent, wanted, lambda *why: pytest.fail(str(why)), keys)
     return [each.record.number for each in found]
@@ -65,6 +91,39 @@ def numbers(folder: Path, wanted: Wanted, keys: AuditKeys | None) -> list[int]:
 @pytest.mark.parametrize("wanted", QUERIES, ids=str)
 def test_the_same_is_found_with_indexes_and_without(folder: Path, wanted: Wanted) -> None:
     assert numbers(folder, wanted, KEYS) == numbers(folder, wanted, None)
+
+
+def test_the_same_is_found_with_indexes_of_the_first_format(indexed_before: Path) -> None:
+    for wanted in QUERIES:
+        assert numbers(indexed_before, wanted, KEYS) == numbers(indexed_before, wanted, None), wanted
+
+
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_a_rotation_is_found_by_the_old_key_and_by_the_new_one(folder: Path, is_indexed: bool) -> None:
+    keys = KEYS if is_indexed else None
+    assert numbers(folder, Wanted(key=OLD), keys) == [6, 7, 8, 10]
+    assert numbers(folder, Wanted(key=NEW), keys) == [6, 8, 9, 10]
+    assert numbers(folder, Wanted(key="AKIAADA"), keys) == [1, 6, 9]
+    assert numbers(folder, Wanted(key="access"), keys) == []
+
+
+def test_an_index_has_the_keys_of_each_record_of_keys(tmp_path: Path) -> None:
+    chain = Chain(place(tmp_path))
+    chain.append(RECORDS[6:8])  # which have all but the change in common
+    chain.close()
+    segment = compress(segments(tmp_path / "http-0")[0])
+    build(segment, KEYS)
+    said = hint(segment, KEYS)
+    assert said is not None
+    assert all(said.may_have(None, None, Wanted(key=each).terms()) for each in (OLD, NEW))
+    assert not said.may_have(None, None, Wanted(key="AKLWOTHEROTHEROTHER2").terms())
+
+
+def test_of_the_first_format_only_keys_are_looked_for_in_the_segment(indexed_before: Path) -> None:
+    said = hint(segments(indexed_before)[0], KEYS)
+    assert said is not None
+    assert said.may_have(None, None, Wanted(key=NEW).terms())
+    assert not said.may_have(None, None, Wanted(key=NEW, patient="P3").terms())
 
 
 def test_what_has_nothing_of_it_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +140,10 @@ def test_what_has_nothing_of_it_is_not_read(folder: Path, monkeypatch: pytest.Mo
         (Wanted(principal="ada"), [1, 4]),
         (Wanted(since=3_500, until=4_001), [3, 4]),
         (Wanted(is_emergency=True), [5]),
+        (Wanted(key=NEW), [6, 8, 9, 10]),
     ):
         assert numbers(folder, wanted, KEYS) == expected
-        assert reads == [*expected, 6], "the last one is written still, and has no index"
+        assert reads == [*expected, 12], "the last one is written still, and has no index"
         reads.clear()
 
 
