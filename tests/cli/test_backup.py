@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lightwell.cli.main import main
+from lightwell.observe.audit.search import Wanted, search
+from lightwell.stores.backup.runs import Backups
+from lightwell.stores.data_folder.audit_folder import AuditFolder
+from lightwell.stores.db.schema import REVISIONS
+from lightwell.stores.objects.local import LocalObjects
 from tests.cli.running import import_series
 
 
@@ -25,6 +31,14 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
     status = main(["data", *map(str, words)])
     said = capsys.readouterr()
     return status, said.out, said.err
+
+
+def last_changes(data: Path) -> dict[str, tuple[str | None, str | None]]:
+    """What the last restore into a data folder says in its audit trail of what it has changed."""
+    found = search(AuditFolder(data, None).root, Wanted(), lambda *why: pytest.fail(str(why)))
+    *_, record = [each.record for each in found if each.record.operation == "data restore"]
+    assert (record.phase, record.kind, record.error) == ("ended", "change", None)
+    return {each.what: (each.before, each.after) for each in record.change}
 
 
 def test_brings_back_the_secret_key_for_whoever_has_the_recovery_key(
@@ -44,13 +58,19 @@ def test_brings_back_the_secret_key_for_whoever_has_the_recovery_key(
     assert (status, err) == (0, "") and "2 frames read" in out
     assert (new / "secret.key").read_bytes() == secret
     assert (new / "secret.key").stat().st_mode & 0o077 == 0
+    backups = Backups(LocalObjects(to))
+    made = backups.run(backups.runs()[0])
+    assert last_changes(new) == {"run restored": (None, made.id)}
     assert run(capsys, "verify", "--data", new)[0] == 0
 
+    # As if an older version had made it.
+    backups.commit(replace(made, schema=REVISIONS[-2]))
     bare = tmp_path / "bare"
     status, out, err = run(capsys, "restore", to, "--data", bare)
     assert status == 0 and "No access key works yet, and no server starts." in err and "secret.key" in err
     shutil.copy(data / "secret.key", bare)
     assert main(["key", "list", "--data", str(bare)]) == 0
+    assert last_changes(bare)["database schema"] == (REVISIONS[-2], REVISIONS[-1])
 
     recovery.write_text("B" * 43 + "=\n")
     status, _, err = run(capsys, "restore", to, "--data", tmp_path / "x", "--recovery-key", recovery)

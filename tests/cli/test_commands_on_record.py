@@ -19,6 +19,7 @@ from lightwell.observe.audit.segments import segments
 from lightwell.observe.audit.trail import AuditTrail
 from lightwell.settings import load
 from lightwell.stores.data_folder.audit_folder import AuditFolder
+from lightwell.stores.db.schema import REVISIONS
 from tests.cli.running import lightwell_here
 from tests.support.server import until
 from tests.unit.web.audit.audited import Kept
@@ -153,7 +154,10 @@ def leaves_a_record(place: Path, words: str) -> None:
         assert new[0]["id"] == new[1]["id"]
         assert [new[0]["query"]["step"]] == step if step else "step" not in new[0].get("query", {})
     if words == "data move":
-        assert new[0]["query"]["to_storage_url"] == f"file://{place / 'MOVED'}"
+        moved = f"file://{place / 'MOVED'}"
+        assert new[0]["query"]["to_storage_url"] == moved
+        stood = f"file://{data.resolve() / 'objects'}"
+        assert new[1]["change"] == [{"what": "storage_url", "before": stood, "after": moved}]
     if words == "role put":
         assert done.status == 0 and new[0]["query"]["emergency"] is True
         (change,) = new[1]["change"]
@@ -222,6 +226,26 @@ def test_changes_of_access_say_what_has_changed(place: Path, tmp_path: Path) -> 
     assert run("key", "revoke", new)[1] == [(f"access key revoked: {new} of kim", after, None)]
     _, [(what, _, _)] = run("key", "reencrypt")
     assert what.startswith("keys and sessions encrypted under secret key ")
+
+
+def test_a_move_says_where_everything_is_from_now_on(tmp_path: Path) -> None:
+    data, new = tmp_path / "data", tmp_path / "new"
+    assert prepare(load({"data": data}, environ={}, file=None)) == 0
+    (tmp_path / "other.key").write_text("A" * 43 + "=\n")
+    database, storage = f"sqlite:///{new / 'lightwell.db'}", f"file://{new / 'objects'}"
+    to = ["--to-database-url", database, "--to-storage-url", storage]
+    done = lightwell_here("data", "move", *to, "--to-secret-key-file", tmp_path / "other.key", data=data)
+    assert done.status == 0, done.err
+    assert records(data)[-1]["change"] == [
+        {
+            "what": "database_url",
+            "before": f"sqlite:///{data.resolve() / 'lightwell.db'}",
+            "after": database,
+        },
+        {"what": "storage_url", "before": f"file://{data.resolve() / 'objects'}", "after": storage},
+        {"what": "secret_key_file", "after": str(tmp_path / "other.key")},
+        {"what": "database schema", "after": REVISIONS[-1]},
+    ]
 
 
 def test_settings_that_differ_from_the_last_start_are_on_record(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightwell.cli import flags
+from lightwell.cli import command_trail, flags
 from lightwell.cli.backup.key_files import keep, unsealed
 from lightwell.cli.backup.place import from_future, open_place
 from lightwell.cli.progress import Progress
@@ -143,6 +143,8 @@ def _restore(settings: Settings, backups: Backups, args: argparse.Namespace) -> 
             restore = Restore(backups, database, stores.objects.inner, options, Ids(), bars.show)
             try:
                 report = restore.run()
+                if report.is_usable:
+                    _put_on_record(report.run)
             except KeyProviderError as error:
                 raise _without_key(error, args) from error
             except StorageError as error:
@@ -166,6 +168,15 @@ def _restore(settings: Settings, backups: Backups, args: argparse.Namespace) -> 
         os.close(lock.handle)
     assert report is not None, "what fails is raised"
     return report
+
+
+def _put_on_record(run: Run) -> None:
+    """Say which run is here now, and that its database was migrated, if it was."""
+    from lightwell.stores.db.schema import REVISIONS
+
+    command_trail.changed("run restored", None, run.id)
+    if run.schema != REVISIONS[-1]:
+        command_trail.changed("database schema", run.schema, REVISIONS[-1])
 
 
 def _keep_keys(settings: Settings, backups: Backups, run: Run, recovery: Path | None) -> None:

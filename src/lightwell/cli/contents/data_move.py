@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightwell.cli import flags
+from lightwell.cli import command_trail, flags
 from lightwell.cli.progress import Progress
 from lightwell.cli.running_server import ServerLock, database_place
 from lightwell.cli.store_session import check_owner, store_session
@@ -136,11 +136,32 @@ def _move(settings: Settings, new: Settings, args: argparse.Namespace) -> MoveRe
                 show=bars.show,
             )
             try:
-                return move.run()
+                report = move.run()
             except StorageError as error:
                 raise StorageError(f"{error} Run the same command again to go on") from error
+            if not report.problems:
+                _put_on_record(settings, new)
+            return report
     finally:
         lock.clear()
+
+
+def _put_on_record(settings: Settings, new: Settings) -> None:
+    """Say where everything is from now on, as a server's start does, and of a new database the schema."""
+    from lightwell.settings import masked
+    from lightwell.stores.db.schema import REVISIONS
+
+    told = (
+        ("database_url", settings.database, new.database),
+        ("storage_url", settings.storage, new.storage),
+        ("storage_endpoint_url", settings.storage_endpoint_url, new.storage_endpoint_url),
+        ("secret_key_file", settings.secret_key_file, new.secret_key_file),
+    )
+    for name, before, after in told:
+        if before != after:
+            command_trail.changed(name, masked(name, before) or None, masked(name, after) or None)
+    if new.database != settings.database:
+        command_trail.changed("database schema", None, REVISIONS[-1])
 
 
 def _identity(settings: Settings) -> str:
