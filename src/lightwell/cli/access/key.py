@@ -13,6 +13,7 @@ from lightwell.errors import ConfigurationError, LightwellError
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
+    from lightwell.stores.account.principals import AccessKey
     from lightwell.stores.db.database import Database
 
 _MOST_SESSIONS = 1_000
@@ -147,7 +148,8 @@ def _create(settings: Settings, db: Database, args: argparse.Namespace, policies
     expires = None if args.expires is None else end(args.expires, "--expires", now)
     secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
     made = create_key(db, secret_box, args.name, now, policies, expires)
-    _tell(db, "access key made", made.access_key_id, None, _rights(db, made.access_key_id))
+    key = _key(db, made.access_key_id)
+    _tell("access key made", made.access_key_id, key, None, _rights(key))
     _tell_ends((made.access_key_id, None, expires))
     if (command := command_trail.current()) is not None:
         command.note.key = made.access_key_id
@@ -159,9 +161,10 @@ def _put_policies(db: Database, args: argparse.Namespace, policies: list[str] | 
     from lightwell.auth.administration.key_changes import put_policies
     from lightwell.clock import Clock
 
-    before = _rights(db, args.id)
+    before = _key(db, args.id)
     put_policies(db, args.id, policies, Clock().now(), seen=args.if_revision)
-    _tell(db, "access key given other policies", args.id, before, _rights(db, args.id))
+    key = _key(db, args.id)
+    _tell("access key given other policies", args.id, key, _rights(before), _rights(key))
     return 0
 
 
@@ -172,7 +175,6 @@ def _rotate(settings: Settings, db: Database, args: argparse.Namespace) -> int:
     from lightwell.cli.access.key_lists import iso
     from lightwell.cli.access.spans import end, span
     from lightwell.clock import Clock
-    from lightwell.stores.account import principals
 
     if settings.root_access_key_id is not None and args.id == settings.root_access_key_id:
         raise ConfigurationError(
@@ -183,11 +185,10 @@ def _rotate(settings: Settings, db: Database, args: argparse.Namespace) -> int:
     expires = None if args.expires is None else end(args.expires, "--expires", now)
     secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
     last = now + span(args.overlap, "--overlap") * 1000
-    with db.read() as conn:
-        old = principals.get(conn, args.id)
+    old = _key(db, args.id)
     made = rotate(db, secret_box, args.id, now, Ends(last, expires), root=is_made_here(args.id))
     new = made.credentials.access_key_id
-    _tell(db, f"access key rotated to {new}", args.id)
+    _tell(f"access key rotated to {new}", args.id, old)
     ended = None if old is None else old.expires_at
     _tell_ends((args.id, ended, made.old_ends_at), (new, None, made.expires_at))
     kept = read_credentials(settings.data)
@@ -215,8 +216,9 @@ def _revoke(settings: Settings, db: Database, id: str) -> int:
     now = Clock().now()
     if not db.write(lambda conn: principals.revoke(conn, id, now)):
         raise LightwellError(f"There is no valid access key {id}; `lightwell key list` shows the valid keys")
-    _tell(db, "access key revoked", id, _rights(db, id))
-    _tell_of_roles(settings, db, id)
+    key = _key(db, id)
+    _tell("access key revoked", id, key, _rights(key))
+    _tell_of_roles(settings, db, key)
     return 0
 
 
@@ -225,30 +227,35 @@ def _set_enabled(settings: Settings, db: Database, id: str, *, is_enabled: bool)
     from lightwell.clock import Clock
 
     set_enabled(db, id, Clock().now(), is_enabled=is_enabled)
-    _tell(db, f"access key {'enabled' if is_enabled else 'disabled'}", id)
+    key = _key(db, id)
+    _tell(f"access key {'enabled' if is_enabled else 'disabled'}", id, key)
     if not is_enabled:
-        _tell_of_roles(settings, db, id)
+        _tell_of_roles(settings, db, key)
     return 0
 
 
-def _rights(db: Database, id: str) -> str | None:
-    """A digest of what a key may do, revoked or not."""
-    from lightwell.auth.policies.policy import rights
+def _key(db: Database, id: str) -> AccessKey | None:
+    """A key, revoked or not."""
     from lightwell.stores.account import principals
 
     with db.read() as conn:
-        key = principals.get(conn, id)
+        return principals.get(conn, id)
+
+
+def _rights(key: AccessKey | None) -> str | None:
+    """A digest of what a key may do."""
+    from lightwell.auth.policies.policy import rights
+
     return None if key is None else rights(key.policies)
 
 
-def _tell(db: Database, done: str, id: str, before: str | None = None, after: str | None = None) -> None:
+def _tell(
+    done: str, id: str, key: AccessKey | None, before: str | None = None, after: str | None = None
+) -> None:
     """Put on record what was done to a key, as the console does."""
     from lightwell.auth.administration import key_record
     from lightwell.cli import command_trail
-    from lightwell.stores.account import principals
 
-    with db.read() as conn:
-        key = principals.get(conn, id)
     command_trail.changed(key_record.what(done, id, "nobody" if key is None else key.name), before, after)
 
 
@@ -260,18 +267,17 @@ def _tell_ends(*keys: tuple[str, int | None, int | None]) -> None:
         command_trail.changed(*each)
 
 
-def _tell_of_roles(settings: Settings, db: Database, id: str) -> None:
+def _tell_of_roles(settings: Settings, db: Database, key: AccessKey | None) -> None:
     """Say which sessions go on although a key was ended: those of roles that its user took."""
     from lightwell.cli.wording import counted
     from lightwell.clock import Clock
     from lightwell.domain.arn import user_arn
     from lightwell.stores.account import principals
 
-    with db.read() as conn:
-        key = principals.get(conn, id)
-        found = principals.sessions(conn, Clock().now(), _MOST_SESSIONS)
     if key is None or key.session_token is not None:
         return
+    with db.read() as conn:
+        found = principals.sessions(conn, Clock().now(), _MOST_SESSIONS)
     user = user_arn(settings.account_id, key.name)
     taken = [each for each in found if each.role is not None and each.taken_by == user]
     if taken:
