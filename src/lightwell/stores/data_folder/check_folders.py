@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lightwell.stores.data_folder.process_lock import locked
+
 _PREFIX = "check-"
 # No folder without it is removed, whatever its name: it may be a user's.
 LOCK = "check.lock"
@@ -36,14 +38,10 @@ def sweep(data: Path) -> int:
     """Remove the folders of processes that have ended. Returns how many. May run during dry runs."""
     removed = 0
     for path in data.glob(f"{_PREFIX}*/{LOCK}"):
-        with contextlib.suppress(OSError):
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                if not path.parent.is_symlink() and _take(fd):
-                    _remove(path.parent)
-                    removed += 1
-            finally:
-                os.close(fd)
+        with contextlib.suppress(OSError), locked(path):
+            if not path.parent.is_symlink():
+                _remove(path.parent)
+                removed += 1
     return removed
 
 

@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lightwell.stores.data_folder.process_lock import locked
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+
 
 @contextmanager
 def held_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """A new folder, mode 0700, removed at the end and by no sweep before. Raises `OSError`."""
-    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as name, _locked(Path(name), fcntl.LOCK_SH):
-        yield Path(name)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as name:
+        folder = Path(name)
+        with locked(folder, _FOLDER, fcntl.LOCK_SH):
+            yield folder
 
 
 def sweep_whole(folder: Path, older_than: int) -> int:
@@ -23,20 +29,9 @@ def sweep_whole(folder: Path, older_than: int) -> int:
 
     ``older_than`` is ms since the epoch: none may be so old that is made and not yet held.
     """
-    with suppress(OSError), _locked(folder, fcntl.LOCK_EX):
+    with suppress(OSError), locked(folder, _FOLDER):
         files = list(folder.iterdir())
         if all(path.lstat().st_mtime_ns // 1_000_000 < older_than for path in (folder, *files)):
             shutil.rmtree(folder)
             return len(files)
     return 0
-
-
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    """Raises `OSError` if another process or thread has it locked in a way that does not go with this one."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(fd)

@@ -1,9 +1,11 @@
-"""Locks of a data folder, each held by one process; the system releases them when the process ends."""
+"""Locks in a data folder, each held by one process; the system releases them when the process ends."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -56,3 +58,18 @@ class ProcessLock:
 
     def __exit__(self, *error: object) -> None:
         self.release()
+
+
+@contextmanager
+def locked(path: Path, flags: int = os.O_RDWR | os.O_NOFOLLOW, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """While a file or folder is locked, which has to be there; ``flags`` open it.
+
+    Raises `OSError`, also if another process or thread has it locked in a way that does not go with this one:
+    then it is in use.
+    """
+    fd = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.data_folder.free_space import is_scarce
+from lightwell.stores.data_folder.process_lock import locked
 from lightwell.stores.data_folder.sealed_files import FileGrant, FileKey, FileOpener, FileSealer
 from lightwell.stores.objects.local import storage_error
 
@@ -127,12 +128,7 @@ def sweep(spool: Path) -> int:
     """Remove the uploads of processes that have ended. Returns how many. May run during uploads."""
     removed = 0
     for path in spool.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-                removed += 1
-            finally:
-                os.close(fd)
+        with contextlib.suppress(OSError), locked(path):
+            path.unlink()
+            removed += 1
     return removed
