@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,15 +127,29 @@ def test_of_the_first_format_only_keys_are_looked_for_in_the_segment(indexed_bef
     assert not said.may_have(None, None, Wanted(key=NEW, patient="P3").terms())
 
 
-def test_what_has_nothing_of_it_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads: list[int] = []
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the segments that are read."""
+    found: list[int] = []
     read = Segment.read
 
     def reading(segment: Segment) -> bytes:
-        reads.append(segment.number)
+        found.append(segment.number)
         return read(segment)
 
     monkeypatch.setattr(Segment, "read", reading)
+    return found
+
+
+def test_of_a_copy_with_its_indexes_little_is_read_too(
+    folder: Path, tmp_path: Path, reads: list[int]
+) -> None:
+    copy = tmp_path / "archive" / folder.name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.jsonl"))
+    assert numbers(copy, Wanted(patient="P1"), KEYS) == [1, 2] == reads
+
+
+def test_what_has_nothing_of_it_is_not_read(folder: Path, reads: list[int]) -> None:
     for wanted, expected in (
         (Wanted(patient="P1"), [1, 2]),
         (Wanted(principal="ada"), [1, 4]),
