@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate
+from lightwell.stores.transactions import outside
 from tests.dicomweb.support.openid import Provider, provider
 from tests.encryption import everywhere
 from tests.support import services
@@ -50,8 +51,9 @@ settings.load_profile("unhurried")
 def pytest_configure() -> None:
     """Let Ctrl-C through to what tests start, though a shell that runs tests in the background ignores it.
 
-    And encrypt, if that is asked for.
+    And encrypt, if that is asked for. A test fails whose transaction waits for a key service.
     """
+    outside.is_strict = True
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     everywhere.apply()

@@ -125,7 +125,8 @@ class StoreCommitter:
         """
         packs.check_mounted(self._stores.db, self._stores.objects)
         now = self._clock.now()
-        sealing = self._stores.keys.prepare(target.key)
+        # Not under the lock, where stores to all data stores would wait for a key service.
+        sealing = self._stores.keys.prepare(target.key, self._ids.key, now)
         # Far from the collector's grace, which counts from the announcement.
         longest = min(_LONGEST_AHEAD, self._settings.collect_grace * 250)
         with self._lock:

@@ -19,9 +19,10 @@ from sqlalchemy.exc import IntegrityError
 from lightwell.errors import CommitUnknownError, ConfigurationError, StorageError, StorageUnavailableError
 from lightwell.stores.db import database as module
 from lightwell.stores.db import drivers
-from lightwell.stores.db.database import Database, Replica, after_commit, insert_many, insert_missing
+from lightwell.stores.db.database import Database, Replica, insert_many, insert_missing
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import dictionary, level_value, pack, tag
+from lightwell.stores.transactions.after_commit import after_commit
 from tests.support.tcp_proxies import InterruptibleProxy
 
 

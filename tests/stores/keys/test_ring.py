@@ -361,12 +361,13 @@ def test_the_doctor_tells_of_each_data_store_whose_key_is_not_to_be_had(
     for key in (7, 8, 9, 11):
         db.write(lambda conn, key=key: right.give_key(conn, key, Ids().key, 1))  # type: ignore[misc]
     provider, asked = right.provider(), list[str]()
+    unwraps = provider.unwrap
 
     def unwrap(wrapped: bytes, purpose: KeyPurpose, keeper: str) -> bytes:
         asked.append(purpose.datastore)
         if purpose.datastore[0] in "9b":
             raise KeyProviderAwayError("it is away.") if is_away else KeyProviderError("it was disabled.")
-        return LocalFileKeys.unwrap(provider, wrapped, purpose, keeper)  # type: ignore[arg-type]
+        return unwraps(wrapped, purpose, keeper)
 
     assert not list(right.not_to_be_had())
     monkeypatch.setattr(provider, "unwrap", unwrap)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -38,6 +39,8 @@ from lightwell.stores.db.errors import (
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.replica import ReplicaLag
 from lightwell.stores.page_checksums import log_keeping
+from lightwell.stores.transactions import after_commit
+from lightwell.stores.transactions.outside import Tries
 
 __all__ = ["Database", "Replica", "insert_many", "insert_missing"]
 
@@ -53,18 +56,8 @@ _CONNECTIONS = 2
 # How many connections for reading SQLite a process keeps.
 _SQLITE_POOL = 8
 
-
-_AFTER_COMMIT = "lightwell_after_commit"
 CARRIED = "lightwell_carried"
 """The execution option of each connection with what `Database.carry` was given."""
-
-
-def after_commit(conn: Connection, call: Callable[[], None]) -> None:
-    """Have ``call`` called once the transaction of `Database.write` is committed; not if that is unknown.
-
-    ``call`` must not raise, nor use the database.
-    """
-    conn.info.setdefault(_AFTER_COMMIT, []).append(call)
 
 
 class _Opened:
@@ -256,16 +249,18 @@ class Database:
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one transaction: committed and on disk when this returns, undone if it raises.
 
-        ``work`` may run more than once if it conflicts with other transactions or loses its connection, so
-        it must change nothing but the database. No I/O and no codec work inside it. Integrity errors pass as
-        SQLAlchemy raises them, other failures as `StorageError`: as `CommitUnknownError` if the connection
-        was lost once the commit had been sent, and then ``work`` is not run again.
+        ``work`` may run more than once if it conflicts with other transactions, loses its connection or needs
+        a key that is not in memory (`transactions.outside`), so it must change nothing but the database. No
+        I/O and no codec work inside it. Integrity errors pass as SQLAlchemy raises them, other failures as
+        `StorageError`: as `CommitUnknownError` if the connection was lost once the commit had been sent, and
+        then ``work`` is not run again.
         """
         self._refuse_nested("write")
         state = self._open()
-        if state.thread is None:
-            return self._attempts(state, work)
-        return state.thread.submit(self._attempts, state, work).result()
+        tries, thread = Tries(partial(self._attempts, state, work)), state.thread
+        if thread is None:
+            return tries.run(tries.attempt)
+        return tries.run(lambda: thread.submit(tries.attempt).result())
 
     def _attempts(self, state: _Opened, work: Callable[[Connection], T]) -> T:
         self._inside.write = True
@@ -296,11 +291,11 @@ class Database:
         is_committing = False
         with state.writer.connect() as connection:
             try:
-                connection.info.pop(_AFTER_COMMIT, None)  # of a transaction that failed
+                after_commit.take(connection)  # of a transaction that failed
                 with connection.begin():
                     result = work(connection)
                     is_committing = True
-                for call in connection.info.pop(_AFTER_COMMIT, ()):
+                for call in after_commit.take(connection):
                     call()
                 return result
             except Exception as error:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -33,8 +34,10 @@ from lightwell.stores.db.errors import damaged_database, misplaced
 from lightwell.stores.keys import data_keys
 from lightwell.stores.keys.data_keys import KeyDestroyedError, StoredKey
 from lightwell.stores.keys.granted import Refused
+from lightwell.stores.keys.patient_provider import PatientProvider
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import OpenPack, PackGrant
+from lightwell.stores.transactions import outside
 
 _MOST_BYTES = 64 << 20
 _MOST_SETS = 1 << 14
@@ -63,6 +66,7 @@ class KeyRing:
     sealed pack cannot be read. ``others`` open the providers with which keys may have been made before, by
     name: see `stores.keys.renewal`. ``always``: a data store without a key is given one when something is
     written to it, else only when it is created with a ``kmsKeyArn``.
+    No write transaction waits for a provider: what is missing in one is asked for before it begins anew.
     Methods raise `StorageError` as the provider and the database do. Safe to use from threads.
     """
 
@@ -92,9 +96,11 @@ class KeyRing:
 
     # Writing --------------------------------------------------------------------------------------------
 
-    def prepare(self, datastore_key: int) -> int | None:
-        """Have at hand what seals what is written to a data store, so that no transaction waits for a key
-        service: on SQLite, every other writer would wait with it.
+    def prepare(
+        self, datastore_key: int, new_key: Callable[[], int] | None = None, now: int = 0
+    ) -> int | None:
+        """Have at hand what seals what is written to a data store, so that no transaction has to be given up
+        for a key; with ``new_key`` also the one that it should have and has not.
 
         Returns the row of that key, as it was within the last `_LOOK_SECONDS`; None where there is none yet.
         Raises as the provider does.
@@ -107,6 +113,10 @@ class KeyRing:
             return row
         with self._db.read() as conn:
             found = data_keys.newest(conn, datastore_key)
+        if found is None and new_key is not None and self._always:
+            give = partial(self.give_key, datastore_key=datastore_key, new_key=new_key, now=now)
+            self._db.write(give)
+            return self.prepare(datastore_key)
         row = None if found is None else found.key
         if len(self._prepared) >= _MOST_SETS:
             self._prepared.clear()
@@ -268,7 +278,8 @@ class KeyRing:
 
     def value_ciphers(self, conn: Connection, datastore_key: int) -> list[ValueCipher]:
         """Those of all keys that a data store has, the newest first."""
-        return [self._of_values(each, conn)[1] for each in data_keys.living(conn, datastore_key)]
+        living = data_keys.living(conn, datastore_key)
+        return outside.together(living, lambda each: self._of_values(each, conn)[1])
 
     def value_cipher(self, key: int, conn: Connection, image_set: int | None = None) -> ValueCipher:
         """What opens values that the key of this row has sealed.
@@ -315,6 +326,8 @@ class KeyRing:
 
         Raises `KeyProviderError` where there is none.
         """
+        if self._provider is None and outside.may_begin_anew():
+            outside.ask("provider", self.provider)
         with self._lock:
             if self._provider is None:
                 if self._open is None:
@@ -324,9 +337,9 @@ class KeyRing:
                     )
                 if conn is None:
                     with self._db.read() as conn:
-                        self._provider = self._open(conn)
+                        self._provider = PatientProvider(self._open(conn))
                 else:
-                    self._provider = self._open(conn)
+                    self._provider = PatientProvider(self._open(conn))
             return self._provider
 
     def check(self) -> None:
@@ -419,11 +432,13 @@ class KeyRing:
                     f"The key of data store {stored.purpose.datastore} was made with key_provider = "
                     f"{stored.provider}, but this server has {current.name}."
                 )
-            if conn is None:
+            if outside.may_begin_anew():
+                outside.ask(("provider", stored.provider), lambda: self._made_with(stored, None))
+            elif conn is None:
                 with self._db.read() as conn:
-                    self._opened[stored.provider] = opener(conn)
+                    self._opened[stored.provider] = PatientProvider(opener(conn))
             else:
-                self._opened[stored.provider] = opener(conn)
+                self._opened[stored.provider] = PatientProvider(opener(conn))
         return self._opened[stored.provider]
 
 

@@ -26,8 +26,8 @@ from lightwell.errors import StorageError
 from lightwell.observe.seldom import Seldom
 from lightwell.stores import Stores
 from lightwell.stores.background.wakeups import Wakeups
-from lightwell.stores.db.database import after_commit
 from lightwell.stores.jobs import unit_claims, units
+from lightwell.stores.transactions.after_commit import after_commit
 from lightwell.work.dispatch import Begin
 from lightwell.work.engines.ahead import ClaimedAhead, Place
 

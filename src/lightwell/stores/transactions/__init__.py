@@ -1,0 +1,1 @@
+"""What a write transaction leaves for the time before or after it."""
