@@ -26,6 +26,7 @@ LONG = {
     "api/http": ["silent_connections", "tls"],
     "api/processes": ["file_modes", "serve", "servers"],
     "cli": ["data", "demo_doctor", "import_export", "newcomer", "owner", "secret_key"],
+    "console": ["built_site"],
     "dicomweb": ["storage_away"],
     "dicomweb/auth": ["authorizer"],
     "faults": ["failover"],
@@ -70,30 +71,33 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Mark the tests of the longest files, and have every process begin with some of these.
 
-    Else one of them may be what the run ends with, while all processes but one have nothing left to do.
+    Else one of them may be what the run ends with, while all processes but one have nothing left to do. It
+    is done with what is left once `-m` and `-k` have chosen: of these each process gets an equal part.
     """
-    longest: dict[Path, list[pytest.Item]] = {}
     for item in items:
         if everywhere.is_on() and item.get_closest_marker("plain"):
             item.add_marker(pytest.mark.skip("of what is stored where nothing is encrypted"))
         folder = item.path.parent.relative_to(Path(__file__).parent).as_posix()
         if item.path.stem.removeprefix("test_") in LONG.get(folder, ()):
             item.add_marker(pytest.mark.long)
-        # Not what a parameter marks: tests of several files that share it have to stay together.
-        own = getattr(getattr(item, "obj", None), "pytestmark", [])
-        if item.get_closest_marker("long") or any(mark.name == "slow" for mark in own):
-            longest[item.path] = []
+    yield
+    longest = {item.path for item in items if _is_of_the_longest(item)}
     others: list[pytest.Item] = []
-    for item in items:
-        longest.get(item.path, others).append(item)
-    processes = getattr(config, "workerinput", {}).get("workercount", 1)
     folders: dict[Path, list[pytest.Item]] = {}
-    for path, file in longest.items():
-        folders.setdefault(path.parent, []).extend(file)
+    for item in items:
+        (folders.setdefault(item.path.parent, []) if item.path in longest else others).append(item)
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
     items[:] = _spread(list(folders.values()), others, processes)
+
+
+def _is_of_the_longest(item: pytest.Item) -> bool:
+    # Not what a parameter marks: tests of several files that share it have to stay together.
+    own = getattr(getattr(item, "obj", None), "pytestmark", [])
+    return item.get_closest_marker("long") is not None or any(mark.name == "slow" for mark in own)
 
 
 def _spread(longest: list[list[pytest.Item]], others: list[pytest.Item], processes: int) -> list[pytest.Item]:
