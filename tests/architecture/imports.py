@@ -29,11 +29,11 @@ class Module:
 
         ``from a import b`` gives ``a.b`` where that is a module of lightwell, else ``a``.
         """
-        for node in _run_time(self.tree):
+        for node in _imports(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     yield alias.name, node.lineno
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 assert node.level == 0 and node.module, f"{self.path}:{node.lineno}: relative import"
                 for alias in node.names:
                     name = f"{node.module}.{alias.name}"
@@ -53,16 +53,22 @@ class Module:
 
         A connection that is handed on is no SQL, so SQLAlchemy's `Connection` alone does not count.
         """
-        for node in _run_time(self.tree):
+        for node in _imports(self.tree):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and [a.name for a in node.names] != ["Connection"]:
+            elif [a.name for a in node.names] != ["Connection"]:
                 names = [node.module or ""]
             else:
                 continue
             for name in names:
                 if name.partition(".")[0] not in ("lightwell", "__future__"):
                     yield name.partition(".")[0], node.lineno
+
+
+# Several tests ask for them, of trees of many nodes.
+@cache
+def _imports(tree: ast.Module) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    return tuple(node for node in _run_time(tree) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def _run_time(node: ast.AST) -> Iterator[ast.AST]:
@@ -86,6 +92,7 @@ def _at_once(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
     return (node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
 
 
+@cache
 def is_module(name: str) -> bool:
     """Whether ``lightwell.…`` names a file or a folder of the package."""
     parts = name.split(".")

@@ -6,7 +6,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -41,21 +41,8 @@ def _page(path: Path) -> Iterator[tuple[int, str]]:
     yield 1, _FENCED.sub(lambda block: "\n" * block[0].count("\n"), path.read_text("utf-8"))
 
 
-def _prose(path: Path) -> Iterator[tuple[int, str]]:
-    source = path.read_text("utf-8")
-    if "`" not in source:
-        return
-    if _COMMENTED.search(source):
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.COMMENT:
-                yield token.start[0], token.string
-    for node in ast.walk(_tree(path)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            yield node.lineno, node.value.value
+def _prose(path: Path) -> Iterable[tuple[int, str]]:
+    return _facts(path).prose
 
 
 def is_path(reference: Reference) -> bool:
@@ -67,20 +54,33 @@ def is_path(reference: Reference) -> bool:
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text("utf-8"))
-
-
-@cache
 def python_files() -> tuple[Path, ...]:
     return tuple(sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")))
 
 
-@cache
 def defined_in(path: Path) -> frozenset[str]:
     """All that a file defines, assigns or imports, at whatever depth, parameters too."""
-    found: set[str] = set()
-    for node in ast.walk(_tree(path)):
+    return _facts(path).defined
+
+
+class _Facts(NamedTuple):
+    """Comments and docstrings with their lines, where any of a file names something; what it defines."""
+
+    prose: tuple[tuple[int, str], ...]
+    defined: frozenset[str]
+
+
+# What is read of a file once, since all files are many millions of nodes.
+@cache
+def _facts(path: Path) -> _Facts:
+    source = path.read_text("utf-8")
+    prose, found = [], set[str]()
+    names_something = "`" in source
+    if _COMMENTED.search(source):
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                prose.append((token.start[0], token.string))
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -91,7 +91,14 @@ def defined_in(path: Path) -> frozenset[str]:
             found.add(node.arg)
         elif isinstance(node, ast.alias):
             found.add((node.asname or node.name).rpartition(".")[2])
-    return frozenset(found)
+        elif (
+            names_something
+            and isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            prose.append((node.lineno, node.value.value))
+    return _Facts(tuple(prose), frozenset(found))
 
 
 @cache
@@ -105,6 +112,7 @@ def rooms() -> frozenset[str]:
     return frozenset(path.stem for path in SOURCE.iterdir() if not path.name.startswith(("_", ".")))
 
 
+@cache
 def starts(name: str) -> list[Path]:
     """The folders that hold a module or folder of this name, wherever they lie in the package."""
     found = {path.parent for path in python_files() if path.stem == name}

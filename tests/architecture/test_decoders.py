@@ -11,14 +11,23 @@ from tests.architecture.imports import Module, modules
 MAY_CONVERT = {"wire.parse"}
 
 
+def dotted(node: ast.expr) -> str:
+    """``msgspec.json.decode``; empty for what is no name with dots."""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+
+
 def late_uses(module: Module) -> Iterator[tuple[int, str]]:
     """Where a function has msgspec read into a type that may not be finished."""
     functions = [n for n in ast.walk(module.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     for function in functions:
         for node in ast.walk(function):
-            if not isinstance(node, ast.Call) or not ast.unparse(node.func).startswith("msgspec."):
+            if not isinstance(node, ast.Call) or not (called := dotted(node.func)).startswith("msgspec."):
                 continue
-            name = ast.unparse(node.func).rpartition(".")[2]
+            name = called.rpartition(".")[2]
             typed = len(node.args) > 1 or any(keyword.arg == "type" for keyword in node.keywords)
             if name == "convert" and module.name not in MAY_CONVERT:
                 yield node.lineno, "msgspec.convert"

@@ -73,9 +73,6 @@ def test_names_what_a_module_defines_by_its_short_name() -> None:
 
 
 def test_names_classes_and_functions_that_are_defined() -> None:
-    wrong = [
-        str(ref)
-        for ref in in_code()
-        if ref.name.isidentifier() and ref.name not in references.defined_anywhere() | set(dir(builtins))
-    ]
+    known = references.defined_anywhere() | set(dir(builtins))
+    wrong = [str(ref) for ref in in_code() if ref.name.isidentifier() and ref.name not in known]
     assert wrong == []
