@@ -59,12 +59,12 @@ test-fast: venv-test  ## without the long runs
 test-unit: venv-test  ## what starts no server
 	$(PYTEST) -m 'not slow and not long and not endurance' tests/unit tests/fuzz tests/architecture tests/repository $(ARGS)
 
-# What asks about jobs, rights and rows reads the same bytes on every Python, and on either database.
+# What asks about jobs, workers that die, rights and rows reads the same bytes on every Python, and on either database.
 NO_BYTES := tests/dicomweb/auth $(addprefix tests/dicomweb/test_,delete.py headers.py postgresql.py s3_cache.py search.py \
   settings.py storage_away.py viewers.py) $(addprefix tests/imports/test_,cancelling.py concurrent_jobs.py job_list.py \
   listing.py nodes.py outages.py queue.py roles.py sets.py slow_storage.py) tests/imports/audit tests/imports/dispatch \
-  tests/imports/codec_pool/test_places.py \
-  $(addprefix tests/imports/collector/test_,collector.py interleavings.py page_runs.py verify_runs.py) \
+  $(addprefix tests/imports/codec_pool/test_,far_workers.py forged.py places.py requests.py) \
+  $(addprefix tests/imports/collector/test_,collector.py interleavings.py page_runs.py row_repair.py verify_runs.py) \
   $(addprefix tests/imports/operations/test_,accesses.py client_tokens.py events.py identity.py job_reports.py quotas.py \
   uploads.py version_diff.py)
 # So do these of files whose other tests are about bytes.
