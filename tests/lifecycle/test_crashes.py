@@ -18,7 +18,7 @@ _STEPS = 40
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.endurance) for n in (2, 3))])
 def test_goes_on_after_every_kill(tmp_path: Path, seed: int) -> None:
     said: list[str] = []
     service = CrashingService(tmp_path / "data", env=everywhere.always(None) if seed % 2 else None)

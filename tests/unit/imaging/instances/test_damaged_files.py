@@ -195,7 +195,7 @@ def test_needs_little_memory_for_a_file_that_promises_much() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.endurance)])
 @pytest.mark.parametrize("name", SMALL)
 def test_survives_real_files_cut_and_damaged_at_many_places(name: str, step: int) -> None:
     """At all of them with a step of one."""
