@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
+from lightwell.cli import doctor
 from lightwell.cli.main import main
 from tests.encryption import everywhere
 from tests.support.ct_files import write_series
@@ -63,9 +64,19 @@ def lightwell_here(
     return Done(status, out.getvalue(), err.getvalue())
 
 
+def doctor_here(*words: str | Path, data: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Done:
+    """``lightwell doctor`` in this process, without its checks of codecs and of what confines their workers.
+
+    These start processes, and say the same whatever the data folder is.
+    """
+    checks = {name: check for name, check in doctor.CHECKS.items() if name not in ("codecs", "sandbox")}
+    with mock.patch.dict(doctor.CHECKS, checks, clear=True):
+        return lightwell_here("doctor", "--port", "0", *words, data=data, environ=environ)
+
+
 def import_series(folder: Path, count: int = 2) -> Path:
     """Import instances from ``folder/in`` into the data store *d*; the data folder, ``folder/data``."""
     write_series(folder / "in", count)
-    done = lightwell("import", folder / "in", "--datastore", "d", data=folder / "data")
+    done = lightwell_here("import", folder / "in", "--datastore", "d", data=folder / "data")
     assert done.status == 0, done
     return folder / "data"

@@ -14,7 +14,7 @@ from sqlalchemy import update
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
 from lightwell.stores.page_checksums import vfs
-from tests.cli.running import import_series, lightwell, lightwell_here
+from tests.cli.running import import_series, lightwell_here
 from tests.support.shared_data import SHARED, needs_shared
 
 
@@ -24,7 +24,7 @@ def damage(data: Path) -> None:
 
 
 def test_says_that_all_is_well(tmp_path: Path) -> None:
-    done = lightwell("data", "verify", "--all", "--rate", "500", data=import_series(tmp_path, 3))
+    done = lightwell_here("data", "verify", "--all", "--rate", "500", data=import_series(tmp_path, 3))
     assert done.status == 0, done
     assert done.out.startswith("1 image set and 1 pack (")
     assert "with 3 instances, 3 frames decoded, 0 documents checked: everything is intact" in done.out
@@ -34,7 +34,7 @@ def test_says_that_all_is_well(tmp_path: Path) -> None:
 def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
     data = import_series(tmp_path, 3)
     damage(data)
-    done = lightwell("data", "verify", data=data)
+    done = lightwell_here("data", "verify", data=data)
     assert (done.status, done.out) == (1, "")
     assert "packs and pages:\n  packs/" in done.err
     assert ", study 1.2.826.0.1.3680043.10.999.1 of patient P1:" in done.err
@@ -42,13 +42,13 @@ def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
     assert "Restore the damaged instances from a backup, or import them again." in done.err
     assert "--repair --from BACKUP` puts back packs" in done.err
     assert "Traceback" not in done.err
-    found = lightwell("data", "verify", "--json", data=data)
+    found = lightwell_here("data", "verify", "--json", data=data)
     assert found.status == 1
     report = found.json()
     assert report["instances"] == 3 and report["imageSets"] == 1
     assert {problem["patientId"] for problem in report["problems"]} == {"P1", None}
     assert {p["sopInstanceUid"] is None for p in report["problems"]} == {True, False}
-    quick = lightwell("data", "verify", "--json", "--quick", data=data).json()
+    quick = lightwell_here("data", "verify", "--json", "--quick", data=data).json()
     assert [p["reason"] for p in quick["problems"]] == ["its bytes have changed: its checksum differs"]
 
 
@@ -56,11 +56,11 @@ def test_puts_back_packs_from_a_copy_of_the_storage(tmp_path: Path) -> None:
     data = import_series(tmp_path, 3)
     shutil.copytree(data / "objects", tmp_path / "copy")
     damage(data)
-    bare = lightwell("data", "verify", "--quick", "--repair", data=data)
+    bare = lightwell_here("data", "verify", "--quick", "--repair", data=data)
     assert bare.status == 1 and "could not be repaired: there is no source" in bare.err
     alone = lightwell_here("data", "verify", "--from", tmp_path / "copy", data=data)
     assert alone.status == 2 and "--repair" in alone.err
-    done = lightwell("data", "verify", "--quick", "--repair", "--from", tmp_path / "copy", data=data)
+    done = lightwell_here("data", "verify", "--quick", "--repair", "--from", tmp_path / "copy", data=data)
     assert (done.status, done.err) == (0, "")
     assert ".pack: put back, and read back" in done.out and "everything is intact" in done.out
     trail = lightwell_here("audit", "query", "--json", "--patient", "P1", data=data)
@@ -102,20 +102,20 @@ def test_says_how_to_go_on_where_a_page_that_it_needs_is_damaged(tmp_path: Path)
 
 
 def test_migrates_once(tmp_path: Path) -> None:
-    first = lightwell("data", "migrate", data=tmp_path / "data")
+    first = lightwell_here("data", "migrate", data=tmp_path / "data")
     assert first.status == 0 and "migrated to the schema of this version" in first.out
-    again = lightwell("data", "migrate", data=tmp_path / "data")
+    again = lightwell_here("data", "migrate", data=tmp_path / "data")
     assert again.status == 0 and "the schema is already current" in again.out
 
 
 def test_verifies_nothing_that_is_not_there(tmp_path: Path) -> None:
-    done = lightwell("data", "verify", data=tmp_path / "nowhere")
+    done = lightwell_here("data", "verify", data=tmp_path / "nowhere")
     assert done.status == 1 and "There is no data folder" in done.err
 
 
 @needs_shared
 def test_finds_nothing_wrong_with_real_files(tmp_path: Path) -> None:
-    lightwell("import", SHARED / "syntaxes", "--datastore", "d", data=tmp_path / "data")
-    done = lightwell("data", "verify", "--json", data=tmp_path / "data")
+    lightwell_here("import", SHARED / "syntaxes", "--datastore", "d", data=tmp_path / "data")
+    done = lightwell_here("data", "verify", "--json", data=tmp_path / "data")
     assert (done.status, done.json()["problems"]) == (0, [])
     assert done.json()["instances"] > 20

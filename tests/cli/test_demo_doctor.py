@@ -16,7 +16,7 @@ from lightwell.auth.credentials import read_credentials
 from lightwell.cli.server.demo import snippet
 from lightwell.codec_pool.sandbox import landlock
 from lightwell.settings import load
-from tests.cli.running import lightwell
+from tests.cli.running import doctor_here, lightwell
 
 GIVEN = {"LIGHTWELL_ROOT_ACCESS_KEY_ID": "K" * 20, "LIGHTWELL_ROOT_SECRET_ACCESS_KEY": "a secret of theirs"}
 
@@ -106,7 +106,7 @@ def test_doctor_says_what_confines_codec_workers(tmp_path: Path) -> None:
     ],
 )
 def test_doctor_says_what_is_wrong(environ: dict[str, str], check: str, words: str, tmp_path: Path) -> None:
-    done = lightwell("doctor", "--port", "0", "--json", data=tmp_path / "data", environ=environ)
+    done = doctor_here("--json", data=tmp_path / "data", environ=environ)
     rows = {row["check"]: row for row in done.json()}
     assert done.status == 1
     assert not rows[check]["ok"]
@@ -116,7 +116,7 @@ def test_doctor_says_what_is_wrong(environ: dict[str, str], check: str, words: s
 def test_doctor_closes_secrets_that_others_can_read(tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text("secret")
     (tmp_path / "credentials").chmod(0o644)
-    done = lightwell("doctor", "--port", "0", data=tmp_path)
+    done = doctor_here(data=tmp_path)
     assert (done.status, f"other users could read {tmp_path / 'credentials'} (mode 0644)" in done.out) == (
         0,
         True,

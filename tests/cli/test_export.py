@@ -14,7 +14,7 @@ from lightwell.cli.store_session import local_context, store_session
 from lightwell.operations.delete_image_set import delete_image_set
 from lightwell.settings import load
 from lightwell.wire import shapes
-from tests.cli.running import Done, lightwell
+from tests.cli.running import Done, lightwell_here
 from tests.support.ct_files import ROOT, ct, write
 
 
@@ -29,12 +29,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "4.dcm": ct(1, study="3", PatientID="P2"),
     }.items():
         write(folder / "in" / name, dataset)
-    assert lightwell("import", folder / "in", data=folder / "data").status == 0
+    assert lightwell_here("import", folder / "in", data=folder / "data").status == 0
     return folder / "data"
 
 
 def export(data: Path, folder: Path, *arguments: str) -> Done:
-    return lightwell("export", folder, "--datastore", "default", *arguments, data=data)
+    return lightwell_here("export", folder, "--datastore", "default", *arguments, data=data)
 
 
 def uids(folder: Path) -> list[str]:
@@ -91,11 +91,11 @@ def test_leaves_no_file_of_an_older_version(tmp_path: Path) -> None:
     for number in (1, 2):
         write(tmp_path / "in" / f"{number}.dcm", ct(number))
     write(tmp_path / "in" / "3.dcm", ct(1, study="2"))
-    assert lightwell("import", tmp_path / "in", data=data).status == 0
+    assert lightwell_here("import", tmp_path / "in", data=data).status == 0
     assert export(data, out).status == 0
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.dcm")}
     write(tmp_path / "new" / "1.dcm", ct(1, SeriesDescription="corrected", size=20))
-    assert lightwell("import", tmp_path / "new", data=data).status == 0
+    assert lightwell_here("import", tmp_path / "new", data=data).status == 0
     cut = next(path for path in kept if path.stem == f"{ROOT}.1.1.2")
     cut.write_bytes(cut.read_bytes()[:-2])
     again = export(data, out, "--json")
@@ -130,7 +130,7 @@ def test_writes_in_the_transfer_syntax_that_was_asked_for(tmp_path: Path) -> Non
     )
     files = [get_testdata_file(name, download=False) for name in names]
     assert all(files)
-    assert lightwell("import", *map(str, files), data=tmp_path / "data").status == 0
+    assert lightwell_here("import", *map(str, files), data=tmp_path / "data").status == 0
     came = {str(one.SOPInstanceUID): one for one in map(pydicom.dcmread, map(str, files))}
 
     def exported(syntax: str) -> tuple[dict[str, pydicom.FileDataset], Done]:

@@ -81,7 +81,7 @@ def test_counts_files_that_are_not_dicom_apart(tmp_path: Path) -> None:
         archive.write(shipped("rtdose.dcm"), "x/rtdose.dcm")
         archive.writestr("x/Thumbs.db", b"\xd0\xcf\x11\xe0" * 99)
     given = "import", tmp_path / "in", tmp_path / "more.zip"
-    done = lightwell(*given, "--json", data=tmp_path / "data")
+    done = lightwell_here(*given, "--json", data=tmp_path / "data")
     result = done.json()
     assert done.status == 0, done.err
     assert (result["numberOfScannedFiles"], result["numberOfImportedFiles"]) == (6, 2)
@@ -98,7 +98,7 @@ def test_counts_files_that_are_not_dicom_apart(tmp_path: Path) -> None:
     summary = json.loads((report / "job-output-manifest.json").read_text())["jobSummary"]
     assert summary["numberOfFilesWithCustomerError"] == 4
 
-    strict = lightwell(*given, "--strict", "--check", data=tmp_path / "data")
+    strict = lightwell_here(*given, "--strict", "--check", data=tmp_path / "data")
     assert strict.status == 1
     assert strict.out.splitlines()[:2] == [
         "2 of 2 files would be imported, 2 image sets",
@@ -124,21 +124,21 @@ def test_fails_for_damaged_dicom_and_where_nothing_is_dicom(tmp_path: Path) -> N
 
 def test_checks_without_keeping_anything(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    done = lightwell("import", "--check", shipped("CT_small.dcm"), data=data)
+    done = lightwell_here("import", "--check", shipped("CT_small.dcm"), data=data)
     assert (done.status, "1 of 1 file would be imported, 1 image set\n" in done.out) == (0, True), done
     assert list(data.iterdir()) == []
 
 
 def test_reports_repeated_files_as_already_stored(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    first = lightwell("import", shipped("CT_small.dcm"), "--json", data=data).json()
+    first = lightwell_here("import", shipped("CT_small.dcm"), "--json", data=data).json()
     packs = [(path, path.stat().st_size) for path in (data / "objects").rglob("*.pack")]
-    second = lightwell("import", shipped("CT_small.dcm"), "--json", data=data).json()
+    second = lightwell_here("import", shipped("CT_small.dcm"), "--json", data=data).json()
     assert first["imageSets"] == second["imageSets"]
     assert [one["numberOfImportedFiles"] for one in (first, second)] == [1, 1]
     assert [one["numberOfFilesAlreadyThere"] for one in (first, second)] == [0, 1]
     assert second["reasons"] == second["warnings"] == []
-    both = lightwell("import", shipped("CT_small.dcm"), shipped("MR_small.dcm"), data=data)
+    both = lightwell_here("import", shipped("CT_small.dcm"), shipped("MR_small.dcm"), data=data)
     assert both.status == 0
     assert both.out.startswith("2 of 2 files imported, 2 image sets\n1 of them was already stored"), both
     for path, size in packs:
@@ -169,8 +169,8 @@ def test_exports_every_instance_whatever_its_uid_looks_like(tmp_path: Path) -> N
     uids = {f"{long}.1", f"{long}.2", "1/2", "1*2", "A.1", "a.1", "../../up", "1.2.3"}
     for number, uid in enumerate(sorted(uids)):
         (tmp_path / "in" / f"{number}.dcm").write_bytes(headers.image(headers.element(0x00080018, "UI", uid)))
-    assert lightwell("import", tmp_path / "in", data=tmp_path / "data").status == 0
-    done = lightwell("export", "--datastore", "default", tmp_path / "out", data=tmp_path / "data")
+    assert lightwell_here("import", tmp_path / "in", data=tmp_path / "data").status == 0
+    done = lightwell_here("export", "--datastore", "default", tmp_path / "out", data=tmp_path / "data")
     assert (done.status, f"{len(uids)} files" in done.out) == (0, True), done
     files = list((tmp_path / "out").rglob("*.dcm"))
     assert {str(pydicom.dcmread(path).SOPInstanceUID) for path in files} == uids
@@ -188,22 +188,24 @@ def test_exports_icons_native_where_the_pixels_are(tmp_path: Path) -> None:
     sent.IconImageSequence = [icon]
     sent.save_as(tmp_path / "icon.dcm")
     data = tmp_path / "data"
-    assert lightwell("import", tmp_path / "icon.dcm", data=data).status == 0
-    assert lightwell("export", "--datastore", "default", tmp_path / "out", data=data).status == 0
+    assert lightwell_here("import", tmp_path / "icon.dcm", data=data).status == 0
+    assert lightwell_here("export", "--datastore", "default", tmp_path / "out", data=data).status == 0
     (path,) = exported(tmp_path / "out").values()
     found = pydicom.dcmread(path)
     assert found.file_meta.TransferSyntaxUID.is_implicit_VR is False
     assert found.IconImageSequence[0].PixelData == grey.tobytes()
-    assert lightwell("data", "verify", data=data).status == 0
+    assert lightwell_here("data", "verify", data=data).status == 0
 
 
 def test_refuses_an_unknown_data_store_and_image_set_at_export(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    assert lightwell("import", shipped("CT_small.dcm"), data=data).status == 0
-    done = lightwell("export", "--datastore", "other", tmp_path / "out", data=data)
+    assert lightwell_here("import", shipped("CT_small.dcm"), data=data).status == 0
+    done = lightwell_here("export", "--datastore", "other", tmp_path / "out", data=data)
     assert (done.status, done.err) == (
         1,
         "lightwell: There is no data store other; existing data stores: default\n",
     )
-    done = lightwell("export", "--datastore", "default", "--image-set", "0" * 32, tmp_path / "out", data=data)
+    done = lightwell_here(
+        "export", "--datastore", "default", "--image-set", "0" * 32, tmp_path / "out", data=data
+    )
     assert (done.status, "no image set" in done.err) == (1, True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import Done, import_series, lightwell
+from tests.cli.running import Done, doctor_here, import_series, lightwell_here
 from tests.support.ct_files import write_series
 from tests.support.server import running, until
 from tests.support.unprivileged import nobody_may_run_python, public_folder
@@ -79,7 +79,7 @@ def test_says_that_a_folder_cannot_be_made(verb: tuple[str, ...]) -> None:
 
 def test_says_that_an_export_cannot_be_written(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = lightwell("export", tmp_path / "file", "--datastore", "d", data=data)
+    done = lightwell_here("export", tmp_path / "file", "--datastore", "d", data=data)
     assert (done.status, done.out) == (1, "")
     assert f"lightwell: Cannot write to {tmp_path / 'file'}/" in done.err and ": Not a directory" in done.err
     assert "use another folder" in done.err
@@ -87,14 +87,14 @@ def test_says_that_an_export_cannot_be_written(data: Path, tmp_path: Path) -> No
 
 def test_names_the_path_below_which_there_is_no_file(data: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    done = lightwell("import", tmp_path / "empty", "--datastore", "d", data=data)
+    done = lightwell_here("import", tmp_path / "empty", "--datastore", "d", data=data)
     assert done.status == 1
     assert f"There are no files below {tmp_path / 'empty'}. Check the path." in done.out
     assert "s3://" not in done.out
 
 
 def test_says_where_the_report_of_an_import_lies(data: Path, tmp_path: Path) -> None:
-    done = lightwell("import", tmp_path / "in", "--datastore", "d", data=data)
+    done = lightwell_here("import", tmp_path / "in", "--datastore", "d", data=data)
     found = re.search(r"^report +(/.+)$", done.out, re.MULTILINE)
     assert found, done.out
     assert (Path(found[1]) / "job-output-manifest.json").is_file()
@@ -120,7 +120,7 @@ def test_names_itself_so_that_the_shell_finds_it(is_on_path: bool, tmp_path: Pat
 def test_doctor_counts_what_was_open_where_that_is_much(data: Path) -> None:
     for path in data.rglob("*"):
         path.chmod(0o777 if path.is_dir() else 0o666)
-    done = lightwell("doctor", "--port", "0", data=data)
+    done = doctor_here(data=data)
     (line,) = (line for line in done.out.splitlines() if " files " in line)
     assert line.startswith("WARN") and len(line) < 400, line
     assert re.search(r"now only you can; the same goes for \d+ others below ", line)
@@ -129,8 +129,8 @@ def test_doctor_counts_what_was_open_where_that_is_much(data: Path) -> None:
 def test_doctor_says_that_the_server_on_the_port_serves_another_folder(data: Path, tmp_path: Path) -> None:
     with running(tmp_path / "other") as server:
         port = server.url.rpartition(":")[2]
-        mine = lightwell("doctor", "--port", port, "--json", data=tmp_path / "other").json()[-1]
-        other = lightwell("doctor", "--port", port, "--json", data=data).json()[-1]
+        mine = doctor_here("--port", port, "--json", data=tmp_path / "other").json()[-1]
+        other = doctor_here("--port", port, "--json", data=data).json()[-1]
     assert (mine["check"], mine["warning"]) == ("port", False)
     assert (other["ok"], other["warning"]) == (True, True)
     assert f"does not serve {data}: check --data and --port" in other["says"]
@@ -144,6 +144,6 @@ def test_names_the_port_that_it_found_where_it_names_lightwell_env(tmp_path: Pat
 
 
 def test_shows_settings_that_are_on_or_off_as_a_file_writes_them(tmp_path: Path) -> None:
-    rows = lightwell("config", "show", "--json", "--insecure-http", data=tmp_path).json()
+    rows = lightwell_here("config", "show", "--json", "--insecure-http", data=tmp_path).json()
     assert rows["insecure_http"]["value"] == "true"
     assert rows["allow_other_user"]["value"] == "false"

@@ -15,7 +15,7 @@ import pytest
 from lightwell.cli.store_session import check_owner
 from lightwell.errors import ConfigurationError
 from lightwell.settings import load
-from tests.cli.running import Done, import_series, lightwell
+from tests.cli.running import Done, doctor_here, import_series, lightwell, lightwell_here
 from tests.support.ct_files import ct, write_series
 from tests.support.ct_files import write as write_file
 
@@ -55,12 +55,17 @@ def verbs(tmp_path: Path) -> Iterator[tuple[str | Path, ...]]:
     yield "policy", "explain", "--role", "r", "--action", "medical-imaging:GetImageSet", "--resource", "*"
 
 
+def ran(*words: str | Path, data: Path) -> Done:
+    """A server that is not refused would not end: it has a process of its own."""
+    return (lightwell if words[0] == "serve" else lightwell_here)(*words, data=data)
+
+
 @as_root
 def test_quotes_a_folder_in_the_command_that_root_is_to_run(tmp_path: Path) -> None:
     data = tmp_path / "data; of a clinic"
-    assert lightwell("data", "migrate", data=data).status == 0
+    assert lightwell_here("data", "migrate", data=data).status == 0
     shutil.chown(data / "lightwell.db", "nobody")
-    assert f"chown -R root '{data}'" in lightwell("key", "list", data=data).err
+    assert f"chown -R root '{data}'" in lightwell_here("key", "list", data=data).err
 
 
 @as_root
@@ -69,34 +74,36 @@ def test_refuses_data_of_another_user(data: Path, tmp_path: Path, what: str) -> 
     shutil.chown(data / what, "nobody")
     before = files(data)
     for words in verbs(tmp_path):
-        done = lightwell(*words, data=data)
+        done = ran(*words, data=data)
         assert (done.status, done.out) == (2, ""), (words, done)
         assert f"{data / what} belongs to nobody, but you are root" in done.err
         assert "sudo -u nobody lightwell" in done.err and "chown -R root" in done.err
         assert "--allow-other-user" in done.err
     assert files(data) == before
-    listed = lightwell("data", "verify", "--allow-other-user", data=data)
+    listed = lightwell_here("data", "verify", "--allow-other-user", data=data)
     assert listed.status == 0, listed
-    assert lightwell("key", "list", data=data, environ={"LIGHTWELL_ALLOW_OTHER_USER": "true"}).status == 0
+    assert (
+        lightwell_here("key", "list", data=data, environ={"LIGHTWELL_ALLOW_OTHER_USER": "true"}).status == 0
+    )
 
 
 @as_root
 def test_doctor_names_the_owner_of_the_data_and_leaves_nothing_behind(data: Path) -> None:
     shutil.chown(data / "lightwell.db", "nobody")
     before = files(data)
-    done = lightwell("doctor", "--port", "0", "--json", data=data)
+    done = doctor_here("--json", data=data)
     rows = {row["check"]: row for row in done.json()}
     assert (done.status, rows["owner"]["ok"]) == (1, False)
     assert "belongs to nobody" in rows["owner"]["says"]
     assert files(data) == before
-    assert lightwell("doctor", "--port", "0", "--allow-other-user", data=data).status == 0
+    assert doctor_here("--allow-other-user", data=data).status == 0
 
 
 @as_root
 @pytest.mark.parametrize("what", ["spool", "events.ndjson", "engine.lock"])
 def test_doctor_finds_files_of_another_user_beside_the_data(data: Path, what: str) -> None:
     shutil.chown(data / what, "nobody")
-    done = lightwell("doctor", "--port", "0", "--json", data=data)
+    done = doctor_here("--json", data=data)
     rows = {row["check"]: row for row in done.json()}
     assert (done.status, rows["owner"]["ok"]) == (1, False)
     assert str(data / what) in rows["owner"]["says"] and "chown -R root" in rows["owner"]["says"]
@@ -107,7 +114,7 @@ def test_takes_an_empty_folder_of_another_user(tmp_path: Path) -> None:
     write_series(tmp_path / "in", 1)
     (tmp_path / "data").mkdir(0o700)
     shutil.chown(tmp_path / "data", "nobody")
-    assert lightwell("import", tmp_path / "in", "--datastore", "d", data=tmp_path / "data").status == 0
+    assert lightwell_here("import", tmp_path / "in", "--datastore", "d", data=tmp_path / "data").status == 0
 
 
 def test_refuses_a_user_who_owns_neither(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +145,7 @@ def test_tells_what_may_not_be_read_from_what_is_damaged(data: Path, tmp_path: P
     for number in (1, 2):
         file = ct(number, StudyInstanceUID=f"1.2.{number}", SeriesInstanceUID=f"1.2.{number}.1")
         write_file(tmp_path / str(number) / "x.dcm", file)
-        done = lightwell("import", tmp_path / str(number), "--datastore", "d", data=data)
+        done = lightwell_here("import", tmp_path / str(number), "--datastore", "d", data=data)
         assert done.status == 0, done
     packs = sorted((data / "objects" / "packs").rglob("*.pack"))
     assert len(packs) == 3
@@ -159,18 +166,18 @@ def test_tells_what_may_not_be_read_from_what_is_damaged(data: Path, tmp_path: P
     assert {problem["kind"] for problem in report["problems"]} == {"damaged", "unreadable"}
     for pack in packs[:2]:
         pack.chmod(0o600)
-    cured = lightwell("data", "verify", "--json", data=data).json()
+    cured = lightwell_here("data", "verify", "--json", data=data).json()
     assert {problem["kind"] for problem in cured["problems"]} == {"damaged"}
 
 
 def refused(data: Path) -> None:
     """Server and commands refuse ``data``, and doctor finds why."""
     for words in (("serve", "--port", "0"), ("data", "migrate"), ("key", "list")):
-        done = lightwell(*words, data=data, timeout=240)
+        done = ran(*words, data=data)
         assert (done.status, done.out) == (2, ""), (words, done)
         assert "belongs to nobody, but you are root" in done.err
         assert "--data" in done.err and "--allow-other-user" in done.err
-    done = lightwell("doctor", "--port", "0", "--json", data=data)
+    done = doctor_here("--json", data=data)
     rows = {row["check"]: row for row in done.json()}
     assert (done.status, rows["owner"]["ok"]) == (1, False)
 
@@ -204,7 +211,7 @@ def test_follows_no_link_of_another_user(data: Path, tmp_path: Path, what: str) 
         before.st_mtime_ns,
     )
     os.lchown(data / what, 0, 0)
-    assert lightwell("key", "list", data=data).status == 0, "a link of one's own is followed"
+    assert lightwell_here("key", "list", data=data).status == 0, "a link of one's own is followed"
     assert target.stat().st_mode & 0o077 == 0
 
 

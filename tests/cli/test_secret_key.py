@@ -19,7 +19,7 @@ from lightwell.errors import ConfigurationError
 from lightwell.settings import load
 from lightwell.stores.account import principals
 from lightwell.stores.db.database import Database
-from tests.cli.running import Done, lightwell, lightwell_here
+from tests.cli.running import Done, doctor_here, lightwell, lightwell_here
 from tests.support.ct_files import write_series
 
 OTHER = base64.b64encode(b"o" * 32).decode()
@@ -60,7 +60,7 @@ FAULTS = {
 
 
 def key_names(data: Path) -> list[str]:
-    return [key["name"] for key in lightwell("key", "list", "--json", data=data).json()]
+    return [key["name"] for key in lightwell_here("key", "list", "--json", data=data).json()]
 
 
 def refuses(done: Done, sentence: str) -> None:
@@ -73,7 +73,7 @@ def refuses(done: Done, sentence: str) -> None:
 def test_makes_no_key_under_a_secret_key_that_is_not_the_databases(data: Path, how: str) -> None:
     environ = break_it(data, how)
     before = sorted(data.rglob("secret.key*"))
-    created = lightwell("key", "create", "--admin", data=data, environ=environ)
+    created = lightwell_here("key", "create", "--admin", data=data, environ=environ)
     refuses(created, FAULTS[how])
     served = lightwell("serve", "--port", "0", data=data, environ=environ)
     refuses(served, FAULTS[how])
@@ -85,7 +85,7 @@ def test_makes_no_key_under_a_secret_key_that_is_not_the_databases(data: Path, h
 @pytest.mark.parametrize("how", FAULTS)
 def test_doctor_finds_a_secret_key_that_is_not_the_databases(data: Path, how: str) -> None:
     environ = break_it(data, how)
-    done = lightwell("doctor", "--port", "0", "--json", data=data, environ=environ)
+    done = doctor_here("--json", data=data, environ=environ)
     (row,) = [row for row in done.json() if row["check"] == "secrets"]
     assert (done.status, row["ok"]) == (1, False)
     assert FAULTS[how] in row["says"]
@@ -97,14 +97,14 @@ def test_lets_a_folder_with_a_wrong_secret_key_be_looked_at(data: Path, tmp_path
     policy.write_text(
         '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
     )
-    made = lightwell("key", "create", "--policy", policy, data=data).json()["accessKeyId"]
+    made = lightwell_here("key", "create", "--policy", policy, data=data).json()["accessKeyId"]
     (data / "secret.key").unlink()
-    assert lightwell("import", tmp_path / "in", "--datastore", "d", data=data).status == 0
-    assert lightwell("export", tmp_path / "out", "--datastore", "d", data=data).status == 0
-    assert lightwell("data", "verify", data=data).status == 0
+    assert lightwell_here("import", tmp_path / "in", "--datastore", "d", data=data).status == 0
+    assert lightwell_here("export", tmp_path / "out", "--datastore", "d", data=data).status == 0
+    assert lightwell_here("data", "verify", data=data).status == 0
     assert key_names(data) == ["root", "key"]
     asked = ("--action", "medical-imaging:GetImageSet", "--resource", "*")
-    explained = lightwell("policy", "explain", "--key", made, *asked, data=data)
+    explained = lightwell_here("policy", "explain", "--key", made, *asked, data=data)
     assert explained.status == 0, explained
     assert "ALLOWED" in explained.out
     assert not (data / "secret.key").exists()
@@ -112,16 +112,16 @@ def test_lets_a_folder_with_a_wrong_secret_key_be_looked_at(data: Path, tmp_path
 
 def test_starts_anew_once_the_keys_of_a_lost_secret_key_are_revoked(data: Path) -> None:
     (data / "secret.key").unlink()
-    for key in lightwell("key", "list", "--json", data=data).json():
-        assert lightwell("key", "revoke", key["accessKeyId"], data=data).status == 0
+    for key in lightwell_here("key", "list", "--json", data=data).json():
+        assert lightwell_here("key", "revoke", key["accessKeyId"], data=data).status == 0
     assert prepare(load({"data": data}, environ={}, file=None)) == 0
     assert key_names(data) == ["root"]
-    assert lightwell("key", "create", "--admin", data=data).status == 0
+    assert lightwell_here("key", "create", "--admin", data=data).status == 0
 
 
 def test_doctor_names_keys_that_were_made_under_another_secret_key(data: Path) -> None:
     """As `key create` once made them."""
-    made = lightwell("key", "create", "--admin", data=data).json()["accessKeyId"]
+    made = lightwell_here("key", "create", "--admin", data=data).json()["accessKeyId"]
     db = Database(f"sqlite:///{data / 'lightwell.db'}")
     sealed = open_secret_box(OTHER, data).encrypt("x" * 40)
     with db.read() as conn:
@@ -130,7 +130,7 @@ def test_doctor_names_keys_that_were_made_under_another_secret_key(data: Path) -
     changed = principals.AccessKey(**{**{n: getattr(key, n) for n in key.__slots__}, "secret": sealed})
     db.write(lambda conn: principals.put(conn, changed))
     db.close()
-    done = lightwell("doctor", "--port", "0", data=data)
+    done = doctor_here(data=data)
     assert done.status == 1
     assert f"lightwell key revoke {made}" in done.out
 
@@ -170,7 +170,7 @@ def test_makes_one_secret_key_at_a_first_start_of_several(tmp_path: Path) -> Non
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
     assert key_names(tmp_path / "data") == ["root"]
-    assert lightwell("key", "create", "--admin", data=tmp_path / "data").status == 0
+    assert lightwell_here("key", "create", "--admin", data=tmp_path / "data").status == 0
     assert len(list((tmp_path / "data").glob("secret.key*"))) == 1
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.cli.running import lightwell
+from tests.cli.running import doctor_here, lightwell, lightwell_here
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, SampleDatastore, fill, parts, read
 from tests.dicomweb.support.uploads import Store
 from tests.support.ct_files import ct
@@ -126,7 +126,7 @@ def test_a_backup_needs_the_key_and_brings_it_back(kept: Kept, tmp_path: Path) -
     if kept.s3 is not None:
         pytest.skip("the packs are copied as they are, wherever they lie")
     to, recovery, new = tmp_path / "to", tmp_path / "recovery.key", tmp_path / "new" / "data"
-    done = lightwell("data", "backup", to, data=kept.server.data, environ=ALWAYS)
+    done = lightwell_here("data", "backup", to, data=kept.server.data, environ=ALWAYS)
     assert done.status == 2 and "encryption.key" in done.err and "--recovery-key" in done.err
     recovery.write_text("A" * 43 + "=\n")
     done = lightwell("data", "backup", to, "--recovery-key", recovery, data=kept.server.data, environ=ALWAYS)
@@ -141,10 +141,10 @@ def test_a_backup_needs_the_key_and_brings_it_back(kept: Kept, tmp_path: Path) -
     )
     assert done.status == 0 and done.out.count(".pack") >= 5, done.out
     assert kept.frame("colour") == before, done.out + done.err
-    assert lightwell("data", "verify", "--all", data=kept.server.data, environ=ALWAYS).status == 0
+    assert lightwell_here("data", "verify", "--all", data=kept.server.data, environ=ALWAYS).status == 0
     assert all(key.strip() not in path.read_bytes() for path in to.rglob("*") if path.is_file())
     new.parent.mkdir()
-    done = lightwell("data", "restore", to, data=new, environ=ALWAYS)
+    done = lightwell_here("data", "restore", to, data=new, environ=ALWAYS)
     assert done.status == 2 and "encryption.key" in done.err and "--recovery-key FILE" in done.err
     done = lightwell("data", "restore", to, "--recovery-key", recovery, data=new, environ=ALWAYS)
     assert done.status == 0 and "frames read" in done.out, done.err
@@ -170,7 +170,7 @@ def test_a_server_without_the_key_does_not_start(kept: Kept, tmp_path: Path) -> 
     # Another key: nobody may think that data is lost, and import it again or restore an older backup.
     (copy / "encryption.key").write_text("A" * 43 + "=\n")
     assert "restore that file from your backup" in about_encryption(copy)
-    done = lightwell("data", "verify", data=copy)
+    done = lightwell_here("data", "verify", data=copy)
     assert done.status == 1 and "its key is not to be had" in done.err, done.err
     assert "No data is known to be lost" in done.err
     assert not any(word in done.err for word in ("damaged", "chown", "--repair", "Restore")), done.err
@@ -178,11 +178,11 @@ def test_a_server_without_the_key_does_not_start(kept: Kept, tmp_path: Path) -> 
     assert about_encryption(copy).startswith(
         "1 data store encrypted; the keys are there, wrapped under local"
     )
-    assert lightwell("data", "verify", data=copy).status == 0
+    assert lightwell_here("data", "verify", data=copy).status == 0
 
 
 def about_encryption(data: Path) -> str:
-    rows = {row["check"]: row for row in lightwell("doctor", "--json", data=data).json()}
+    rows = {row["check"]: row for row in doctor_here("--json", data=data).json()}
     return str(rows["encryption"]["says"])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lightwell.stores.data_folder.file_modes import unknown_names
-from tests.cli.running import lightwell
+from tests.cli.running import doctor_here, lightwell
 from tests.support.ct_files import write_series
 from tests.support.server import Server, ended_job, running
 
@@ -93,7 +93,7 @@ def test_closes_what_was_left_open_and_says_so(tmp_path: Path) -> None:
     for name in ("", "/lightwell.db", "/objects", "/events.ndjson", "/secret.key", "/encryption.key"):
         assert any(f"other users could read {data}{name} (mode 0" in line for line in server.err), server.err
     assert mode(data / "buckets" / "inn") == mode(data / "buckets" / "out") == 0o777
-    done = lightwell("doctor", "--port", "0", data=data)
+    done = doctor_here(data=data)
     assert done.status == 0, done
     assert "other users could read" in done.out
     left = {path for path in open_to_others(data) if not path.startswith("buckets")}
@@ -101,7 +101,7 @@ def test_closes_what_was_left_open_and_says_so(tmp_path: Path) -> None:
     (job,) = (data / "buckets" / "out" / "results").iterdir()
     assert open_to_others(job) == {}
     assert mode(job.parent) == 0o777, "the bucket's own folder is its user's"
-    again = lightwell("doctor", "--port", "0", data=data)
+    again = doctor_here(data=data)
     assert "only you can read the data" in again.out
 
 
@@ -116,7 +116,7 @@ def test_warns_of_what_it_may_not_close(tmp_path: Path) -> None:
     assert any(f"`chmod go= {data}`" in line and "nobody" in line for line in server.err), server.err
     assert mode(data) == 0o755
     assert set(open_to_others(data)) == {"."}
-    done = lightwell("doctor", "--port", "0", data=data)
+    done = doctor_here(data=data)
     assert (done.status, f"`chmod go= {data}`" in done.out) == (0, True)
 
 
@@ -139,6 +139,6 @@ def test_leaves_what_lies_beside_objects_that_are_kept_elsewhere(tmp_path: Path)
     assert lightwell("import", tmp_path / "in", *flags, data=tmp_path / "data").status == 0
     for path in (shared, *shared.rglob("*")):
         path.chmod(0o755)
-    done = lightwell("doctor", "--port", "0", *flags, data=tmp_path / "data")
+    done = doctor_here(*flags, data=tmp_path / "data")
     assert done.status == 0 and "other users could read" in done.out, done
     assert set(open_to_others(shared)) == {".", "theses", "theses/one.txt"}

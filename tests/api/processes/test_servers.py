@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from sqlalchemy import text
 
 from lightwell.stores.db.database import Database
-from tests.cli.running import lightwell
+from tests.cli.running import doctor_here
 from tests.support.ct_files import write_series
 from tests.support.server import Server, launch, running
 
@@ -89,7 +89,7 @@ def test_doctor_tells_which_jobs_wait_for_a_server_that_does_not_run(
 
     def doctor() -> dict[str, object]:
         env = {**given(OLD, tmp_path), "LIGHTWELL_DATABASE_URL": postgres_url}
-        done = lightwell("doctor", "--port", "0", "--json", data=b, environ=env)
+        done = doctor_here("--json", data=b, environ=env)
         found: dict[str, object] = next(row for row in done.json() if row["check"] == "jobs")
         return found
 

@@ -17,7 +17,7 @@ import pytest
 
 from lightwell.cli import running_server
 from lightwell.cli.contents.interruption import Interrupted, Interruption
-from tests.cli.running import import_series, lightwell
+from tests.cli.running import import_series, lightwell_here
 from tests.support.ct_files import ct, write
 from tests.support.imports import Importing, importing
 
@@ -31,7 +31,7 @@ class Waiting:
     terminal: int
 
     def job(self) -> Any:
-        (job, _) = lightwell("jobs", "list", "--json", data=self.data).json()
+        (job, _) = lightwell_here("jobs", "list", "--json", data=self.data).json()
         return job
 
     def said(self, words: bytes) -> bytes:
@@ -73,7 +73,7 @@ def waiting(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Waiting]
     ) as process:
         found = Waiting(data, process, controlling)
         try:
-            while not lightwell("jobs", "list", "--running", "--json", data=data).json():
+            while not lightwell_here("jobs", "list", "--running", "--json", data=data).json():
                 assert process.poll() is None
             yield found
         finally:
@@ -99,7 +99,7 @@ def test_it_asks_on_a_terminal_and_keeps_the_job_if_told_so(waiting: Waiting) ->
     assert waiting.process.wait(60) == 128 + signal.SIGINT
     job = waiting.job()
     assert job["jobStatus"] in ("SUBMITTED", "IN_PROGRESS")
-    assert lightwell("jobs", "cancel", job["jobId"], data=waiting.data).status == 0
+    assert lightwell_here("jobs", "cancel", job["jobId"], data=waiting.data).status == 0
     assert waiting.job()["jobStatus"] == "FAILED"
 
 
