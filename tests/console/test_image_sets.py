@@ -376,7 +376,7 @@ def test_deletes_what_was_seen_only(
 
     status, name, message = root.refused("DELETE", f"{path}?latestVersionId={seen['latestVersionId']}")
     assert (status, name) == (409, "ConflictException")
-    assert message.startswith("Nothing was deleted") and "3 instances now, in version 2" in message
+    assert message.startswith("It was not deleted") and "3 instances now, in version 2" in message
     now = root("GET", path)
     assert (now["latestVersionId"], now["instanceCount"]) == ("2", 3)
     for unnamed in ("", "?latestVersionId=", "?latestVersionId=latest", "?latestVersionId=2.0"):

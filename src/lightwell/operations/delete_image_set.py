@@ -47,7 +47,7 @@ def delete_image_set(
             if seen is not None and not seen.deleted and seen.latest_version != latest_version:
                 held = lookups.summary(conn, seen.key).instance_count
                 raise ConflictError(
-                    f"Nothing was deleted: the image set has changed since it was looked at. It has "
+                    "It was not deleted, since the image set has changed after it was looked at. It has "
                     f"{held:,} {'instance' if held == 1 else 'instances'} now, in version "
                     f"{seen.latest_version}; version {latest_version} was to be deleted. Look at it again, "
                     "then delete it."

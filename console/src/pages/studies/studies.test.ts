@@ -57,7 +57,7 @@ test('what has changed since it was shown is kept, says so, and is not tried aga
   json.mockImplementation(async (path: string, options: { method?: string }) => {
     const [, id = '', seen] = /^\/console\/api\/datastores\/store\/imagesets\/(\w)\?latestVersionId=(\d+)$/.exec(path) ?? []
     if (options.method !== 'DELETE') throw new Error(`unexpected ${path}`)
-    if (latest[id] !== seen) throw new ApiError(409, 'ConflictException', `Nothing was deleted: 5 instances now, in version ${latest[id]}`)
+    if (latest[id] !== seen) throw new ApiError(409, 'ConflictException', `It was not deleted: 5 instances now, in version ${latest[id]}`)
     if (id === 'c' && gone.length < 2) {
       gone.push('')
       throw new ApiError(503, 'ServiceUnavailableException', 'away')
@@ -69,7 +69,7 @@ test('what has changed since it was shown is kept, says so, and is not tried aga
   const states: ItemState[] = []
   const run = (only?: (index: number) => boolean) => runBulk('store', 'delete', items, (index, state) => (states[index] = state), () => false, only)
   await run()
-  expect(states).toEqual([{ is: 'done' }, { is: 'failed', message: 'Nothing was deleted: 5 instances now, in version 3', hasChanged: true }, { is: 'failed', message: 'away', hasChanged: false }])
+  expect(states).toEqual([{ is: 'done' }, { is: 'failed', message: 'It was not deleted: 5 instances now, in version 3', hasChanged: true }, { is: 'failed', message: 'away', hasChanged: false }])
   expect(states.map(mayBeTriedAgain)).toEqual([false, false, true])
   json.mockClear()
   await run((index) => mayBeTriedAgain(states[index]!))
