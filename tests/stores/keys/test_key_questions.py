@@ -6,17 +6,24 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from lightwell.clock import Ids
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.states import DatastoreStatus, StorageFormat
-from lightwell.sealing.providers.interface import DataKey, KeyProvider, KeyProviderAwayError, KeyPurpose
+from lightwell.sealing.providers.interface import (
+    DataKey,
+    KeyProvider,
+    KeyProviderAwayError,
+    KeyProviderError,
+    KeyPurpose,
+)
 from lightwell.stores.account import datastores
 from lightwell.stores.db.database import Database
-from lightwell.stores.db.tables import data_key, pack
-from lightwell.stores.keys import renewal
+from lightwell.stores.db.tables import data_key, datastore, pack
+from lightwell.stores.keys import data_keys, renewal
 from lightwell.stores.keys import ring as ring_module
+from lightwell.stores.keys.data_keys import KeyDestroyedError
 from lightwell.stores.keys.ring import KeyRing
 from lightwell.stores.transactions import outside
 from tests.encryption.watched import WatchedKeys
@@ -91,6 +98,51 @@ def test_all_older_keys_of_a_data_store_take_one_more_try(database: Database, wa
     assert database.write(work) == 4 and len(tries) == 3
     assert watched.taken() == ["unwrap"] * 4
     assert database.write(work) == 4 and len(tries) == 4
+
+
+def test_what_is_opened_value_by_value_asks_for_all_keys_of_its_data_store_at_once(
+    database: Database, watched: WatchedKeys
+) -> None:
+    keys, tries = ring(database, watched), []
+    open_pack(database, keys)
+    for _ in range(5):
+        renewal.rotate(database, keys, STORE.key, Ids().key, 5)
+    watched.taken()
+    keys = ring(database, watched)
+
+    def work(conn: Connection) -> int:
+        tries.append(1)
+        rows = conn.execute(select(data_key.c.key)).scalars().all()
+        return len({id(keys.value_cipher(row, conn)) for row in rows})
+
+    assert database.write(work) == 6 and len(tries) == 3
+    assert watched.taken() == ["unwrap"] * 6
+
+
+def test_a_key_that_cannot_be_had_is_no_matter_of_values_under_another(
+    database: Database, watched: WatchedKeys
+) -> None:
+    keys = ring(database, watched)
+    open_pack(database, keys)
+    renewal.rotate(database, keys, STORE.key, Ids().key, 5)
+    with database.read() as conn:
+        newest, older = data_keys.living(conn, STORE.key)
+    database.write(
+        lambda conn: conn.execute(
+            update(data_key).values(wrapped=b"damaged").where(data_key.c.key == older.key)
+        )
+    )
+    keys = ring(database, watched)
+    assert database.write(lambda conn: keys.value_cipher(newest.key, conn)) is not None
+    with pytest.raises(KeyProviderError):
+        database.write(lambda conn: keys.value_cipher(older.key, conn))
+
+
+def test_a_data_store_that_was_deleted_gets_no_key(database: Database, watched: WatchedKeys) -> None:
+    database.write(lambda conn: conn.execute(update(datastore).values(status=DatastoreStatus.DELETED)))
+    with pytest.raises(KeyDestroyedError, match="was deleted"):
+        open_pack(database, ring(database, watched))
+    assert watched.taken() == [] and keys_in(database) == 0
 
 
 def test_keys_are_rotated_and_wrapped_anew_while_no_transaction_is_open(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
 from functools import partial
 from itertools import count
 
@@ -81,6 +83,30 @@ def test_a_question_that_fails_raises_where_it_was_asked(database: Database) -> 
     assert database.write(work) == "nobody is there" and len(asked) == 2
     with database.read() as conn:
         assert keys(conn) == [1]
+
+
+def test_a_failure_leaves_nothing_of_the_transaction_in_memory(database: Database) -> None:
+    class Batch:
+        """What a transaction writes."""
+
+    batch = Batch()
+    kept = weakref.ref(batch)
+
+    def question() -> int:
+        raise ValueError("nobody is there")
+
+    def work(conn: Connection, batch: Batch) -> int:
+        return outside.ask("what", question)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="nobody"):
+            database.write(partial(work, batch=batch))
+        del batch
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_outside_of_transactions_it_is_asked_each_time(database: Database) -> None:

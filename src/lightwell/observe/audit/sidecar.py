@@ -36,8 +36,9 @@ _HEAD: Final = 4 << 10
 # Several times what a segment may hold: more is not one of ours.
 _MOST_BYTES: Final = 1 << 26
 DENIED: Final = (401, 403)
-# As lightwell and AWS make ids of access keys, those of sessions among them.
-_KEY_ID: Final = re.compile(r"\b[A-Z]{4}[A-Z0-9]{16}\b", re.ASCII)
+# As ids of access keys may be: that of the root key is chosen in the settings. Other words are taken for one,
+# too, which nobody looks for.
+_KEY_ID: Final = re.compile(r"\b\w{16,128}\b", re.ASCII)
 
 
 class _Head(Struct, frozen=True):

@@ -359,7 +359,7 @@ class AuditTrail:
                 (self._patient if item.is_patient else self._waiting).append(item)
             else:
                 records.append(item)
-                if item.patients or item.image_sets or item.items:
+                if type(item) is AuditRecord and (item.patients or item.image_sets or item.items):
                     members += _members(item)
         with self._lock:
             self._members -= members

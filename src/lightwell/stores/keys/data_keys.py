@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
+from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import StorageError
 from lightwell.sealing.providers.interface import DataKey, KeyPurpose
 from lightwell.stores.db.bulk import insert_missing
@@ -132,11 +133,14 @@ def insert(
 
 
 def id_and_arn(conn: Connection, datastore_key: int) -> tuple[str, str | None]:
-    """The id of a data store and its ``kmsKeyArn``; neither ever changes."""
-    row = conn.execute(
-        select(datastore.c.id, datastore.c.kms_key_arn).where(datastore.c.key == datastore_key)
-    )
-    id, arn = row.one()
+    """The id of a data store and its ``kmsKeyArn``, for a key that it is to have; neither ever changes.
+
+    Raises `KeyDestroyedError` for one that was deleted, which gets none any more.
+    """
+    found = select(datastore.c.id, datastore.c.kms_key_arn, datastore.c.status)
+    id, arn, status = conn.execute(found.where(datastore.c.key == datastore_key)).one()
+    if status in (DatastoreStatus.DELETING, DatastoreStatus.DELETED):
+        raise KeyDestroyedError(f"The data store {id} was deleted, and nothing is stored in it any more.")
     return id, arn
 
 

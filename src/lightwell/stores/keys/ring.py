@@ -39,6 +39,7 @@ from lightwell.stores.objects import packs
 from lightwell.stores.objects.pack_objects import OpenPack, PackGrant
 from lightwell.stores.transactions import outside
 
+_NOT_OPENED = (StorageError, ConfigurationError)  # as it may be that a key cannot be had
 _MOST_BYTES = 64 << 20
 _MOST_SETS = 1 << 14
 _PAGE = 1000
@@ -122,7 +123,8 @@ class KeyRing:
             self._prepared.clear()
         if found is not None:
             self._unwrapped(found, spare=2 * look)
-        self._prepared[datastore_key] = time.monotonic() + look, row
+        if found is not None or not self._always:
+            self._prepared[datastore_key] = time.monotonic() + look, row
         return row
 
     def open_packs(
@@ -237,7 +239,7 @@ class KeyRing:
         for pack in keys:
             try:
                 found = self._granted(pack)
-            except (StorageError, ConfigurationError) as error:
+            except _NOT_OPENED as error:
                 refused.append((pack, str(error), isinstance(error, StorageUnavailableError)))
             else:
                 plain.append(pack) if found is None else granted.append(found)
@@ -294,7 +296,10 @@ class KeyRing:
                     "The database has lost the key of a data store: restore it from a backup, and see "
                     "`lightwell data verify`."
                 )
-            entry = self._of_values(stored, conn)
+            others = data_keys.of_store(conn, stored.purpose.datastore) if outside.may_begin_anew() else ()
+            entry = outside.first_of(
+                (stored, *others), lambda each: self._of_values(each, conn), passing=_NOT_OPENED
+            )
         if image_set is not None and self._store_of(image_set, conn) != entry[2]:
             raise misplaced(image_set, "attributes that are encrypted for another data store")
         return entry[1]
@@ -335,12 +340,11 @@ class KeyRing:
                         "A data store is encrypted, but this server has no key: give it the "
                         "encryption_key_file of the others, or their key_provider."
                     )
-                if conn is None:
-                    with self._db.read() as conn:
-                        self._provider = PatientProvider(self._open(conn))
-                else:
-                    self._provider = PatientProvider(self._open(conn))
+                self._provider = self._patient(self._open, conn)
             return self._provider
+
+    def _patient(self, opener: OpenProvider, conn: Connection | None) -> KeyProvider:
+        return PatientProvider(self.read(opener) if conn is None else opener(conn))
 
     def check(self) -> None:
         """Unwrap one key of each keeper: a server that cannot read what is stored must not start.
@@ -434,11 +438,8 @@ class KeyRing:
                 )
             if outside.may_begin_anew():
                 outside.ask(("provider", stored.provider), lambda: self._made_with(stored, None))
-            elif conn is None:
-                with self._db.read() as conn:
-                    self._opened[stored.provider] = PatientProvider(opener(conn))
             else:
-                self._opened[stored.provider] = PatientProvider(opener(conn))
+                self._opened[stored.provider] = self._patient(opener, conn)
         return self._opened[stored.provider]
 
 

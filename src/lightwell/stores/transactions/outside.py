@@ -55,6 +55,13 @@ class Tries(Generic[T]):
 
     def run(self, call: Callable[[], T]) -> T:
         """Have ``call`` call `attempt`, in whichever thread, until nothing is left to ask."""
+        try:
+            return self._until_done(call)
+        finally:
+            # Keys may be among them.
+            self._answers.clear()
+
+    def _until_done(self, call: Callable[[], T]) -> T:
         while True:
             try:
                 return call()
@@ -64,12 +71,13 @@ class Tries(Generic[T]):
             for about, question in questions:
                 if about in self._answers:
                     continue
-                self._answers[about] = answer = Future[Any]()
+                # No local name has it: it would hold what failed, whose traceback holds this frame.
+                self._answers[about] = Future[Any]()
                 try:
-                    answer.set_result(question())
+                    self._answers[about].set_result(question())
                 except Exception as error:
                     # It is raised where it was asked. What was to be asked besides may need no answer then.
-                    answer.set_exception(error)
+                    self._answers[about].set_exception(error)
                     break
 
     def attempt(self) -> T:
@@ -87,9 +95,8 @@ class Tries(Generic[T]):
 
     def answer(self, about: Hashable, question: Callable[[], T]) -> T:
         """See `ask`."""
-        found = self._answers.get(about)
-        if found is not None:
-            known: T = found.result()
+        if about in self._answers:
+            known: T = self._answers[about].result()
             return known
         if self.may_begin_anew:
             raise BeginAnew([(about, question)])
@@ -103,6 +110,26 @@ def ask(about: Hashable, question: Callable[[], T]) -> T:
     """
     tries = _tries()
     return question() if tries is None else tries.answer(about, question)
+
+
+def first_of(items: Iterable[Item], call: Callable[[Item], T], *, passing: tuple[type[Exception], ...]) -> T:
+    """What ``call`` returns for the first one. Has that to `ask`, what the others have to is asked with it.
+
+    Whatever of ``passing`` they raise is of those who need them.
+    """
+    first, *others = items
+    try:
+        return call(first)
+    except BeginAnew as given_up:
+        questions = list(given_up.questions)
+    for item in others:
+        try:
+            call(item)
+        except BeginAnew as given_up:
+            questions += given_up.questions
+        except passing:
+            pass
+    raise BeginAnew(questions)
 
 
 def together(items: Iterable[Item], call: Callable[[Item], T]) -> list[T]:

@@ -19,7 +19,7 @@ from lightwell.observe.audit.sidecar import build, hint
 from tests.unit.observe.audit.chains import KEYS, place, records
 
 ADA = "arn:aws:iam::000000000000:user/staff/ada"
-OLD, NEW = "AKLWOLDOLDOLDOLDOLD2", "AKLWNEWNEWNEWNEWNEW7"
+OLD, NEW = "hospital_root_key_1", "AKLWNEWNEWNEWNEWNEW7"
 ROTATED = (Change(f"access key rotated to {NEW}: {OLD} of ada"), Change(f"end of access key {OLD}"))
 RECORDS = [
     AuditRecord(at=1_000, patient="P1", study="1.1", who=ADA, key="AKIAADA", status=200),
