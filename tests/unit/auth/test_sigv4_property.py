@@ -60,6 +60,10 @@ def test_accepts_what_botocore_signs_with_a_literal(path: str, body: bytes, stat
     check(signed("POST", path, [("X-Amz-Content-SHA256", stated)]), body)
 
 
+def pairs(query: bytes) -> set[bytes]:
+    return {pair if b"=" in pair else pair + b"=" for pair in query.split(b"&") if pair}
+
+
 def mutated(data: st.DataObject, text: bytes) -> bytes:
     """One byte changed, removed or inserted."""
     place = data.draw(st.integers(0, len(text) - 1))
@@ -93,8 +97,8 @@ def test_refuses_every_mutation_of_a_signed_request(data: st.DataObject, in_quer
         assume(path.replace(b"//", b"/") != request.raw_path)
     elif part == "query":
         query = mutated(data, query)
-        # Says the same: an empty pair more, or an escape in the other case.
-        assume({p for p in query.split(b"&") if p} != set(request.query.split(b"&")))
+        # Says the same: an empty pair more, an empty value without its sign, or an escape in the other case.
+        assume(pairs(query) != pairs(request.query))
         assume(query.lower() != request.query.lower())
     elif part == "body":
         body = mutated(data, body) if body else b"x"
