@@ -296,9 +296,9 @@ class KeyRing:
                     "The database has lost the key of a data store: restore it from a backup, and see "
                     "`lightwell data verify`."
                 )
-            others = data_keys.of_store(conn, stored.purpose.datastore) if outside.may_begin_anew() else ()
+            others = partial(data_keys.of_store, conn, stored.purpose.datastore)
             entry = outside.first_of(
-                (stored, *others), lambda each: self._of_values(each, conn), passing=_NOT_OPENED
+                stored, others, lambda each: self._of_values(each, conn), passing=_NOT_OPENED
             )
         if image_set is not None and self._store_of(image_set, conn) != entry[2]:
             raise misplaced(image_set, "attributes that are encrypted for another data store")

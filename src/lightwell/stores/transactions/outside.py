@@ -112,17 +112,22 @@ def ask(about: Hashable, question: Callable[[], T]) -> T:
     return question() if tries is None else tries.answer(about, question)
 
 
-def first_of(items: Iterable[Item], call: Callable[[Item], T], *, passing: tuple[type[Exception], ...]) -> T:
+def first_of(
+    first: Item,
+    others: Callable[[], Iterable[Item]],
+    call: Callable[[Item], T],
+    *,
+    passing: tuple[type[Exception], ...],
+) -> T:
     """What ``call`` returns for the first one. Has that to `ask`, what the others have to is asked with it.
 
-    Whatever of ``passing`` they raise is of those who need them.
+    Whatever of ``passing`` they raise is of those who need them; they are looked for only then.
     """
-    first, *others = items
     try:
         return call(first)
     except BeginAnew as given_up:
         questions = list(given_up.questions)
-    for item in others:
+    for item in others():
         try:
             call(item)
         except BeginAnew as given_up:
